@@ -1,0 +1,1 @@
+"""Graph, plan and fitted arrays to a quantized ONNX model."""

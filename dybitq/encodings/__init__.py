@@ -1,0 +1,1 @@
+"""Number formats: tables of integers, and the arithmetic of scales."""

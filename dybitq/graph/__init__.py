@@ -1,0 +1,1 @@
+"""ONNX in, normalising passes, survey of layers and edges, ONNX out."""

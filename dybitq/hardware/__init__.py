@@ -1,0 +1,1 @@
+"""Machines, timing and energy models."""

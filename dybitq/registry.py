@@ -1,0 +1,65 @@
+"""A named table of implementations, filled by the files of one folder.
+
+A folder that registers things imports nothing at import time; :meth:`Registry.get` loads the folder's
+modules on first use, so that adding a file is all it takes to add a name.
+"""
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+from dybitq.errors import ConfigError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Names to implementations, with suggestions for a misspelt one.
+
+    Args:
+        kind: what the entries are, in the singular, for messages ("range method").
+        package: dotted name of the package whose modules register themselves.
+    """
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind = kind
+        self.package = package
+        self._entries: dict[str, T] = {}
+        self._loaded = False
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator: file the decorated object under ``name``."""
+
+        def add(entry: T) -> T:
+            self._entries[name] = entry
+            return entry
+
+        return add
+
+    def _load(self) -> None:
+        if not self._loaded:
+            self._loaded = True
+            package = importlib.import_module(self.package)
+            for module in pkgutil.iter_modules(package.__path__):
+                importlib.import_module(f"{self.package}.{module.name}")
+
+    def get(self, name: str) -> T:
+        """The entry called ``name``.
+
+        Raises:
+            ConfigError: no such entry; the message lists the names and suggests the nearest.
+        """
+        self._load()
+        try:
+            return self._entries[name]
+        except KeyError:
+            close = difflib.get_close_matches(name, self._entries, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            known = ", ".join(sorted(self._entries))
+            raise ConfigError(f"unknown {self.kind} {name!r}.{hint} Known: {known}.") from None
+
+    def __iter__(self) -> Iterator[str]:
+        self._load()
+        return iter(sorted(self._entries))

@@ -1,0 +1,1 @@
+"""Bits under budgets: many edges at once."""

@@ -1,0 +1,1 @@
+"""The proof: integer reference, accumulator bounds, emitted model against float."""
