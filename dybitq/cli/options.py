@@ -1,0 +1,109 @@
+"""Options that several verbs share, as decorators, so that one word means one thing everywhere.
+
+``-q``, ``-v`` and ``--debug`` are not listed in a verb: the group adds them to every command.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from dybitq.cli import console
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+EXISTING_PATH = click.Path(exists=True, path_type=Path)
+OUTPUT_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def model_argument(function: F) -> F:
+    """Positional ``MODEL``: an ONNX file; parameter ``model``."""
+    return click.argument("model", type=EXISTING_FILE)(function)
+
+
+def data_option(*, required: bool = True) -> Callable[[F], F]:
+    """``--data``: a data spec, an npz or a folder of images; parameter ``data``."""
+    return click.option(
+        "--data",
+        type=EXISTING_PATH,
+        required=required,
+        help="Data spec (YAML), .npz with one array per model input, or folder of images.",
+    )
+
+
+def split_option(default: str) -> Callable[[F], F]:
+    """``--split``: which split of the data spec to read; parameter ``split``."""
+    return click.option("--split", default=default, show_default=True, help="Split of the data spec to read.")
+
+
+def samples_option(function: F) -> F:
+    """``--samples``: read at most so many; parameter ``samples`` (None for all)."""
+    return click.option(
+        "--samples", type=click.IntRange(min=1), help="Use only the first N samples.  [default: all]"
+    )(function)
+
+
+def batch_size_option(default: int) -> Callable[[F], F]:
+    """``--batch-size``: samples per run of the network; parameter ``batch_size``."""
+    return click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        default=default,
+        show_default=True,
+        help="Samples per run of the network.",
+    )
+
+
+def threads_option(function: F) -> F:
+    """``--threads``: of onnxruntime; parameter ``threads`` (None: let onnxruntime choose)."""
+    return click.option(
+        "--threads", type=click.IntRange(min=1), help="Threads of onnxruntime.  [default: one per core]"
+    )(function)
+
+
+def hardware_option(*, required: bool = True) -> Callable[[F], F]:
+    """``--hardware``: a preset's name or a YAML file, kept as text; parameter ``hardware``."""
+    return click.option(
+        "--hardware", metavar="NAME|FILE", required=required, help="Accelerator: a preset, or a YAML file."
+    )
+
+
+def output_option(*, required: bool = True, help: str = "File to write.") -> Callable[[F], F]:
+    """``-o``/``--output``: one file; parameter ``output``."""
+    return click.option("-o", "--output", type=OUTPUT_FILE, required=required, help=help)
+
+
+def force_option(function: F) -> F:
+    """``--force``: replace existing outputs; parameter ``force``."""
+    return click.option("--force", is_flag=True, help="Replace an output that exists already.")(function)
+
+
+def json_option(function: F) -> F:
+    """``--json``: parameter ``as_json``, to be handed to :func:`dybitq.cli.console.show`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document.")(
+        function
+    )
+
+
+_VERBOSITY = "dybitq.verbosity"
+
+
+def _change_verbosity(context: click.Context, parameter: click.Parameter, value: int) -> None:
+    """Add to the level; click shares ``meta`` between a group and its command."""
+    step = {"quiet": console.QUIET, "verbose": console.VERBOSE, "debug": console.DEBUG}[str(parameter.name)]
+    context.meta[_VERBOSITY] = context.meta.get(_VERBOSITY, console.NORMAL) + step * int(value)
+    console.set_verbosity(context.meta[_VERBOSITY])
+
+
+def add_global_options(command: click.Command) -> None:
+    """Give a command ``-q``, ``-v`` and ``--debug``, unless it has them from an earlier call."""
+    if any(parameter.name == "debug" for parameter in command.params):
+        return
+    shared: dict[str, Any] = {"expose_value": False, "is_eager": True, "callback": _change_verbosity}
+    command.params += [
+        click.Option(["-q", "--quiet"], is_flag=True, help="No progress bar, no warnings.", **shared),
+        click.Option(["-v", "--verbose"], count=True, help="Say more about what is being done.", **shared),
+        click.Option(["--debug"], is_flag=True, help="Say everything, with tracebacks.", **shared),
+    ]
