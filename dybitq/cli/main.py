@@ -9,6 +9,7 @@ import importlib
 import logging
 import pkgutil
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -45,13 +46,20 @@ class VerbGroup(click.Group):
             ctx.fail(f"No such command {args[0]!r}.{hint}")
         return super().resolve_command(ctx, args)
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
         """Run, report any failure on stderr, and exit (or return the exit code)."""
         console.set_verbosity(0)
         try:
             # Without standalone mode click returns the exit code of --help and --version, and what
             # the command returned otherwise; commands return None.
-            result = super().main(*args, standalone_mode=False, **extra)
+            result = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
             sys.stdout.flush()
             code = result if isinstance(result, int) else 0
         except Exception as error:  # noqa: BLE001 - the one place where every failure ends
