@@ -69,6 +69,25 @@ class PerBlock:
 Granularity = PerTensor | PerChannel | PerBlock
 
 
+# --------------------------------------------------------------------------- tensors of a model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorInfo:
+    """An input or output of a model.
+
+    Attributes:
+        name: name in the graph.
+        shape: extents, None where dynamic.
+        dtype: numpy name of the element type (``float32``); empty for what is not a tensor, or has
+            an element type that numpy lacks.
+    """
+
+    name: str
+    shape: Shape
+    dtype: str
+
+
 # --------------------------------------------------------------------------- layers
 
 
