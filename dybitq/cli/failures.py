@@ -8,6 +8,7 @@
 | 130 | interrupted |
 """
 
+import contextlib
 import os
 import sys
 import traceback
@@ -57,7 +58,6 @@ def _message(error: BaseException) -> str:
 
 def _silence_stdout() -> None:
     """Send what is still buffered nowhere, so that the interpreter's last flush does not complain."""
-    try:
+    # Under test, stdout may not be a file of the operating system: then there is nothing to redirect.
+    with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):
-        pass  # stdout is not a file of the operating system; there is nothing to redirect

@@ -26,10 +26,12 @@ class VerbGroup(click.Group):
     """Finds commands by module name, and turns every outcome into an exit code of the contract."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the verbs, sorted; nothing is imported."""
         modules = (module.name for module in pkgutil.iter_modules(dybitq.cli.__path__))
         return sorted(name for name in modules if name not in FRAME and not name.startswith("_"))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a verb and give it the options that all commands have."""
         if cmd_name not in self.list_commands(ctx):
             return None
         command: click.Command = importlib.import_module(f"dybitq.cli.{cmd_name}").command
@@ -39,6 +41,7 @@ class VerbGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does it, with a suggestion for a misspelt verb."""
         known = self.list_commands(ctx)
         if args[0] not in known and not args[0].startswith("-"):
             close = difflib.get_close_matches(args[0], known, n=1)

@@ -1,0 +1,1 @@
+"""The demo network, its data and its data spec; made by ``tools/make_demo.py``."""
