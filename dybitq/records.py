@@ -27,6 +27,7 @@ class NumberFormat:
         signed: whether the table holds negative integers.
         table: int64 ``[2**bits]``. Codes that an encoder never emits (a negative zero) repeat the
             integer of the code that it emits instead.
+        reserved: the codes that an encoder never emits.
     """
 
     name: str
@@ -34,6 +35,7 @@ class NumberFormat:
     bits: int
     signed: bool
     table: np.ndarray
+    reserved: tuple[int, ...] = ()
 
     @property
     def max_integer(self) -> int:

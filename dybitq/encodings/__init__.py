@@ -1,1 +1,1 @@
-"""Number formats: tables of integers, and the arithmetic of scales."""
+"""Number formats as tables of integers, their codes, and the dyadic scales between them (numpy only)."""

@@ -1,0 +1,1 @@
+"""One file per family of number formats; each registers its tables with ``encodings.formats``."""
