@@ -1,4 +1,4 @@
-"""What every registered number format must do; a new file in ``families`` is tested here without a line added."""
+"""What every registered number format must do; a new file in ``families`` is tested here as it is."""
 
 from fractions import Fraction
 
@@ -23,7 +23,7 @@ def emitted_codes(format: NumberFormat) -> np.ndarray:
 
 
 def test_record_is_consistent(format: NumberFormat) -> None:
-    """The table has one integer a code, signs as stated, and each reserved code repeats an emitted integer."""
+    """The table has one integer a code, signs as stated; reserved codes repeat emitted integers."""
     assert format.table.dtype == np.int64 and format.table.shape == (2**format.bits,)
     assert (format.table.min() < 0) == format.signed
     emitted = format.table[emitted_codes(format)]

@@ -43,7 +43,7 @@ def test_dybit_checksums(m: int, total: int, digest: str) -> None:
 @pytest.mark.parametrize(
     ("codes", "integer"),
     [
-        (range(0, 128), lambda c: c),
+        (range(128), lambda c: c),
         (range(128, 192), lambda c: 2 * (c - 64)),
         (range(192, 224), lambda c: 8 * (c - 160)),
         (range(224, 240), lambda c: 32 * (c - 208)),
@@ -156,9 +156,9 @@ def test_tables_are_read_only() -> None:
 
 def test_unknown_names_are_refused_with_a_suggestion() -> None:
     """A misspelt name, a width that does not exist and a missing unsigned form each say what there is."""
-    with pytest.raises(ConfigError, match="unknown number format 'dybti4'. Did you mean 'dybit4'"):
+    with pytest.raises(ConfigError, match=r"unknown number format 'dybti4'\. Did you mean 'dybit4'"):
         formats.get("dybti4")
     with pytest.raises(ConfigError, match="unknown number format 'int9'"):
         formats.get("int9", signed=False)
-    with pytest.raises(ConfigError, match="'e2m1' has no unsigned form. Formats that have one: dybit2"):
+    with pytest.raises(ConfigError, match=r"'e2m1' has no unsigned form\. Formats that have one: dybit2"):
         formats.get("e2m1", signed=False)
