@@ -1,0 +1,39 @@
+"""Names what stays in float: subgraph bodies, recurrent layers, operators outside ONNX, double precision."""
+
+import onnx_ir as ir
+
+from dybitq.graph.values import has_subgraph, is_op, shape_of
+
+_RECURRENT = ("LSTM", "GRU", "RNN")
+_QUANTIZED = (
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "QLinearConv",
+    "QLinearMatMul",
+    "ConvInteger",
+    "MatMulInteger",
+)
+
+
+def note_float_parts(model: ir.Model) -> tuple[str, ...]:
+    """One sentence for each node or kind of node that quantization will pass over."""
+    notes: list[str] = []
+    quantized = 0
+    for node in model.graph:
+        if has_subgraph(node):
+            notes.append(f"{node.op_type} {node.name!r}: its subgraphs stay in float")
+        elif is_op(node, *_RECURRENT):
+            notes.append(f"{node.op_type} {node.name!r}: recurrent layers are not quantized")
+        elif node.domain not in ("", "ai.onnx"):
+            notes.append(f"{node.domain}.{node.op_type} {node.name!r}: not an ONNX operator, stays as it is")
+        quantized += is_op(node, *_QUANTIZED)
+    if quantized:
+        notes.append(
+            f"the model is quantized already: {quantized} quantizing operators were left as they are"
+        )
+    notes.extend(
+        f"input {value.name!r} {shape_of(value)} has a default and can be overridden: no weight"
+        for value in model.graph.inputs
+        if value.const_value is not None
+    )
+    return tuple(notes)

@@ -1,0 +1,28 @@
+"""Dead nodes and unused initializers go, nodes are sorted, shapes and types are filled in."""
+
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
+
+from dybitq.errors import ModelError
+from dybitq.graph.shapes import infer
+
+
+def remove_unused(model: ir.Model) -> tuple[str, ...]:
+    """Remove what no output depends on (graph inputs stay) and sort the nodes topologically.
+
+    Raises:
+        ModelError: the graph contains a cycle.
+    """
+    try:
+        model.graph.sort()
+    except ValueError as error:
+        raise ModelError(f"the graph is damaged: {error}") from error
+    RemoveUnusedNodesPass()(model)
+    RemoveUnusedOpsetsPass()(model)
+    return ()
+
+
+def infer_everything(model: ir.Model) -> tuple[str, ...]:
+    """Shapes and types of all values of the main graph; unknown ones stay unknown."""
+    infer(model)
+    return ()

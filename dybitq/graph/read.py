@@ -1,0 +1,156 @@
+"""ONNX file to onnx-ir model, exactly as stored: existence, integrity, versions, external data, hash."""
+
+import hashlib
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from dybitq.errors import ModelError, UnsupportedError
+
+MINIMUM_OPSET = 11
+
+
+def read(path: Path) -> tuple[ir.Model, str]:
+    """Read a model without changing anything in it; external tensors stay on disk.
+
+    Returns:
+        The model and its hash (see :func:`sha256_of`).
+
+    Raises:
+        ModelError: no such file, a folder, empty, truncated, not ONNX, damaged, or external data missing.
+        UnsupportedError: opset below 11 or above what the installed onnx knows; sparse initializers.
+    """
+    path = Path(path)
+    proto = _parse(path)
+    _check_versions(proto, path)
+    _check_supported(proto, path)
+    try:
+        model = ir.serde.deserialize_model(proto)
+        ir.external_data.set_base_dir(model.graph, path.parent)
+    except Exception as error:  # onnx-ir wraps whatever went wrong; its first line says where
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"{path}: damaged ONNX model: {reason}") from error
+    _drop_constant_inputs(model)
+    _check_values(model, path)
+    files = _external_files(model, path)
+    return model, sha256_of(path, files)
+
+
+def _parse(path: Path) -> onnx.ModelProto:
+    if path.is_dir():
+        raise ModelError(f"{path}: is a folder; expected an ONNX file")
+    try:
+        size = path.stat().st_size
+        if size == 0:
+            raise ModelError(f"{path}: is empty; expected an ONNX file")
+        proto = onnx.load_model(path, load_external_data=False)
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ModelError:
+        raise
+    except Exception as error:  # protobuf's DecodeError, or the text parser's own
+        raise ModelError(f"{path}: is not an ONNX model, or is truncated ({size} bytes)") from error
+    if not proto.HasField("graph") or not proto.opset_import:
+        raise ModelError(f"{path}: is not an ONNX model, or is truncated ({size} bytes)")
+    return proto
+
+
+def _check_versions(proto: onnx.ModelProto, path: Path) -> None:
+    newest = onnx.defs.onnx_opset_version()
+    opset = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), None)
+    if opset is not None and opset < MINIMUM_OPSET:
+        raise UnsupportedError(
+            f"{path}: ONNX opset {opset} is too old; expected {MINIMUM_OPSET} to {newest}. "
+            "Export the model again with a newer opset, or convert it with onnx.version_converter."
+        )
+    if opset is not None and opset > newest:
+        raise UnsupportedError(
+            f"{path}: ONNX opset {opset} is newer than the installed onnx {onnx.__version__} knows "
+            f"({MINIMUM_OPSET} to {newest}). Upgrade onnx and onnxruntime, or export with an older opset."
+        )
+    if proto.ir_version > onnx.IR_VERSION:
+        raise UnsupportedError(
+            f"{path}: ONNX IR version {proto.ir_version} is newer than the installed onnx "
+            f"{onnx.__version__} knows (up to {onnx.IR_VERSION}). Upgrade onnx and onnxruntime."
+        )
+
+
+def _check_supported(proto: onnx.ModelProto, path: Path) -> None:
+    if proto.graph.sparse_initializer:
+        name = proto.graph.sparse_initializer[0].values.name
+        raise UnsupportedError(f"{path}: initializer {name!r} is sparse; expected dense initializers only")
+    if not proto.graph.output:
+        raise ModelError(f"{path}: the graph has no outputs, so there is nothing to compute")
+
+
+def _drop_constant_inputs(model: ir.Model) -> None:
+    """Below IR version 4 every initializer is listed as an input, though none can be overridden."""
+    if model.ir_version < 4:
+        inputs = model.graph.inputs
+        kept = [value for value in inputs if value.const_value is None]
+        inputs.clear()
+        inputs.extend(kept)
+
+
+def _check_values(model: ir.Model, path: Path) -> None:
+    """Every value that a node reads, or that the graph returns, comes from somewhere."""
+    for graph in (model.graph, *model.graph.subgraphs()):
+        for node in graph:
+            for value in node.inputs:
+                if value is not None and not _is_defined(value):
+                    raise ModelError(
+                        f"{path}: node {node.name or node.op_type!r} reads {value.name!r}, which no input, "
+                        "initializer or node provides"
+                    )
+    for value in model.graph.outputs:
+        if not _is_defined(value):
+            raise ModelError(f"{path}: output {value.name!r} is produced by no node")
+
+
+def _is_defined(value: ir.Value) -> bool:
+    return value.producer() is not None or value.is_graph_input() or value.is_initializer()
+
+
+def _external_files(model: ir.Model, path: Path) -> tuple[Path, ...]:
+    """Files that hold external tensors, sorted by their stored location."""
+    found: dict[str, Path] = {}
+    for graph in (model.graph, *model.graph.subgraphs()):
+        for name, value in graph.initializers.items():
+            tensor = value.const_value
+            if isinstance(tensor, ir.ExternalTensor):
+                file = Path(tensor.path)
+                _check_external(tensor, file, name, path)
+                found[str(tensor.location)] = file
+    return tuple(found[location] for location in sorted(found))
+
+
+def _check_external(tensor: ir.ExternalTensor, file: Path, name: str, path: Path) -> None:
+    if not file.is_file():
+        raise ModelError(
+            f"{path}: tensor {name!r} is stored in {str(tensor.location)!r}, which is missing next to the "
+            "model; copy the external data file there"
+        )
+    end = (tensor.offset or 0) + tensor.nbytes
+    if file.stat().st_size < end:
+        raise ModelError(
+            f"{path}: tensor {name!r} ends at byte {end} of {str(tensor.location)!r}, which holds only "
+            f"{file.stat().st_size} bytes; the external data file is truncated or of another model"
+        )
+
+
+def sha256_of(path: Path, external: tuple[Path, ...] = ()) -> str:
+    """Hex SHA-256 of a model.
+
+    Of a model in one file it is the hash of that file. With external data it is the hash of the hex
+    hashes of the model file and of every data file in turn.
+    """
+    digests = []
+    for file in (path, *external):
+        with file.open("rb") as handle:
+            digests.append(hashlib.file_digest(handle, "sha256").hexdigest())
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()

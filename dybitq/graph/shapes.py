@@ -1,0 +1,94 @@
+"""Shape and type inference on a copy without weights, merged back into the model.
+
+Shapes that a file declares for intermediate values are not trusted: a model whose batch was made
+dynamic by hand still declares the old ones. They are used only where inference finds nothing.
+"""
+
+from collections.abc import Mapping
+
+import onnx
+import onnx_ir as ir
+
+# Tensors up to this size travel with the copy, because inference reads shapes and axes from them.
+_SMALL_BYTES = 4096
+
+
+def _light_copy(model: ir.Model, shapes: Mapping[str, ir.Shape]) -> ir.Model:
+    """A clone without large tensors and without the shapes of intermediate values."""
+    copy = model.clone()
+    graph = copy.graph
+    inputs = set(graph.inputs)
+    for node in graph:
+        for value in node.outputs:
+            value.shape = None
+    for value in graph.inputs:
+        value.shape = shapes.get(value.name or "", value.shape)
+    for name, value in list(graph.initializers.items()):
+        tensor = value.const_value
+        if tensor is not None and tensor.nbytes > _SMALL_BYTES:
+            value.const_value = None
+            del graph.initializers[name]
+            if value not in inputs:
+                graph.inputs.append(value)
+    return copy
+
+
+def inferred(model: ir.Model, shapes: Mapping[str, ir.Shape] | None = None) -> ir.Model | None:
+    """A clone of the model, large weights removed, whose values carry inferred shapes and types.
+
+    Args:
+        model: not changed.
+        shapes: replaces the shapes of graph inputs.
+
+    Returns:
+        The clone, or None where inference failed altogether.
+    """
+    copy = _light_copy(model, shapes or {})
+    try:
+        proto = ir.serde.serialize_model(copy)
+        result = onnx.shape_inference.infer_shapes(proto, check_type=False, strict_mode=False, data_prop=True)
+    except Exception:  # noqa: BLE001 - the C++ library raises several unrelated types; shapes are optional
+        return None
+    return ir.serde.deserialize_model(result)
+
+
+def _merge_dims(found: ir.Shape, declared: ir.Shape) -> ir.Shape:
+    """Inferred extents, with declared names where inference left an extent anonymous."""
+    if len(found) != len(declared):
+        return found
+    merged: list[int | ir.SymbolicDim] = []
+    for new, old in zip(found, declared, strict=True):
+        anonymous = isinstance(new, ir.SymbolicDim) and (new.value is None or new.value.startswith("unk__"))
+        keep = anonymous and isinstance(old, ir.SymbolicDim)
+        merged.append(old if keep else ir.SymbolicDim(None) if anonymous else new)
+    return ir.Shape(merged)
+
+
+def infer(model: ir.Model) -> set[str]:
+    """Fill in shapes and types of all values of the main graph.
+
+    Graph inputs and outputs keep what they declare. A value whose shape cannot be inferred keeps the
+    shape that the file declares for it.
+
+    Returns:
+        Names of the values whose shape was really inferred.
+    """
+    copy = inferred(model)
+    if copy is None:
+        return set()
+    known = {value.name: value for node in copy.graph for value in node.outputs if value.name}
+    trusted: set[str] = set()
+    for node in model.graph:
+        for value in node.outputs:
+            found = known.get(value.name or "")
+            if found is None:
+                continue
+            if value.type is None:
+                value.type = found.type
+            if found.shape is None:
+                continue
+            trusted.add(value.name or "")
+            if value.is_graph_output() and value.shape is not None:
+                continue
+            value.shape = found.shape if value.shape is None else _merge_dims(found.shape, value.shape)
+    return trusted
