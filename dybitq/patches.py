@@ -69,3 +69,94 @@ def row_channels(layer: LayerWork) -> np.ndarray:
         return np.tile(np.repeat(np.arange(shape[1]), taps), (layer.window.group, 1))
     groups = int(np.prod(shape[:-2], dtype=np.int64))
     return np.tile(np.arange(shape[layer.channel_axis]), (groups, 1))
+
+
+def patch_geometry(layer: LayerWork) -> tuple[int, int]:
+    """Groups and K of the layer's patches.
+
+    A MatMul pools all batch indices of its activation into one group, also where its weight has
+    several (:func:`to_matrix` has one group for each).
+    """
+    shape = tuple(int(d or 1) for d in layer.weight_shape)
+    if layer.kind is LayerKind.CONV and layer.window is not None:
+        return layer.window.group, int(np.prod(shape[1:], dtype=np.int64))
+    if layer.kind is LayerKind.CONV_TRANSPOSE and layer.window is not None:
+        return layer.window.group, shape[0] // layer.window.group
+    return 1, shape[-1] if layer.transposed or layer.weight_on_left else shape[-2]
+
+
+def patch_grid(shape: tuple[int, ...], layer: LayerWork) -> tuple[int, ...]:
+    """Extents of the positions at which one sample of an input ``[batch, ...]`` has a patch.
+
+    Output positions for Conv, input positions for ConvTranspose, rows for Gemm and MatMul.
+    """
+    window = layer.window
+    if layer.kind is LayerKind.CONV and window is not None:
+        rank = len(window.kernel)
+        spans = [(k - 1) * d + 1 for k, d in zip(window.kernel, window.dilations)]
+        padded = [e + window.pads[i] + window.pads[i + rank] for i, e in enumerate(shape[2:])]
+        return tuple((p - span) // s + 1 for p, span, s in zip(padded, spans, window.strides))
+    if layer.kind is LayerKind.CONV_TRANSPOSE:
+        return shape[2:]
+    rows = (*shape[:-2], shape[-1]) if layer.weight_on_left else shape[:-1]
+    return rows[1:]
+
+
+def extract_patches(
+    x: np.ndarray, layer: LayerWork, positions: np.ndarray | None = None, *, fill: float = 0
+) -> np.ndarray:
+    """The patches of ``x`` that the layer multiplies with its weight matrix.
+
+    Args:
+        x: input of the layer, ``[batch, ...]`` as it stands in the graph; any dtype.
+        layer: its geometry.
+        positions: int64, flat indices into :func:`patch_grid`; None takes all of them in order.
+        fill: what padding holds (a zero point, for codes).
+
+    Returns:
+        ``[groups, batch * positions, K]`` in the dtype of ``x``, samples outermost among the rows.
+    """
+    if layer.kind is LayerKind.CONV and layer.window is not None:
+        return _window_patches(x, layer, positions, fill)
+    if layer.kind is LayerKind.CONV_TRANSPOSE and layer.window is not None:
+        flat = x.reshape(*x.shape[:2], -1)
+        chosen = flat if positions is None else flat[:, :, positions]
+        return _by_group(chosen[..., None], layer.window.group)
+    rows = np.swapaxes(x, -1, -2) if layer.weight_on_left else x
+    if rows.ndim == 1:
+        rows = rows[None]
+    rows = rows.reshape(rows.shape[0], -1, rows.shape[-1])
+    chosen = rows if positions is None else rows[:, positions]
+    return chosen.reshape(1, -1, rows.shape[-1])
+
+
+def _window_patches(
+    x: np.ndarray, layer: LayerWork, positions: np.ndarray | None, fill: float
+) -> np.ndarray:
+    """Patches of a convolution: one gather per sample and channel from the flattened space."""
+    window = layer.window
+    if window is None:
+        raise ValueError(f"{layer.name} has no window")
+    grid, space = patch_grid(x.shape, layer), x.shape[2:]
+    if positions is None:
+        positions = np.arange(int(np.prod(grid, dtype=np.int64)))
+    starts = np.unravel_index(positions, grid)
+    taps = np.unravel_index(np.arange(int(np.prod(window.kernel, dtype=np.int64))), window.kernel)
+    index = np.zeros((len(positions), len(taps[0])), np.int64)
+    inside = np.ones(index.shape, bool)
+    for axis, extent in enumerate(space):
+        place = starts[axis][:, None] * window.strides[axis] - window.pads[axis]
+        place = place + taps[axis][None] * window.dilations[axis]
+        inside &= (place >= 0) & (place < extent)
+        index = index * extent + np.clip(place, 0, extent - 1)
+    gathered = np.take(x.reshape(*x.shape[:2], -1), index, axis=2)
+    if not inside.all():
+        gathered[:, :, ~inside] = fill
+    return _by_group(gathered, window.group)
+
+
+def _by_group(gathered: np.ndarray, group: int) -> np.ndarray:
+    """``[batch, channels, positions, taps]`` to ``[groups, batch * positions, channels/groups * taps]``."""
+    batch, channels, count, taps = gathered.shape
+    split = gathered.reshape(batch, group, channels // group, count, taps)
+    return split.transpose(1, 0, 3, 2, 4).reshape(group, batch * count, -1)

@@ -10,7 +10,7 @@ from dybitq.errors import ConfigError, UnsupportedError
 
 @TRANSFORMS.register("center_crop")
 def center_crop(argument: Any) -> Transform:
-    """Cut ``size`` or ``[height, width]`` out of the middle; of an odd margin the smaller half is above and left."""
+    """Cut ``size`` or ``[height, width]`` out of the middle; an odd margin is smaller above and left."""
     height, width = size_pair(argument, "center_crop")
 
     def apply(value: np.ndarray) -> np.ndarray:

@@ -1,0 +1,118 @@
+"""Running statistics of one activation tensor: exact extremes, and a histogram keyed by float patterns.
+
+The bin of a value is the upper half of its float32 pattern (sign, exponent, seven bits of mantissa):
+65536 bins of fixed edges and a relative width of at most 1/128. They need no range beforehand, outliers
+cost nothing, and histograms of two shards add up.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dybitq.calibrate.sampling import stride
+from dybitq.records import TensorStatistics
+
+BINS = 1 << 16
+VALUES_PER_SAMPLE = 8192
+"""Values of one sample that enter the histogram; smaller tensors enter whole."""
+
+
+@dataclass(slots=True, eq=False)
+class TensorTotal:
+    """State of :func:`update`; same meaning as the fields of TensorStatistics."""
+
+    samples: int = 0
+    count: int = 0
+    minimum: float = np.inf
+    maximum: float = -np.inf
+    sum_sample_max: float = 0.0
+    sum_sample_min: float = 0.0
+    histogram: np.ndarray = field(default_factory=lambda: np.zeros(BINS, np.int64))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TensorPart:
+    """What one batch adds: per-sample extremes float64 ``[samples]``, and histogram counts."""
+
+    minima: np.ndarray
+    maxima: np.ndarray
+    counts: np.ndarray
+
+
+def init() -> TensorTotal:
+    """Nothing seen."""
+    return TensorTotal()
+
+
+def by_sample(value: np.ndarray, batch: int, count: int) -> np.ndarray:
+    """``[rows, values]``, one row for each of the first ``count`` samples of ``batch``.
+
+    A tensor whose leading extent is no multiple of the batch does not grow with it (a position
+    embedding, say); it becomes one row, which stands for every sample.
+    """
+    if value.ndim and value.shape[0] and value.shape[0] % batch == 0:
+        return value.reshape(batch, -1)[:count]
+    return value.reshape(1, -1)
+
+
+def measure(value: np.ndarray, batch: int, count: int) -> TensorPart | None:
+    """The part that float32 ``value`` adds, ``count`` samples of a run of ``batch``; None if it is empty."""
+    if value.size == 0:
+        return None
+    value = np.ascontiguousarray(value, np.float32)
+    rows = by_sample(value, batch, count)
+    step = stride(value.shape[1:], VALUES_PER_SAMPLE)
+    patterns = rows.view(np.uint16)[:, 1 :: 2 * step]
+    counts = np.bincount(patterns.reshape(-1), minlength=BINS)
+    repeats = count // rows.shape[0]
+    minima = np.repeat(rows.min(axis=1).astype(np.float64), repeats)
+    maxima = np.repeat(rows.max(axis=1).astype(np.float64), repeats)
+    return TensorPart(minima=minima, maxima=maxima, counts=counts)
+
+
+def update(total: TensorTotal, part: TensorPart) -> None:
+    """Add the part of one batch."""
+    total.samples += len(part.minima)
+    total.count += int(part.counts.sum())
+    total.minimum = min(total.minimum, float(part.minima.min()))
+    total.maximum = max(total.maximum, float(part.maxima.max()))
+    total.sum_sample_max += float(part.maxima.sum())
+    total.sum_sample_min += float(part.minima.sum())
+    total.histogram += part.counts
+
+
+def result(total: TensorTotal) -> TensorStatistics:
+    """The statistics so far."""
+    return TensorStatistics(
+        samples=total.samples,
+        count=total.count,
+        minimum=total.minimum,
+        maximum=total.maximum,
+        sum_sample_max=total.sum_sample_max,
+        sum_sample_min=total.sum_sample_min,
+        histogram=total.histogram,
+    )
+
+
+def bin_values() -> np.ndarray:
+    """Lower edge in magnitude of every bin, float32 ``[65536]``; NaN where a bin holds no finite values."""
+    edges = (np.arange(BINS, dtype=np.uint32) << 16).view(np.float32)
+    return np.where(np.isfinite(edges), edges, np.float32(np.nan))
+
+
+Monotone = Callable[[np.ndarray], np.ndarray]
+"""A nondecreasing function under which all values of one bin share a bin again (Relu, Clip, identity)."""
+
+
+def mapped(part: TensorPart, function: Monotone) -> TensorPart:
+    """The part of ``function(x)`` from the part of ``x``, exactly, without looking at x again."""
+    used = np.flatnonzero(part.counts)
+    values = (used.astype(np.uint32) << 16).view(np.float32)
+    target = np.ascontiguousarray(function(values), np.float32).view(np.uint16)[1::2]
+    counts = np.bincount(target, weights=part.counts[used], minlength=BINS).astype(np.int64)
+    return TensorPart(
+        minima=function(part.minima.astype(np.float32)).astype(np.float64),
+        maxima=function(part.maxima.astype(np.float32)).astype(np.float64),
+        counts=counts,
+    )
