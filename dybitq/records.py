@@ -149,6 +149,39 @@ class LayerWork:
         return int(np.prod([d or 1 for d in self.weight_shape], dtype=np.int64))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizedLayer:
+    """One layer of any ONNX model, and the widths at which its operands are stored and multiplied.
+
+    ``layer`` describes the work with the names of the model as it is stored: ``layer.op_type`` may be
+    QLinearConv or MatMulInteger, ``layer.weight`` is the stored initializer that holds the codes.
+
+    Attributes:
+        layer: kind, shapes, window and MACs, as in the survey of a float network.
+        weight_bits: stored bits of one weight, 32 if float32; for MATMUL_DYNAMIC the width at which the
+            right operand is multiplied.
+        weight_format: registered format where the model says so (``dybit4``), otherwise the stored
+            element type (``int8``, ``uint4``, ``float32``).
+        granularity: what shares one weight scale; None where the weights are not quantized.
+        activation_bits: width at which the left operand meets the multiplier, 32 if float32.
+        activation_format: its format or element type; ``dynamic`` in front where ranges are of the run.
+        output_bits: width in which the layer's result is handed on, 32 if float32.
+        stored_bytes: what the file holds for the weight: codes, scales, zero points and tables, each
+            counted with the first layer that uses it.
+        reason: why something is not quantized or differs, as the model or the survey says; may be empty.
+    """
+
+    layer: LayerWork
+    weight_bits: int
+    weight_format: str
+    granularity: Granularity | None
+    activation_bits: int
+    activation_format: str
+    output_bits: int
+    stored_bytes: int
+    reason: str = ""
+
+
 # --------------------------------------------------------------------------- statistics
 
 
