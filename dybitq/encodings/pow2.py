@@ -1,8 +1,8 @@
 """Power-of-two weight scales by least squared error: S = 2^e, so that scaling is a shift.
 
 Source: the post-training part of the hardware-friendly weight quantizer published in QKeras
-(``quantizers_po2.py``), which calls the error MSQE. The error is ``E(S) = sum_j m_j (x_j - S q_j)^2``, with q_j the
-nearest level of x_j / S:
+(``quantizers_po2.py``), which calls the error MSQE. The error is ``E(S) = sum_j m_j (x_j - S q_j)^2``, with
+q_j the nearest level of x_j / S:
 
 1. start at e = round(log2(max|x| / Q)), with Q the largest level;
 2. three times: the least-squares scale ``sum m q x / sum m q^2`` of the present levels, rounded to a power of
@@ -46,7 +46,7 @@ def outlier_mask(values: np.ndarray) -> np.ndarray:
 def error(
     values: np.ndarray, exponent: np.ndarray, format: NumberFormat, weights: np.ndarray | float = 1.0
 ) -> np.ndarray:
-    """``sum_j m_j (x_j - 2^e q_j)^2`` of each row, float64.
+    """``sum_j m_j (x_j - 2^e q_j)^2`` of each row, summed in float64.
 
     Args:
         values: float, ``[..., count]``.
@@ -56,7 +56,7 @@ def error(
     """
     given = np.asarray(values, np.float64)
     scale = np.ldexp(1.0, exponent)[..., None]
-    rest = given - _levels(given, exponent, format) * scale
+    rest = given - _levels(values, exponent, format) * scale
     return (weights * rest**2).sum(axis=-1)
 
 
@@ -75,24 +75,24 @@ def fit_exponent(values: np.ndarray, format: NumberFormat, weights: np.ndarray |
     given = np.asarray(values, np.float64)
     m = np.broadcast_to(np.asarray(weights, np.float64), given.shape)
     newest = _round_log2(np.abs(given).max(axis=-1) / format.max_integer)
-    best, best_error = newest, error(given, newest, format, m)
+    best, best_error = newest, error(values, newest, format, m)
     for _ in range(LEAST_SQUARES_STEPS):
-        q = _levels(given, newest, format)
+        q = _levels(values, newest, format)
         denominator = (m * q * q).sum(axis=-1)
         ratio = (m * q * given).sum(axis=-1) / np.where(denominator > 0, denominator, 1.0)
         newest = np.where(denominator > 0, _round_log2(ratio), newest)
-        best, best_error = _better(best, best_error, newest, error(given, newest, format, m))
+        best, best_error = _better(best, best_error, newest, error(values, newest, format, m))
     while True:
         centre = best
         for offset in LINE_SEARCH:
             tried = np.clip(centre + offset, -MAX_EXPONENT, MAX_EXPONENT)
-            best, best_error = _better(best, best_error, tried, error(given, tried, format, m))
+            best, best_error = _better(best, best_error, tried, error(values, tried, format, m))
         if np.array_equal(best, centre):
             return best
 
 
 def _levels(values: np.ndarray, exponent: np.ndarray, format: NumberFormat) -> np.ndarray:
-    codes = codec.encode(np.ldexp(values, -exponent[..., None]), format)
+    codes = codec.encode(np.ldexp(values, -np.asarray(exponent)[..., None]), format)
     return codec.decode(codes, format).astype(np.float64)
 
 
