@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from dybitq.errors import DybitqError
+from dybitq.graph.passes.auto_pad import resolve_auto_pad
 from dybitq.graph.passes.batch_norm import fold_batch_norm
 from dybitq.graph.passes.channel_affine import fold_channel_affine
 from dybitq.graph.passes.check_finite import check_finite
@@ -23,6 +24,7 @@ from dybitq.graph.passes.identity import remove_identities
 from dybitq.graph.passes.names import unique_names
 from dybitq.graph.passes.notes import note_float_parts
 from dybitq.graph.passes.opset import upgrade_opset
+from dybitq.graph.passes.pad import merge_pads
 from dybitq.graph.passes.tidy import infer_everything, remove_unused
 from dybitq.graph.passes.vectors import flatten_bias_vectors
 
@@ -38,6 +40,8 @@ PASSES: tuple[Pass, ...] = (
     fold_constants,
     remove_unused,
     check_finite,
+    resolve_auto_pad,
+    merge_pads,
     canonical_gemm,
     flatten_bias_vectors,
     fold_batch_norm,

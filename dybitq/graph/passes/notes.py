@@ -1,7 +1,8 @@
-"""Names what stays in float: subgraph bodies, recurrent layers, operators outside ONNX, double precision."""
+"""Names what stays in float: subgraph bodies, recurrent layers, operators outside ONNX, odd layers."""
 
 import onnx_ir as ir
 
+from dybitq.graph.layers import Sizes, known_shapes, why_float
 from dybitq.graph.values import has_subgraph, is_op, shape_of
 
 _RECURRENT = ("LSTM", "GRU", "RNN")
@@ -19,6 +20,8 @@ def note_float_parts(model: ir.Model) -> tuple[str, ...]:
     """One sentence for each node or kind of node that quantization will pass over."""
     notes: list[str] = []
     quantized = 0
+    shapes = known_shapes(model)
+    sizes = Sizes(shown=shapes, single=shapes)
     for node in model.graph:
         if has_subgraph(node):
             notes.append(f"{node.op_type} {node.name!r}: its subgraphs stay in float")
@@ -26,6 +29,8 @@ def note_float_parts(model: ir.Model) -> tuple[str, ...]:
             notes.append(f"{node.op_type} {node.name!r}: recurrent layers are not quantized")
         elif node.domain not in ("", "ai.onnx"):
             notes.append(f"{node.domain}.{node.op_type} {node.name!r}: not an ONNX operator, stays as it is")
+        elif (reason := why_float(node, sizes)) is not None:
+            notes.append(f"{node.op_type} {node.name!r} stays in float: {reason}")
         quantized += is_op(node, *_QUANTIZED)
     if quantized:
         notes.append(

@@ -28,7 +28,7 @@ def upgrade_opset(model: ir.Model) -> tuple[str, ...]:
         opsets[""] = opsets.pop("ai.onnx")
     version = opsets.get("", TARGET_OPSET)
     opsets.setdefault("", TARGET_OPSET)
-    model.ir_version = max(IR_VERSION, model.ir_version if version >= 25 else 0)
+    model.ir_version = IR_VERSION
     if version >= TARGET_OPSET:
         return ()
     infer(model)
