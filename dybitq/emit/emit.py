@@ -1,0 +1,152 @@
+"""Graph, plan and fitted arrays to a quantized model: one walk in topological order."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from dybitq.emit.builder import Builder, remove_unused
+from dybitq.emit.edges import Edges
+from dybitq.emit.layers import Layer, Layers
+from dybitq.emit.pointwise import pointwise_table
+from dybitq.fit.edges import clamp_codes
+from dybitq.graph.load import Network
+from dybitq.graph.operators import Role, activation_inputs, role
+from dybitq.graph.values import constant, is_constant, nodes_by_name, values_by_name
+from dybitq.records import Fitted, FittedEdge, LayerWork, Plan
+
+_IR_VERSION = 10  # node metadata came with it
+
+
+def emit(network: Network, layers: Mapping[str, LayerWork], plan: Plan, fitted: Fitted) -> ir.Model:
+    """Build the quantized model.
+
+    A pure function of its arguments: the network is not changed, and the same arguments give the same
+    model. See docs/emitted-model.md for what is written operator by operator.
+
+    Args:
+        network: normalised float network.
+        layers: its survey, by node name.
+        plan: decisions.
+        fitted: arrays for every layer and edge of the plan.
+    """
+    model = network.model.clone()
+    _Walk(model, layers, plan, fitted).run()
+    remove_unused(model)
+    _forget_shapes(model)
+    model.ir_version = max(model.ir_version, _IR_VERSION)
+    return model
+
+
+def _forget_shapes(model: ir.Model) -> None:
+    """Drop the inferred types of inner tensors: whoever loads the file infers them again."""
+    outputs = set(model.graph.outputs)
+    for node in model.graph:
+        for value in node.outputs:
+            if value not in outputs:
+                value.type = value.shape = None
+
+
+class _Walk:
+    def __init__(self, model: ir.Model, layers: Mapping[str, LayerWork], plan: Plan, fitted: Fitted) -> None:
+        self.model = model
+        self.layers = layers
+        self.plans = {p.layer: p for p in plan.layers}
+        self.fitted = fitted
+        self.builder = Builder(model)
+        self.edges = Edges(self.builder)
+        self.writer = Layers(self.builder, self.edges)
+        self.values = values_by_name(model)
+        self.outputs = {v.name: list(n.outputs) for n in model.graph for v in n.outputs}
+
+    def run(self) -> None:
+        for value in list(self.model.graph.inputs):
+            if value.name in self.fitted.edges:
+                self.edges.quantize_input(value, self.fitted.edges[value.name])
+        for node in list(nodes_by_name(self.model).values()):
+            self._node(node)
+
+    def _node(self, node: ir.Node) -> None:
+        names = [v.name for v in node.outputs]
+        kind = role(node, self.layers)
+        source = self.edges.get(node.inputs[0]) if node.inputs else None
+        if kind is Role.WEIGHTED:
+            self._weighted(node)
+        elif kind in (Role.CODES, Role.CLAMP) and source is not None:
+            self._on_codes(node, kind, source.value, source.edge)
+            return
+        elif kind is Role.TABLE and source is not None and names[0] in self.fitted.edges:
+            edge = self.fitted.edges[str(names[0])]
+            table = pointwise_table(node, source.edge, edge)
+            self.edges.carry(node.outputs[0], self._look_up(source.value, table, node), edge)
+            return
+        elif kind is Role.FUSED and names[0] in self.fitted.edges:
+            self._code_constants(node)
+        for value in list(node.outputs):
+            if value.name in self.fitted.edges:
+                self.edges.quantize(value, self.fitted.edges[value.name])
+
+    def _weighted(self, node: ir.Node) -> None:
+        assert node.name is not None
+        plan, fitted = self.plans.get(node.name), self.fitted.weights.get(node.name)
+        if plan is not None and fitted is not None:
+            work = self.layers[node.name]
+            self.writer.emit(Layer(node=node, work=work, plan=plan, fitted=fitted))
+
+    def _on_codes(self, node: ir.Node, kind: Role, codes: ir.Value, edge: FittedEdge) -> None:
+        """Run a moving or comparing operator on the codes themselves."""
+        if kind is Role.CLAMP:
+            low, high = clamp_codes(node, edge.scale, edge.zero_point)
+            low, high = max(low, edge.low), min(high, edge.high)
+            self.edges.carry(node.outputs[0], self.edges.clamp(codes, low, high, after=node), edge)
+            return
+        inputs = [codes, *node.inputs[1:]]
+        if node.op_type == "Pad" and len(inputs) > 1:
+            pad_value = self.edges.zero_point(edge)
+            inputs = [*inputs[:2], pad_value, *inputs[3:]]
+        clone = ir.Node("", node.op_type, inputs, list(node.attributes.values()), num_outputs=len(node.outputs), name="")
+        self.builder.graph.insert_after(node, clone)
+        for value, made in zip(list(node.outputs), clone.outputs, strict=True):
+            made.name = self.builder.fresh("q")
+            made.shape = value.shape
+            self.edges.carry(value, made, edge)
+
+    def _look_up(self, codes: ir.Value, table: np.ndarray, node: ir.Node) -> ir.Value:
+        """``table[codes]`` by GatherElements on the flattened codes, the fastest look-up of the runtime."""
+        make = self.builder.node
+        entries = self.builder.constant(table, "t")
+        flat = make("Reshape", [codes, self._shape(-1)], output="i", before=node)
+        index = make(
+            "Cast", [flat], attributes={"to": int(ir.DataType.INT32)}, output="i", before=node
+        )
+        found = make("GatherElements", [entries, index], output="i", before=node)
+        shape = make("Shape", [codes], output="i", before=node)
+        return make("Reshape", [found, shape], output="q", before=node)
+
+    def _shape(self, *extents: int) -> ir.Value:
+        return self.builder.constant(np.array(extents, np.int64), "n")
+
+    def _code_constants(self, node: ir.Node) -> None:
+        """Constant operands of a fused operator are coded per tensor over their own range."""
+        if not any(is_constant(v) for v in node.inputs) or not activation_inputs(node):
+            return
+        for index, value in enumerate(node.inputs):
+            array = constant(value)
+            if value is None or array is None or array.dtype != np.float32:
+                continue
+            low, high = min(0.0, float(array.min())), max(0.0, float(array.max()))
+            scale = np.float32((high - low) / 255 or 1.0)
+            zero_point = min(255, max(0, round(-low / float(scale))))
+            codes = np.clip(np.rint(array / scale) + zero_point, 0, 255).astype(np.uint8)
+            edge = FittedEdge(format="int8", scale=float(scale), zero_point=zero_point)
+            real = self.builder.node(
+                "DequantizeLinear",
+                [
+                    self.builder.constant(codes, "q"),
+                    self.edges.scale(edge),
+                    self.edges.zero_point(edge),
+                ],
+                output="r",
+                before=node,
+            )
+            node.replace_input_with(index, real)

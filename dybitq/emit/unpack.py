@@ -1,0 +1,156 @@
+"""Packed codes in the file, integers in the kernel: the grouped-table decode.
+
+Codes are stored as the bit stream of ``bits.pack``. A group of ``g`` neighbouring codes, ``K = g * bits``
+bits, is one index into a table with a row of ``g`` integers for every possible group; the table is built
+in the graph from the ``2**bits`` integers of the format by outer products. Everything here hangs on
+constants, so that onnxruntime folds it once, when the session is created.
+
+* K = 8 or 16: the stream read as uint8 or uint16 is the list of indices.
+* otherwise eight codes are ``bits`` bytes; one matrix product with powers of two lifts the bytes around
+  every group into a number below 2**24, exact in float32, whose lower K bits are the index.
+"""
+
+import numpy as np
+import onnx_ir as ir
+
+from dybitq import bits as bit_stream
+from dybitq.emit.builder import Builder
+from dybitq.records import NumberFormat
+
+DOMAIN = "dybitq"
+GROUP = {1: 8, 2: 4, 3: 4, 4: 4, 5: 2, 6: 2, 7: 2, 8: 1}
+"""Codes in one index, by width."""
+
+
+def add_decode(
+    builder: Builder, fmt: NumberFormat, codes: np.ndarray, *, as_float: bool, before: ir.Node
+) -> ir.Value:
+    """Store ``codes`` packed and add the nodes that turn them into integers.
+
+    Args:
+        builder: of the model.
+        fmt: the table; its integers must fit int8 unless ``as_float``.
+        codes: uint8, any shape.
+        as_float: make float32 integers instead of int8 ones.
+        before: node in front of which the decode goes.
+
+    Returns:
+        int8 or float32 value, shape of ``codes``.
+    """
+    dtype = np.dtype(np.float32 if as_float else np.int8)
+    if fmt.bits == 8 and not as_float:
+        return builder.constant(fmt.table[codes].astype(np.int8), "w")
+    stream = np.frombuffer(bit_stream.pack(codes.reshape(-1), fmt.bits, whole_groups=True), np.uint8)
+    index_bits = GROUP[fmt.bits] * fmt.bits
+    stored = builder.constant(stream.view("<u2") if index_bits == 16 else stream, "w")
+    builder.add_function(_unpack_function(builder, fmt.bits))
+    return builder.node(
+        f"Unpack{fmt.bits}",
+        [stored, _rows(builder, fmt, dtype)],
+        output="i",
+        attributes={"shape": list(codes.shape), "count": [codes.size]},
+        domain=DOMAIN,
+        before=before,
+    )
+
+
+def _rows(builder: Builder, fmt: NumberFormat, dtype: np.dtype) -> ir.Value:
+    """The table ``[2**K, g]`` of one format, built once at the head of the graph."""
+    table = builder.constant(fmt.table.astype(dtype), f"{fmt.name}_table")
+    for use in table.uses():
+        if use.node.op_type.startswith("Rows"):
+            return use.node.outputs[0]
+    builder.add_function(_rows_function(builder, fmt.bits))
+    return builder.node(f"Rows{fmt.bits}", [table], output="rows", domain=DOMAIN)
+
+
+def _opset(builder: Builder) -> int:
+    return builder.model.graph.opset_imports[""]
+
+
+class _Body:
+    """Nodes of a function under construction."""
+
+    def __init__(self) -> None:
+        self.nodes: list[ir.Node] = []
+
+    def op(self, op_type: str, *inputs: ir.Value, **attributes: int) -> ir.Value:
+        node = ir.node(op_type, list(inputs), dict(attributes))
+        node.outputs[0].name = f"t{len(self.nodes)}"
+        self.nodes.append(node)
+        return node.outputs[0]
+
+    def constant(self, array: np.ndarray) -> ir.Value:
+        node = ir.node("Constant", [], {"value": ir.tensor(array)})
+        node.outputs[0].name = f"t{len(self.nodes)}"
+        self.nodes.append(node)
+        return node.outputs[0]
+
+    def integers(self, attribute: str) -> ir.Value:
+        """The function's list-of-integers attribute as a tensor."""
+        reference = ir.RefAttr("value_ints", attribute, ir.AttributeType.INTS)
+        node = ir.Node("", "Constant", [], [reference])
+        node.outputs[0].name = f"t{len(self.nodes)}"
+        self.nodes.append(node)
+        return node.outputs[0]
+
+
+def _function(
+    builder: Builder, name: str, inputs: list[ir.Value], body: _Body, output: ir.Value, attributes: tuple[str, ...]
+) -> ir.Function:
+    graph = ir.Graph(inputs, [output], nodes=body.nodes, opset_imports={"": _opset(builder)}, name=name)
+    declared = [ir.Attr(a, ir.AttributeType.INTS, None) for a in attributes]
+    return ir.Function(DOMAIN, name, graph=graph, attributes=declared)
+
+
+def _rows_function(builder: Builder, bits: int) -> ir.Function:
+    """Table ``[2**b]`` to rows ``[2**K, g]``: column j repeats the table along axis j of a g-dimensional cube."""
+    group, size = GROUP[bits], 2**bits
+    body = _Body()
+    table = ir.val("table")
+    cube = body.constant(np.full(group, size, np.int64))
+    column = body.constant(np.array([-1, 1], np.int64))
+    columns = []
+    for j in range(group):
+        shape = np.ones(group, np.int64)
+        shape[group - 1 - j] = size  # the first code of a group is the lowest part of the index
+        axis = body.op("Reshape", table, body.constant(shape))
+        columns.append(body.op("Reshape", body.op("Expand", axis, cube), column))
+    rows = body.op("Concat", *columns, axis=1)
+    return _function(builder, f"Rows{bits}", [table], body, rows, ())
+
+
+def _unpack_function(builder: Builder, bits: int) -> ir.Function:
+    """Stored stream and rows to a tensor of ``shape``; ``count`` cuts the padding off."""
+    body = _Body()
+    stored, rows = ir.val("stored"), ir.val("rows")
+    index_bits = GROUP[bits] * bits
+    if index_bits in (8, 16):
+        index = body.op("Cast", stored, to=int(ir.DataType.INT32))
+    else:
+        octets = body.op("Reshape", stored, body.constant(np.array([-1, bits], np.int64)))
+        octets = body.op("Cast", octets, to=int(ir.DataType.FLOAT))
+        windows = body.op("MatMul", octets, body.constant(window_matrix(bits)))
+        windows = body.op("Cast", windows, to=int(ir.DataType.INT32))
+        index = body.op("Mod", windows, body.constant(np.array(1 << index_bits, np.int32)))
+    picked = body.op("Gather", rows, index, axis=0)
+    flat = body.op("Reshape", picked, body.constant(np.array([-1], np.int64)))
+    kept = body.op("Slice", flat, body.constant(np.zeros(1, np.int64)), body.integers("count"))
+    shaped = body.op("Reshape", kept, body.integers("shape"))
+    return _function(builder, f"Unpack{bits}", [stored, rows], body, shaped, ("shape", "count"))
+
+
+def window_matrix(bits: int) -> np.ndarray:
+    """Float32 ``[bits, 8 / g]``: bytes times this, truncated, has index k in its lower K bits.
+
+    Index k starts at bit ``k * K`` of its eight codes and touches at most three bytes, so that the sum
+    keeps its 24 bits exactly.
+    """
+    index_bits = GROUP[bits] * bits
+    matrix = np.zeros((bits, 8 // GROUP[bits]), np.float32)
+    for k in range(matrix.shape[1]):
+        start = k * index_bits
+        first, last = start // 8, (start + index_bits - 1) // 8
+        for octet in range(first, last + 1):
+            matrix[octet, k] = 2.0 ** (8 * (octet - first) - (start - 8 * first))
+    return matrix

@@ -1,0 +1,101 @@
+"""Weight scales by error search over a wide logarithmic range, refined by least squares.
+
+For tapered tables (DyBit of 5 bits and more) the best scale puts the largest weight far below the
+largest level, many times max-abs away from where a uniform table has it; a search window around
+max-abs misses it. The range here starts where the largest weight is clipped to a third and ends where
+it lands in the middle of the levels.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from dybitq.fit.levels import Levels
+from dybitq.records import NumberFormat
+from dybitq.registry import Registry
+
+# (rows [n, K] float32, importance [n, K] float32, format) -> scale float32 [n]
+ScaleMethod = Callable[[np.ndarray, np.ndarray, NumberFormat], np.ndarray]
+scale_methods: Registry[ScaleMethod] = Registry("scale method", "dybitq.fit.methods")
+
+_BLOCK = 1 << 16  # elements worked on at a time: keeps the temporaries in the cache
+_COARSE_STEP = 2.0**0.25
+
+
+def rounding_error(rows: np.ndarray, importance: np.ndarray, levels: Levels, scale: np.ndarray) -> np.ndarray:
+    """``sum_k importance * (w - scale * nearest(w / scale))**2`` of every row.
+
+    Args:
+        rows: float32 ``[n, K]``.
+        importance: float32, broadcastable to ``[n, K]``.
+        levels: levels of the format.
+        scale: float32 ``[n]``, positive.
+
+    Returns:
+        float64 ``[n]``.
+    """
+    inverse = (1 / scale).astype(np.float32)[:, None]
+    difference = levels.round(rows * inverse) * scale[:, None] - rows
+    return np.einsum("nk,nk,nk->n", difference, difference, np.broadcast_to(importance, rows.shape), dtype=float)
+
+
+def search_scale(rows: np.ndarray, importance: np.ndarray, fmt: NumberFormat) -> np.ndarray:
+    """Scale of every row with the smallest weighted squared error.
+
+    Args:
+        rows: float32 ``[n, K]``; each row gets one scale.
+        importance: float32 ``[n, K]``, non-negative weight of each element's squared error.
+        fmt: the table.
+
+    Returns:
+        float32 ``[n]``. Rows of zeros get 0; the caller decides what they need.
+    """
+    levels = Levels.of(fmt)
+    step = max(1, _BLOCK // max(1, rows.shape[1]))
+    parts = [
+        _search_block(rows[i : i + step], importance[i : i + step], levels) for i in range(0, len(rows), step)
+    ]
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
+def _search_block(rows: np.ndarray, importance: np.ndarray, levels: Levels) -> np.ndarray:
+    largest = np.abs(rows).max(axis=1)
+    alive = largest > 0
+    safe = np.where(alive, largest, 1).astype(np.float32)
+    positive = levels.integers[levels.integers > 0]
+    start, stop = 0.3 / positive[-1], 1.05 / positive[len(positive) // 2]
+    count = max(3, int(np.ceil(np.log(stop / start) / np.log(_COARSE_STEP))) + 1)
+    best, error = _best_of(np.geomspace(start, stop, count), safe, rows, importance, levels)
+    for width in (_COARSE_STEP**0.5, _COARSE_STEP**0.25, _COARSE_STEP**0.125):
+        for factor in (1 / width, width):
+            trial = (best * np.float32(factor)).astype(np.float32)
+            trial_error = rounding_error(rows, importance, levels, trial)
+            better = trial_error < error
+            best, error = np.where(better, trial, best), np.where(better, trial_error, error)
+    best = _least_squares(rows, importance, levels, best, error)
+    return np.where(alive, best, 0).astype(np.float32)
+
+
+def _best_of(
+    factors: np.ndarray, unit: np.ndarray, rows: np.ndarray, importance: np.ndarray, levels: Levels
+) -> tuple[np.ndarray, np.ndarray]:
+    best = np.zeros(len(rows), np.float32)
+    error = np.full(len(rows), np.inf)
+    for factor in factors:
+        trial = (unit * np.float32(factor)).astype(np.float32)
+        trial_error = rounding_error(rows, importance, levels, trial)
+        better = trial_error < error
+        best, error = np.where(better, trial, best), np.where(better, trial_error, error)
+    return best, error
+
+
+def _least_squares(
+    rows: np.ndarray, importance: np.ndarray, levels: Levels, scale: np.ndarray, error: np.ndarray
+) -> np.ndarray:
+    """One step of alternating least squares: the best scale for the codes that ``scale`` gives."""
+    codes = levels.round(rows / scale[:, None])
+    over = np.einsum("nk,nk,nk->n", importance, rows, codes, dtype=float)
+    under = np.einsum("nk,nk,nk->n", importance, codes, codes, dtype=float)
+    trial = np.where((over > 0) & (under > 0), over / np.maximum(under, 1e-300), scale).astype(np.float32)
+    trial = np.where(trial > 0, trial, scale)
+    return np.where(rounding_error(rows, importance, levels, trial) < error, trial, scale)

@@ -1,0 +1,1 @@
+"""Recipes and plans: which edge gets which encoding."""

@@ -1,0 +1,222 @@
+"""Recipe to plan: defaults, then rules by operator type and name pattern, first match wins."""
+
+import difflib
+import fnmatch
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import onnx_ir as ir
+
+from dybitq.errors import ConfigError
+from dybitq.graph.load import Network
+from dybitq.plan.regions import Regions, find_regions
+from dybitq.records import ActivationMode, EdgePlan, LayerKind, LayerPlan, LayerWork, Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a recipe can say of a layer; None means "as the defaults have it".
+
+    Attributes:
+        weights: format name (``dybit4``, ``int8``, ``auto4``) or ``float``.
+        activations: ``auto``, ``int8``, ``dynamic8`` or ``float``; ``auto`` is ``dynamic8`` for MatMul
+            and ``int8`` for everything else.
+        granularity: ``channel`` or ``tensor``.
+        scale: registered scale method.
+        rounding: registered rounding.
+        range: registered range method of the activation that the layer reads.
+    """
+
+    weights: str | None = None
+    activations: str | None = None
+    granularity: str | None = None
+    scale: str | None = None
+    rounding: str | None = None
+    range: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """Settings for the layers that match an operator type and a name pattern (``*`` and ``?``)."""
+
+    op_type: str | None = None
+    name: str | None = None
+    settings: Settings = field(default_factory=Settings)
+
+    def matches(self, layer: LayerWork) -> bool:
+        """Whether the rule applies to ``layer``."""
+        by_type = self.op_type is None or self.op_type == layer.op_type
+        return by_type and (self.name is None or fnmatch.fnmatchcase(layer.name, self.name))
+
+
+DEFAULTS = Settings(
+    weights="int8", activations="auto", granularity="channel", scale="mse", rounding="nearest", range="mse"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Defaults, rules, and the format of the first and last weighted layers.
+
+    Attributes:
+        defaults: settings of every layer that no rule changes.
+        rules: in order; for each layer the first that matches is used.
+        first_last: weight format of first and last layers unless a rule names one; None: no exception.
+        bias_correction: whether biases take up the mean error of the rounded weights.
+    """
+
+    defaults: Settings = DEFAULTS
+    rules: tuple[Rule, ...] = ()
+    first_last: str | None = "int8"
+    bias_correction: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Resolved:
+    settings: Settings
+    reason: str
+
+
+def make_plan(network: Network, layers: Sequence[LayerWork], recipe: Recipe) -> Plan:
+    """Decide the format of every layer and of every activation tensor worth coding.
+
+    Raises:
+        ConfigError: a rule matches no layer, or a setting has a value that no layer can take.
+    """
+    _check_rules(layers, recipe.rules)
+    outermost = end_layers(network.model.graph, layers)
+    resolved = {layer.name: _resolve(layer, recipe, outermost) for layer in layers}
+    layer_plans = tuple(_layer_plan(layer, resolved[layer.name]) for layer in layers)
+    modes = {p.layer: p.activations for p in layer_plans if p.weights != "float"}
+    by_name = {layer.name: layer for layer in layers}
+    regions = find_regions(network.model.graph, by_name, modes)
+    edges = _edge_plans(regions, layers, modes, resolved)
+    return Plan(
+        model_sha256=network.sha256,
+        layers=layer_plans,
+        edges=edges,
+        bias_correction=recipe.bias_correction,
+    )
+
+
+def end_layers(graph: ir.Graph, layers: Sequence[LayerWork]) -> frozenset[str]:
+    """Names of the layers with no weighted layer before them, or none behind them."""
+    weighted = {layer.name: layer for layer in layers if layer.weight_count}
+    behind: set[ir.Value] = set()
+    last = set()
+    for node in reversed(list(graph)):
+        follows = any(v in behind for v in node.outputs)
+        if node.name in weighted:
+            if not follows:
+                last.add(node.name)
+            follows = True
+        if follows:
+            behind.update(v for v in node.inputs if v is not None)
+    before: set[ir.Value] = set()
+    first = set()
+    for node in graph:
+        preceded = any(v in before for v in node.inputs if v is not None)
+        if node.name in weighted:
+            if not preceded:
+                first.add(node.name)
+            preceded = True
+        if preceded:
+            before.update(node.outputs)
+    return frozenset(first | last)
+
+
+def _check_rules(layers: Sequence[LayerWork], rules: Sequence[Rule]) -> None:
+    for number, rule in enumerate(rules, start=1):
+        if any(rule.matches(layer) for layer in layers):
+            continue
+        names = [layer.name for layer in layers]
+        wanted = rule.name if rule.name is not None else rule.op_type or ""
+        pool = names if rule.name is not None else sorted({layer.op_type for layer in layers})
+        close = difflib.get_close_matches(wanted.strip("*"), pool, n=1, cutoff=0.3)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(
+            f"recipe rule {number} (op_type={rule.op_type}, name={rule.name}) matches none of the "
+            f"{len(layers)} layers.{hint}"
+        )
+
+
+def _merge(base: Settings, over: Settings) -> Settings:
+    changes = {
+        name: value for name in Settings.__dataclass_fields__ if (value := getattr(over, name)) is not None
+    }
+    return replace(base, **changes)
+
+
+def _resolve(layer: LayerWork, recipe: Recipe, outermost: frozenset[str]) -> _Resolved:
+    settings, reason = _merge(DEFAULTS, recipe.defaults), "default"
+    if layer.name in outermost and recipe.first_last is not None and settings.weights != "float":
+        settings, reason = replace(settings, weights=recipe.first_last), "first or last layer"
+    for number, rule in enumerate(recipe.rules, start=1):
+        if rule.matches(layer):
+            return _Resolved(settings=_merge(settings, rule.settings), reason=f"rule {number}")
+    return _Resolved(settings=settings, reason=reason)
+
+
+def activation_mode(layer: LayerWork, activations: str) -> ActivationMode:
+    """The mode in which ``layer`` can honour ``activations``."""
+    if layer.kind in (LayerKind.GATHER, LayerKind.CONV_TRANSPOSE) or activations == "float":
+        return ActivationMode.FLOAT  # no quantized kernel: weights are packed, arithmetic stays float
+    plain_matmul = layer.kind is LayerKind.MATMUL and not layer.weight_on_left and len(layer.weight_shape) == 2
+    if layer.kind is LayerKind.MATMUL and not plain_matmul:
+        return ActivationMode.FLOAT
+    if activations == "auto":
+        return ActivationMode.DYNAMIC if layer.kind is LayerKind.MATMUL else ActivationMode.STATIC
+    if activations == "dynamic8":
+        return ActivationMode.DYNAMIC if layer.kind is LayerKind.MATMUL else ActivationMode.STATIC
+    if activations == "int8":
+        return ActivationMode.STATIC
+    raise ConfigError(
+        f"layer {layer.name}: unknown activations {activations!r}; expected auto, int8, dynamic8 or float"
+    )
+
+
+def _layer_plan(layer: LayerWork, resolved: _Resolved) -> LayerPlan:
+    settings = resolved.settings
+    assert settings.weights and settings.activations and settings.granularity  # DEFAULTS has them all
+    assert settings.scale and settings.rounding
+    mode = activation_mode(layer, settings.activations)
+    weights, reason = settings.weights, resolved.reason
+    if layer.kind is LayerKind.MATMUL_DYNAMIC:
+        static = settings.activations == "int8"
+        weights = "activation" if static else "float"
+        mode = ActivationMode.STATIC if static else ActivationMode.FLOAT
+        reason = "both operands are activations"
+    return LayerPlan(
+        layer=layer.name,
+        weights=weights,
+        granularity=settings.granularity,
+        scale=settings.scale,
+        rounding=settings.rounding,
+        activations=mode,
+        reason=reason,
+    )
+
+
+def _edge_plans(
+    regions: Regions,
+    layers: Sequence[LayerWork],
+    modes: Mapping[str, ActivationMode],
+    resolved: Mapping[str, _Resolved],
+) -> tuple[EdgePlan, ...]:
+    method: dict[str, str] = {}
+    readers: dict[str, list[str]] = {}
+    for layer in layers:
+        if modes.get(layer.name) is ActivationMode.STATIC and layer.input in regions.carries:
+            root = regions.carries[layer.input]
+            method.setdefault(root, resolved[layer.name].settings.range or "mse")
+            readers.setdefault(root, []).append(layer.name)
+    default = DEFAULTS.range or "mse"
+    return tuple(
+        EdgePlan(
+            tensor=name,
+            range=method.get(name, default),
+            reason="read by " + ", ".join(readers[name]) if name in readers else "between quantized operators",
+        )
+        for name in regions.roots
+    )
+

@@ -1,0 +1,110 @@
+"""Recipes and plans as YAML: one line a layer, one line a tensor, defaults left out."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dybitq.errors import ConfigError
+from dybitq.plan.recipe import DEFAULTS, Recipe, Rule, Settings
+from dybitq.records import ActivationMode, EdgePlan, LayerPlan, Plan
+from dybitq.schema import read_document, validate
+from dybitq.schema_plan import PlanShape, RecipeShape, SettingsShape
+
+_VERSION = 1
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe file.
+
+    Raises:
+        ConfigError: not readable, or fields that a recipe does not have, all of them at once.
+    """
+    shape = validate(RecipeShape, read_document(path), source=str(path))
+    rules = []
+    for number, rule in enumerate(shape.rules, start=1):
+        if rule.op_type is None and rule.name is None:
+            raise ConfigError(f"{path}: rules.{number - 1}: needs op_type, name or both to match layers with")
+        rules.append(Rule(op_type=rule.op_type, name=rule.name, settings=_settings(rule)))
+    defaults = dataclasses.replace(
+        DEFAULTS, **{k: v for k, v in dataclasses.asdict(_settings(shape.defaults)).items() if v is not None}
+    )
+    return Recipe(
+        defaults=defaults,
+        rules=tuple(rules),
+        first_last=shape.first_last,
+        bias_correction=shape.bias_correction,
+    )
+
+
+def _settings(shape: SettingsShape) -> Settings:
+    return Settings(**{name: getattr(shape, name) for name in Settings.__dataclass_fields__})
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan file.
+
+    Raises:
+        ConfigError: not readable, or not a plan; every mistake with its place in the file.
+    """
+    return parse_plan(read_document(path), source=str(path))
+
+
+def parse_plan(document: Any, *, source: str) -> Plan:
+    """A plan from parsed YAML or JSON."""
+    shape = validate(PlanShape, document, source=source)
+    layers = tuple(
+        LayerPlan(**(layer.model_dump() | {"activations": ActivationMode(layer.activations)}))
+        for layer in shape.layers
+    )
+    edges = tuple(EdgePlan(**edge.model_dump()) for edge in shape.edges)
+    for kind, names in (("layer", [p.layer for p in layers]), ("tensor", [p.tensor for p in edges])):
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ConfigError(f"{source}: {kind} {sorted(twice)[0]!r} stands there twice")
+    return Plan(
+        model_sha256=shape.model_sha256,
+        layers=layers,
+        edges=edges,
+        bias_correction=shape.bias_correction,
+        arithmetic=shape.arithmetic,
+    )
+
+
+def plan_document(plan: Plan, *, reasons: bool = True) -> dict[str, Any]:
+    """A plan as plain data, fields at their default left out."""
+    document: dict[str, Any] = {"schema_version": _VERSION, "model_sha256": plan.model_sha256}
+    for name in ("bias_correction", "arithmetic"):
+        if getattr(plan, name) != Plan.__dataclass_fields__[name].default:
+            document[name] = getattr(plan, name)
+    document["layers"] = [_changed(layer, reasons=reasons) for layer in plan.layers]
+    document["edges"] = [_changed(edge, reasons=reasons) for edge in plan.edges]
+    return document
+
+
+def _changed(record: LayerPlan | EdgePlan, *, reasons: bool) -> dict[str, Any]:
+    found = {}
+    for field in dataclasses.fields(record):
+        value = getattr(record, field.name)
+        if value == field.default or (field.name == "reason" and not reasons):
+            continue
+        found[field.name] = str(value) if isinstance(value, ActivationMode) else value
+    return found
+
+
+def plan_text(plan: Plan) -> str:
+    """The YAML of a plan file: a line for every layer and tensor, so that plans can be compared by line."""
+    document = plan_document(plan)
+    lines = [
+        f"{key}: {_flow(value)}" for key, value in document.items() if key not in ("layers", "edges")
+    ]
+    for key in ("layers", "edges"):
+        lines.append(f"{key}:" if document[key] else f"{key}: []")
+        lines += [f"- {_flow(item)}" for item in document[key]]
+    return "\n".join(lines) + "\n"
+
+
+def _flow(value: Any) -> str:
+    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**9, allow_unicode=True)
+    return text.removesuffix("\n").removesuffix("\n...")
