@@ -130,9 +130,7 @@ def extract_patches(
     return chosen.reshape(1, -1, rows.shape[-1])
 
 
-def _window_patches(
-    x: np.ndarray, layer: LayerWork, positions: np.ndarray | None, fill: float
-) -> np.ndarray:
+def _window_patches(x: np.ndarray, layer: LayerWork, positions: np.ndarray | None, fill: float) -> np.ndarray:
     """Patches of a convolution: one gather per sample and channel from the flattened space."""
     window = layer.window
     if window is None:

@@ -5,6 +5,7 @@ The bin of a value is the upper half of its float32 pattern (sign, exponent, sev
 cost nothing, and histograms of two shards add up.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -62,7 +63,8 @@ def measure(value: np.ndarray, batch: int, count: int) -> TensorPart | None:
         return None
     value = np.ascontiguousarray(value, np.float32)
     rows = by_sample(value, batch, count)
-    step = stride(value.shape[1:], VALUES_PER_SAMPLE)
+    within = math.prod(value.shape[1:])
+    step = stride((rows.shape[1] // within, *value.shape[1:]), VALUES_PER_SAMPLE)
     patterns = rows.view(np.uint16)[:, 1 :: 2 * step]
     counts = np.bincount(patterns.reshape(-1), minlength=BINS)
     repeats = count // rows.shape[0]
@@ -93,12 +95,6 @@ def result(total: TensorTotal) -> TensorStatistics:
         sum_sample_min=total.sum_sample_min,
         histogram=total.histogram,
     )
-
-
-def bin_values() -> np.ndarray:
-    """Lower edge in magnitude of every bin, float32 ``[65536]``; NaN where a bin holds no finite values."""
-    edges = (np.arange(BINS, dtype=np.uint32) << 16).view(np.float32)
-    return np.where(np.isfinite(edges), edges, np.float32(np.nan))
 
 
 Monotone = Callable[[np.ndarray], np.ndarray]

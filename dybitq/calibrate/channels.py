@@ -1,0 +1,70 @@
+"""Running sum and sum of squares of every output channel of a layer, over a fixed subset of positions."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dybitq.calibrate.sampling import stride
+from dybitq.records import ChannelStatistics, LayerKind, LayerWork
+
+POSITIONS_PER_SAMPLE = 128
+
+
+@dataclass(slots=True, eq=False)
+class ChannelTotal:
+    """State of :func:`update`; same meaning as the fields of ChannelStatistics."""
+
+    count: int
+    total: np.ndarray
+    squares: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ChannelPart:
+    """What one batch adds; float64 sums ``[channels]``."""
+
+    count: int
+    total: np.ndarray
+    squares: np.ndarray
+
+
+def init(channels: int) -> ChannelTotal:
+    """Nothing seen."""
+    return ChannelTotal(count=0, total=np.zeros(channels), squares=np.zeros(channels))
+
+
+def channel_axis(layer: LayerWork) -> int:
+    """Axis of the layer's output that indexes its channels."""
+    if layer.kind in (LayerKind.CONV, LayerKind.CONV_TRANSPOSE):
+        return 1
+    return -2 if layer.weight_on_left else -1
+
+
+def measure(value: np.ndarray, layer: LayerWork, batch: int, count: int) -> ChannelPart | None:
+    """The part that an output ``[batch, ...]`` of the layer adds, ``count`` samples of a run of ``batch``."""
+    if value.size == 0 or value.ndim == 0:
+        return None
+    if value.shape[0] % batch == 0 and value.ndim > 1:
+        value = value[: count * (value.shape[0] // batch)]
+    rows = np.moveaxis(value, channel_axis(layer), 0)
+    channels = rows.shape[0]
+    rows = rows.reshape(channels, rows.shape[1] if rows.ndim > 1 else 1, -1)
+    step = stride(value.shape[2:] if value.ndim > 2 else (1,), POSITIONS_PER_SAMPLE)
+    chosen = rows[:, :, ::step].astype(np.float64).reshape(channels, -1)
+    return ChannelPart(
+        count=chosen.shape[1],
+        total=chosen.sum(axis=1),
+        squares=np.einsum("cr,cr->c", chosen, chosen),
+    )
+
+
+def update(total: ChannelTotal, part: ChannelPart) -> None:
+    """Add the part of one batch."""
+    total.count += part.count
+    total.total += part.total
+    total.squares += part.squares
+
+
+def result(total: ChannelTotal) -> ChannelStatistics:
+    """The sums so far."""
+    return ChannelStatistics(count=total.count, total=total.total, squares=total.squares)

@@ -1,0 +1,107 @@
+"""Activations whose statistics follow from another's, so that onnxruntime need not hand them out.
+
+Relu and Clip map every histogram bin into one bin, and operators that only move values keep the
+histogram. What is left to fetch is about half of the tensors of a convolutional network, and the fetch is
+what calibration costs most.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from dybitq.graph.load import Network
+from dybitq.graph.values import constant, is_op
+
+Function = Callable[[np.ndarray], np.ndarray]
+
+_MOVES = (
+    "Reshape",
+    "Transpose",
+    "Squeeze",
+    "Unsqueeze",
+    "Flatten",
+    "DepthToSpace",
+    "SpaceToDepth",
+    "Identity",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Derived:
+    """``function`` applied to the values of the tensor ``source``, in another order perhaps.
+
+    ``moved`` says that shape or order differ from those of the source.
+    """
+
+    source: str
+    function: Function
+    moved: bool
+
+
+def derived_tensors(network: Network, names: frozenset[str]) -> dict[str, Derived]:
+    """Those of ``names`` whose statistics follow from another of ``names``, which itself does not follow.
+
+    In topological order.
+    """
+    found: dict[str, Derived] = {}
+    for node in network.model.graph:
+        if not node.inputs or len(node.outputs) != 1 or node.inputs[0] is None:
+            continue
+        source, target = node.inputs[0].name, node.outputs[0].name
+        if source not in names or target not in names:
+            continue
+        function = _function(node)
+        if function is None:
+            continue
+        moved = is_op(node, *_MOVES)
+        before = found.get(source)
+        if before is None:
+            found[target] = Derived(source=source, function=function, moved=moved)
+        else:
+            chained = _chain(before.function, function)
+            found[target] = Derived(source=before.source, function=chained, moved=before.moved or moved)
+    return found
+
+
+def materialise(
+    name: str, values: Mapping[str, np.ndarray], derived: Mapping[str, Derived]
+) -> np.ndarray | None:
+    """The tensor ``name``, fetched or computed; None where its shape is not that of what was fetched."""
+    if name in values:
+        return values[name]
+    rule = derived.get(name)
+    if rule is None or rule.moved or rule.source not in values:
+        return None
+    return rule.function(values[rule.source])
+
+
+def _function(node: object) -> Function | None:
+    if is_op(node, "Relu"):  # type: ignore[arg-type]
+        return lambda x: np.maximum(x, np.float32(0))
+    if is_op(node, "Clip"):  # type: ignore[arg-type]
+        return _clip(node)
+    if is_op(node, *_MOVES):  # type: ignore[arg-type]
+        return _same
+    return None
+
+
+def _clip(node: object) -> Function | None:
+    bounds = [np.float32(-np.inf), np.float32(np.inf)]
+    for index, value in enumerate(node.inputs[1:3]):  # type: ignore[attr-defined]
+        if value is None:
+            continue
+        array = constant(value)
+        if array is None:
+            return None
+        bounds[index] = np.float32(array)
+    low, high = bounds
+    return lambda x: np.minimum(np.maximum(x, low), high)
+
+
+def _same(x: np.ndarray) -> np.ndarray:
+    return x
+
+
+def _chain(first: Function, second: Function) -> Function:
+    return lambda x: second(first(x))

@@ -1,0 +1,111 @@
+"""Batches in flight on several threads, with sums that come out the same however many there are.
+
+Each lane runs a batch through onnxruntime on one thread and measures it. That keeps all cores busy
+without waiting for one another inside an operator. What a batch adds is folded into the totals in the order
+of the batches, one total at a time, so floating-point sums do not depend on the number of lanes.
+"""
+
+import threading
+from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TypeVar
+
+T = TypeVar("T")
+Numbered = tuple[int, int, T]
+"""Number of the batch, number of its first sample, and the batch."""
+
+
+class Stopped(Exception):
+    """Another lane failed; this one leaves quietly."""
+
+
+class Turnstile:
+    """Lets batch ``n`` fold into a total only after batch ``n - 1`` has."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._next: dict[Hashable, int] = {}
+        self._stopped = False
+
+    def fold(self, key: Hashable, number: int, action: Callable[[], None]) -> None:
+        """Wait for the turn of batch ``number`` at ``key``, then do ``action``.
+
+        Every batch has to come by at every key once.
+
+        Raises:
+            Stopped: :meth:`stop` was called.
+        """
+        with self._changed:
+            while self._next.get(key, 0) != number and not self._stopped:
+                self._changed.wait()
+            if self._stopped:
+                raise Stopped
+        action()
+        with self._changed:
+            self._next[key] = number + 1
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Wake up and turn away everyone who waits."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+
+def run_in_lanes(
+    batches: Iterator[Numbered[T]],
+    work: Callable[[int, int, T], None],
+    finished: Callable[[T], None],
+    turns: Turnstile,
+    lanes: int,
+) -> None:
+    """``work`` on every batch, ``lanes`` of them at once, each lane reading its next batch itself.
+
+    ``finished`` is called for each batch that is done, one call at a time. The first failure, counted in
+    batches, is raised after all lanes have stopped; so is Ctrl-C.
+    """
+    reading, stop = threading.Lock(), threading.Event()
+    failures: list[tuple[int, BaseException]] = []
+    position = 0
+
+    def take() -> Numbered[T] | None:
+        nonlocal position
+        with reading:
+            if stop.is_set():
+                return None
+            try:
+                item = next(batches, None)
+            except BaseException as error:
+                failures.append((position, error))
+                raise
+            position += 1
+            return item
+
+    def lane() -> None:
+        try:
+            while (item := take()) is not None:
+                try:
+                    work(*item)
+                except BaseException as error:
+                    failures.append((item[0], error))
+                    raise
+                with reading:
+                    finished(item[2])
+        except Stopped:
+            pass
+        except BaseException:  # noqa: BLE001 - kept in failures, raised below
+            stop.set()
+            turns.stop()
+
+    with ThreadPoolExecutor(lanes, thread_name_prefix="lane") as pool:
+        running: set[Future[None]] = {pool.submit(lane) for _ in range(lanes)}
+        try:
+            while running:  # a bare wait would not let Ctrl-C through on every platform
+                _, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+        except BaseException:  # noqa: BLE001 - kept in failures, raised below
+            stop.set()
+            turns.stop()
+            raise
+    real = [(n, e) for n, e in failures if not isinstance(e, Stopped)]
+    if real:
+        raise min(real, key=lambda failure: failure[0])[1]

@@ -1,0 +1,190 @@
+"""Running mean and second moment of the patches that a layer multiplies with its weights.
+
+The second moment ``sum p p^T`` is what weight rounding needs of the data: ``E |dW p|^2 = tr(dW H dW^T)``.
+A full one holds K*K numbers for each group. Where memory is short it is cut to blocks along its diagonal, or
+to the diagonal itself.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from dybitq.calibrate.sampling import positions
+from dybitq.patches import extract_patches, patch_geometry, patch_grid
+from dybitq.records import LayerWork, Moment, MomentKind
+
+BLOCK = 128
+"""Side of the blocks of a block-diagonal moment."""
+
+# Bounds on the work for one sample, so that no layer dominates a pass: multiplications of p p^T, values
+# gathered into patches, and patches.
+_PRODUCTS, _VALUES, _LEAST, _MOST = 32_000_000, 65_536, 16, 256
+
+_BYTES = 8  # sums are float64
+
+
+@dataclass(slots=True, eq=False)
+class MomentTotal:
+    """State of :func:`update`; same meaning as the fields of Moment."""
+
+    kind: MomentKind
+    first: np.ndarray
+    second: np.ndarray
+    rows: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MomentPart:
+    """What one batch adds, float32 sums with the shapes of Moment."""
+
+    rows: int
+    first: np.ndarray
+    second: np.ndarray
+
+
+def init(kind: MomentKind, groups: int, k: int) -> MomentTotal:
+    """Nothing seen."""
+    return MomentTotal(kind=kind, first=np.zeros((groups, k)), second=np.zeros(second_shape(kind, groups, k)))
+
+
+def second_shape(kind: MomentKind, groups: int, k: int) -> tuple[int, ...]:
+    """Shape of ``Moment.second``."""
+    if kind is MomentKind.FULL:
+        return groups, k, k
+    if kind is MomentKind.BLOCK:
+        return groups, -(-k // BLOCK), BLOCK, BLOCK
+    return groups, k
+
+
+def size_bytes(kind: MomentKind, groups: int, k: int) -> int:
+    """Memory of the sums."""
+    if kind is MomentKind.NONE:
+        return 0
+    return _BYTES * (int(np.prod(second_shape(kind, groups, k), dtype=np.int64)) + groups * k)
+
+
+def choose_kinds(
+    layers: Mapping[str, LayerWork], richest: MomentKind, budget_bytes: int
+) -> dict[str, MomentKind]:
+    """The kind for each moment key, the richest that the budget allows.
+
+    Everything starts at ``richest``. As long as the sum exceeds the budget, the largest moment steps
+    down from full to block to diagonal to none; of equal ones the first in the order of names.
+    """
+    geometry = {key: patch_geometry(layer) for key, layer in layers.items()}
+    ladder = [MomentKind.FULL, MomentKind.BLOCK, MomentKind.DIAGONAL, MomentKind.NONE]
+    kinds = {key: _no_larger(richest, *geometry[key]) for key in layers}
+    sizes = {key: size_bytes(kind, *geometry[key]) for key, kind in kinds.items()}
+    total = sum(sizes.values())
+    while total > budget_bytes:
+        key = max(sorted(sizes), key=sizes.__getitem__)
+        step = ladder[ladder.index(kinds[key]) + 1]
+        kinds[key] = step
+        total -= sizes[key]
+        sizes[key] = size_bytes(step, *geometry[key])
+        total += sizes[key]
+    return kinds
+
+
+def _no_larger(kind: MomentKind, groups: int, k: int) -> MomentKind:
+    """Full instead of block where one block would hold all of K."""
+    if kind is MomentKind.BLOCK and size_bytes(MomentKind.FULL, groups, k) <= size_bytes(kind, groups, k):
+        return MomentKind.FULL
+    return kind
+
+
+def patches_per_sample(groups: int, k: int) -> int:
+    """How many patches of one sample enter the sums."""
+    bound = min(_PRODUCTS // (groups * k * k), _VALUES // (groups * k))
+    return max(_LEAST, min(_MOST, bound))
+
+
+def measure(
+    x: np.ndarray, layer: LayerWork, kind: MomentKind, first_sample: int, batch: int, count: int
+) -> MomentPart | None:
+    """The part of ``count`` samples out of a run of ``batch``; ``first_sample`` numbers them in the pass.
+
+    Patches are taken at positions that change from sample to sample (:mod:`dybitq.calibrate.sampling`).
+    """
+    groups, k = patch_geometry(layer)
+    wanted = patches_per_sample(groups, k)
+    patches = _sampled_patches(x, layer, wanted, first_sample, batch, count)
+    if patches is None:
+        return None
+    patches = patches.astype(np.float32, copy=False)
+    first = patches.sum(axis=1, dtype=np.float32)
+    return MomentPart(rows=patches.shape[1], first=first, second=_second(patches, kind))
+
+
+def _sampled_patches(
+    x: np.ndarray, layer: LayerWork, wanted: int, first_sample: int, batch: int, count: int
+) -> np.ndarray | None:
+    if x.size == 0:
+        return None
+    if x.ndim == 0 or x.shape[0] % batch:  # does not grow with the batch: one sample stands for all
+        grid = patch_grid((1, *x.shape), layer) if x.ndim < 2 else patch_grid(x.shape, layer)
+        return extract_patches(x, layer, positions(grid, wanted, first_sample))
+    per_sample = x.shape[0] // batch
+    grid = patch_grid(x.shape, layer)
+    chosen = [
+        extract_patches(
+            x[i * per_sample : (i + 1) * per_sample],
+            layer,
+            positions(grid, -(-wanted // per_sample), first_sample + i),
+        )
+        for i in range(count)
+    ]
+    return chosen[0] if count == 1 else np.concatenate(chosen, axis=1)
+
+
+def _second(patches: np.ndarray, kind: MomentKind) -> np.ndarray:
+    """Sum of outer products of ``[groups, rows, K]``, in float32."""
+    groups, rows, k = patches.shape
+    if kind is MomentKind.DIAGONAL:
+        return np.einsum("grk,grk->gk", patches, patches)
+    if kind is MomentKind.BLOCK:
+        blocks = -(-k // BLOCK)
+        padded = np.zeros((groups, rows, blocks * BLOCK), np.float32)
+        padded[:, :, :k] = patches
+        split = padded.reshape(groups, rows, blocks, BLOCK).transpose(0, 2, 1, 3)
+        return np.matmul(split.transpose(0, 1, 3, 2), split)
+    return np.matmul(patches.transpose(0, 2, 1), patches)
+
+
+def update(total: MomentTotal, part: MomentPart) -> None:
+    """Add the part of one batch; sums are float64."""
+    total.rows += part.rows
+    total.first += part.first
+    total.second += part.second
+
+
+def result(total: MomentTotal) -> Moment:
+    """The moments so far."""
+    return Moment(kind=total.kind, rows=total.rows, first=total.first, second=total.second)
+
+
+def reduced(moment: Moment, kind: MomentKind) -> Moment:
+    """``moment`` cut down to a poorer kind."""
+    groups, k = moment.first.shape
+    if kind is moment.kind:
+        return moment
+    if kind is MomentKind.DIAGONAL:
+        return _with_second(moment, kind, _diagonal(moment, groups, k))
+    if moment.kind is not MomentKind.FULL or kind is not MomentKind.BLOCK:
+        raise ValueError(f"a {moment.kind} moment cannot become {kind}")
+    blocks = np.zeros(second_shape(kind, groups, k))
+    for index, start in enumerate(range(0, k, BLOCK)):
+        side = min(BLOCK, k - start)
+        square = moment.second[:, start : start + side, start : start + side]
+        blocks[:, index, :side, :side] = square
+    return _with_second(moment, kind, blocks)
+
+
+def _diagonal(moment: Moment, groups: int, k: int) -> np.ndarray:
+    diagonal = np.diagonal(moment.second, axis1=-2, axis2=-1)
+    return np.ascontiguousarray(diagonal.reshape(groups, -1)[:, :k])
+
+
+def _with_second(moment: Moment, kind: MomentKind, second: np.ndarray) -> Moment:
+    return Moment(kind=kind, rows=moment.rows, first=moment.first, second=second)

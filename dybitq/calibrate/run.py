@@ -1,0 +1,243 @@
+"""One pass of the data through the float32 model: batches in, statistics out."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from dybitq.calibrate import channels, moments, tensors
+from dybitq.calibrate.derive import Derived, derived_tensors, materialise
+from dybitq.calibrate.lanes import Turnstile, run_in_lanes
+from dybitq.data.source import Batch, DataSource
+from dybitq.errors import DataError
+from dybitq.graph.export import float_tensors, with_outputs
+from dybitq.graph.load import Network
+from dybitq.patches import moment_key, patch_geometry
+from dybitq.records import LayerKind, LayerWork, MomentKind, Statistics
+from dybitq.runtime.session import Session
+
+Progress = Callable[[str, int, int], None]
+
+BATCH_VALUES = 1 << 23
+"""Fetched float32 values of one run (32 MiB) that the automatic batch size aims at."""
+
+LARGEST_BATCH = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Watch:
+    """What one pass looks at.
+
+    Attributes:
+        fetched: tensors that onnxruntime hands out or is given, in topological order.
+        derived: tensors whose statistics follow from those.
+        layers: layers with weights, for channel statistics.
+        keyed: one layer for each moment key, with the kind of moment that is kept.
+    """
+
+    fetched: tuple[str, ...]
+    derived: Mapping[str, Derived]
+    layers: tuple[LayerWork, ...]
+    keyed: Mapping[str, tuple[LayerWork, MomentKind]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Totals:
+    """Running sums of one pass, by tensor, moment key and layer."""
+
+    tensors: dict[str, tensors.TensorTotal]
+    moments: dict[str, moments.MomentTotal]
+    channels: dict[str, channels.ChannelTotal]
+
+
+def plan_watch(
+    network: Network, layers: Sequence[LayerWork], richest: MomentKind, budget_bytes: int
+) -> Watch:
+    """Decide what to fetch, what follows from it, and which moments fit the memory budget."""
+    names = float_tensors(network.model)
+    known = frozenset(names)
+    weighted = [
+        layer
+        for layer in layers
+        if layer.kind not in (LayerKind.GATHER, LayerKind.MATMUL_DYNAMIC) and layer.output in known
+    ]
+    keyed: dict[str, LayerWork] = {}
+    for layer in weighted:
+        if layer.input in known:
+            keyed.setdefault(moment_key(layer), layer)
+    kinds = moments.choose_kinds(keyed, richest, budget_bytes)
+    derived = derived_tensors(network, known)
+    # A layer's input is needed in its own shape, if its patches are wanted.
+    for key, layer in keyed.items():
+        if kinds[key] is not MomentKind.NONE and layer.input in derived and derived[layer.input].moved:
+            del derived[layer.input]
+    return Watch(
+        fetched=tuple(n for n in names if n not in derived),
+        derived=derived,
+        layers=tuple(weighted),
+        keyed={k: (layer, kinds[k]) for k, layer in keyed.items() if kinds[k] is not MomentKind.NONE},
+    )
+
+
+def collect(
+    network: Network,
+    layers: Sequence[LayerWork],
+    source: DataSource,
+    *,
+    richest: MomentKind = MomentKind.FULL,
+    budget_bytes: int = 1 << 30,
+    batch_size: int | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Statistics:
+    """Run every sample of ``source`` through the float32 network once and sum up what passes by.
+
+    Args:
+        network: the normalised model.
+        layers: its survey.
+        source: the data; its own batch size counts where ``batch_size`` is given or fixed by the model.
+        richest: most that is kept of second moments.
+        budget_bytes: memory for the sums of all moments together.
+        batch_size: samples of one run; None finds one from the size of the activations.
+        threads: batches in flight at once; None takes the number of cores. The result does not depend on it.
+        progress: called with ("calibrate", samples done, samples in all or 0).
+
+    Raises:
+        DataError: bad samples, or activations that are not finite.
+        ModelError: onnxruntime cannot run the model.
+    """
+    watch = plan_watch(network, layers, richest, budget_bytes)
+    session = Session(with_outputs(network, watch.fetched), 1, name=str(network.path))
+    watch = _available(watch, session)
+    source = replace(source, batch_size=batch_size or _batch_size(session, source, watch))
+    totals = _init(watch)
+    turns = Turnstile()
+    total = source.samples or 0
+    done = 0
+
+    def work(number: int, first_sample: int, batch: Batch) -> None:
+        values = {**batch.feeds, **session.run(batch.feeds, _outputs(watch, session))}
+        for key, fold in _measure(watch, totals, values, first_sample, batch):
+            turns.fold(key, number, fold)
+
+    def finished(batch: Batch) -> None:
+        nonlocal done
+        done += batch.count
+        if progress is not None:
+            progress("calibrate", done, max(total, done))
+
+    run_in_lanes(_numbered(source), work, finished, turns, threads or _cores())
+    return _result(network, totals, watch, done)
+
+
+def _numbered(source: DataSource) -> Iterator[tuple[int, int, Batch]]:
+    first = 0
+    for number, batch in enumerate(source):
+        yield number, first, batch
+        first += batch.count
+
+
+def _cores() -> int:
+    """Cores that this process may use, at most 8: every lane holds the activations of a batch."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return min(8, len(affinity(0)) if affinity else os.cpu_count() or 1)
+
+
+def _available(watch: Watch, session: Session) -> Watch:
+    """``watch`` without tensors that onnxruntime does not hand out as float32."""
+    given = {info.name for info in (*session.inputs, *session.outputs) if info.dtype == "float32"}
+    fetched = tuple(n for n in watch.fetched if n in given)
+    derived = {n: rule for n, rule in watch.derived.items() if rule.source in given}
+    known = given | set(derived)
+    return replace(
+        watch,
+        fetched=fetched,
+        derived=derived,
+        layers=tuple(layer for layer in watch.layers if layer.output in given),
+        keyed={k: pair for k, pair in watch.keyed.items() if pair[0].input in known},
+    )
+
+
+def _outputs(watch: Watch, session: Session) -> list[str]:
+    inputs = {info.name for info in session.inputs}
+    return [name for name in watch.fetched if name not in inputs]
+
+
+def _batch_size(session: Session, source: DataSource, watch: Watch) -> int:
+    """How many samples to run at once, from the activations of the first one.
+
+    Small batches keep activations in cache while they are measured; tiny networks want larger ones to
+    outweigh the cost of a call.
+    """
+    if source.fixed_batch or source.opened.batches:
+        return source.batch_size
+    first = next(iter(replace(source, batch_size=1, limit=None)))
+    values = session.run(first.feeds, _outputs(watch, session))
+    size = sum(value.size for value in values.values())
+    return max(1, min(LARGEST_BATCH, BATCH_VALUES // max(1, size)))
+
+
+def _init(watch: Watch) -> Totals:
+    return Totals(
+        tensors={name: tensors.init() for name in (*watch.fetched, *watch.derived)},
+        moments={k: moments.init(kind, *patch_geometry(layer)) for k, (layer, kind) in watch.keyed.items()},
+        channels={layer.name: channels.init(_channels(layer)) for layer in watch.layers},
+    )
+
+
+def _channels(layer: LayerWork) -> int:
+    extent = layer.weight_shape[layer.channel_axis] or 1
+    return extent * layer.window.group if layer.kind is LayerKind.CONV_TRANSPOSE and layer.window else extent
+
+
+def _measure(
+    watch: Watch, totals: Totals, values: Mapping[str, np.ndarray], first_sample: int, batch: Batch
+) -> Iterator[tuple[str, Callable[[], None]]]:
+    """What one batch adds to each total: pairs of the total's key and the addition."""
+    extent = next(iter(batch.feeds.values())).shape[0] if batch.feeds else 1
+    parts: dict[str, tensors.TensorPart | None] = {}
+    for name in watch.fetched:
+        parts[name] = part = tensors.measure(values[name], extent, batch.count)
+        _require_finite(name, part, batch)
+        yield name, _folder(tensors.update, totals.tensors[name], part)
+    for name, rule in watch.derived.items():
+        before = parts[rule.source]
+        part = None if before is None else tensors.mapped(before, rule.function)
+        yield name, _folder(tensors.update, totals.tensors[name], part)
+    for layer in watch.layers:
+        sums = channels.measure(values[layer.output], layer, extent, batch.count)
+        yield "channels " + layer.name, _folder(channels.update, totals.channels[layer.name], sums)
+    for key, (layer, kind) in watch.keyed.items():
+        x = materialise(layer.input, values, watch.derived)
+        moment = None if x is None else moments.measure(x, layer, kind, first_sample, extent, batch.count)
+        yield "moment " + key, _folder(moments.update, totals.moments[key], moment)
+
+
+def _folder(update: Callable[[Any, Any], None], total: Any, part: Any) -> Callable[[], None]:
+    return lambda: None if part is None else update(total, part)
+
+
+def _require_finite(name: str, part: tensors.TensorPart | None, batch: Batch) -> None:
+    """Extremes of a tensor with NaN are NaN, so they tell."""
+    if part is None:
+        return
+    bad = ~(np.isfinite(part.minima) & np.isfinite(part.maxima))
+    if bad.any():
+        sample = batch.names[int(np.flatnonzero(bad)[0])]
+        raise DataError(
+            f"tensor {name!r} holds NaN or infinity for the sample {sample}; the float32 model itself "
+            "computes it, so there is no range to quantize"
+        )
+
+
+def _result(network: Network, totals: Totals, watch: Watch, samples: int) -> Statistics:
+    seen = {n: tensors.result(t) for n, t in totals.tensors.items() if t.samples}
+    return Statistics(
+        model_sha256=network.sha256,
+        samples=samples,
+        tensors=seen,
+        moments={k: moments.result(t) for k, t in totals.moments.items() if t.rows},
+        channels={n: channels.result(t) for n, t in totals.channels.items() if t.count},
+    )

@@ -1,0 +1,242 @@
+"""Statistics files (docs/statistics.md): a zip archive whose bytes depend on its contents only.
+
+`statistics.json` holds names and scalars, `.npy` members hold arrays. Histograms are stored as their used
+bins; second moments, which are symmetric and by far the largest part, as float32 upper triangles, read
+back one at a time when they are asked for.
+"""
+
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dybitq.calibrate.moments import second_shape
+from dybitq.errors import StatisticsError
+from dybitq.records import ChannelStatistics, Moment, MomentKind, Statistics, TensorStatistics
+
+FORMAT = "dybitq statistics"
+VERSION = 1
+SUFFIX = ".stats"
+
+_HEADER = "statistics.json"
+_SCALARS = ("samples", "count", "minimum", "maximum", "sum_sample_max", "sum_sample_min")
+_BINS = 1 << 16
+
+
+def save(statistics: Statistics, path: Path) -> None:
+    """Write a statistics file; the same statistics give the same bytes.
+
+    Raises:
+        OSError: the file system refuses.
+    """
+    tensors = list(statistics.tensors.items())
+    used = [np.flatnonzero(t.histogram).astype(np.uint16) for _, t in tensors]
+    counts = [t.histogram[bins] for (_, t), bins in zip(tensors, used)]
+    channels = list(statistics.channels.items())
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "model_sha256": statistics.model_sha256,
+        "samples": statistics.samples,
+        "tensors": [
+            {"name": name, "bins": len(bins)} | {field: getattr(t, field) for field in _SCALARS}
+            for (name, t), bins in zip(tensors, used)
+        ],
+        "channels": [{"layer": n, "count": c.count, "channels": len(c.total)} for n, c in channels],
+        "moments": [
+            {
+                "key": k,
+                "kind": m.kind.value,
+                "rows": m.rows,
+                "groups": m.first.shape[0],
+                "k": m.first.shape[1],
+            }
+            for k, m in statistics.moments.items()
+        ],
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        _write(archive, _HEADER, json.dumps(header, indent=1).encode(), compress=True)
+        _write_array(archive, "bins.npy", np.concatenate(used) if used else np.zeros(0, np.uint16))
+        _write_array(archive, "counts.npy", np.concatenate(counts) if counts else np.zeros(0, np.int64))
+        sums = [np.stack([c.total, c.squares]) for _, c in channels]
+        _write_array(archive, "channels.npy", np.concatenate(sums, axis=1) if sums else np.zeros((2, 0)))
+        for index, moment in enumerate(statistics.moments.values()):
+            _write_array(archive, f"moments/{index}/first.npy", moment.first, compress=False)
+            _write_array(archive, f"moments/{index}/second.npy", _packed(moment), compress=False)
+
+
+def load(path: Path, *, model_sha256: str | None = None) -> Statistics:
+    """Read a statistics file; moments are read from it when they are asked for.
+
+    Raises:
+        StatisticsError: no statistics file, damaged, of a newer version, or (if ``model_sha256`` is given) of
+            another model.
+    """
+    archive = _Archive(path)
+    header = _header(archive)
+    found = header["model_sha256"]
+    if model_sha256 is not None and found != model_sha256:
+        raise StatisticsError(
+            f"{path}: statistics of another model (sha256 {found[:12]}..., this model has "
+            f"{model_sha256[:12]}...); run dybitq calibrate on this model"
+        )
+    try:
+        return Statistics(
+            model_sha256=found,
+            samples=header["samples"],
+            tensors=_tensors(archive, header["tensors"]),
+            moments=StoredMoments(archive, header["moments"]),
+            channels=_channels(archive, header["channels"]),
+        )
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise StatisticsError(f"{path}: damaged statistics file; calibrate again") from error
+
+
+class StoredMoments(Mapping[str, Moment]):
+    """Moments of a file by key; each access reads its arrays anew, so that memory holds one at a time."""
+
+    def __init__(self, archive: "_Archive", entries: list[dict[str, Any]]) -> None:
+        self._archive = archive
+        self._entries = {entry["key"]: (index, entry) for index, entry in enumerate(entries)}
+        for entry in entries:
+            MomentKind(entry["kind"])
+
+    def __getitem__(self, key: str) -> Moment:
+        index, entry = self._entries[key]
+        kind, groups, k = MomentKind(entry["kind"]), entry["groups"], entry["k"]
+        first = self._archive.array(f"moments/{index}/first.npy", (groups, k))
+        packed = self._archive.array(f"moments/{index}/second.npy", None)
+        try:
+            second = _unpacked(packed, kind, groups, k)
+        except ValueError as error:
+            raise self._archive.damaged() from error
+        return Moment(kind=kind, rows=entry["rows"], first=first, second=second)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def kind(self, key: str) -> MomentKind:
+        """The kind of a moment, without reading its arrays."""
+        return MomentKind(self._entries[key][1]["kind"])
+
+
+class _Archive:
+    """Members of the zip file, opened anew for every read so that no handle outlives a call."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self, name: str) -> bytes:
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                return archive.read(name)  # checks the member's CRC
+        except OSError as error:
+            raise StatisticsError(f"{self.path}: cannot be read: {error.strerror or error}") from error
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            KeyError,
+            EOFError,
+            NotImplementedError,
+            RuntimeError,
+        ) as error:
+            raise self.damaged() from error
+
+    def array(self, name: str, shape: tuple[int, ...] | None) -> np.ndarray:
+        try:
+            array: np.ndarray = np.load(io.BytesIO(self.read(name)), allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise self.damaged() from error
+        if shape is not None and array.shape != shape:
+            raise self.damaged()
+        return array
+
+    def damaged(self) -> StatisticsError:
+        return StatisticsError(
+            f"{self.path}: is not a statistics file, or is damaged; expected one that dybitq calibrate wrote"
+        )
+
+
+def _header(archive: _Archive) -> dict[str, Any]:
+    try:
+        header = json.loads(archive.read(_HEADER))
+    except ValueError as error:
+        raise archive.damaged() from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise archive.damaged()
+    if header.get("version") != VERSION:
+        raise StatisticsError(
+            f"{archive.path}: statistics of format version {header.get('version')}, this dybitq reads "
+            f"version {VERSION}; calibrate again, or use the dybitq that wrote it"
+        )
+    return header
+
+
+def _tensors(archive: _Archive, entries: list[dict[str, Any]]) -> dict[str, TensorStatistics]:
+    bins, counts = archive.array("bins.npy", None), archive.array("counts.npy", None)
+    ends = np.cumsum([entry["bins"] for entry in entries], dtype=np.int64)
+    if len(bins) != len(counts) or len(bins) != (ends[-1] if len(ends) else 0):
+        raise archive.damaged()
+    found = {}
+    for entry, end in zip(entries, ends):
+        part = slice(end - entry["bins"], end)
+        histogram = np.zeros(_BINS, np.int64)
+        histogram[bins[part]] = counts[part]
+        scalars = {field: entry[field] for field in _SCALARS}
+        found[entry["name"]] = TensorStatistics(histogram=histogram, **scalars)
+    return found
+
+
+def _channels(archive: _Archive, entries: list[dict[str, Any]]) -> dict[str, ChannelStatistics]:
+    sums = archive.array("channels.npy", (2, sum(entry["channels"] for entry in entries)))
+    found, start = {}, 0
+    for entry in entries:
+        total, squares = sums[:, start : start + entry["channels"]]
+        start += entry["channels"]
+        found[entry["layer"]] = ChannelStatistics(count=entry["count"], total=total, squares=squares)
+    return found
+
+
+def _packed(moment: Moment) -> np.ndarray:
+    """The second moment as it is stored: squares as float32 upper triangles, row by row."""
+    if moment.kind is MomentKind.DIAGONAL:
+        return moment.second
+    return moment.second[..., _upper(moment.second.shape[-1])].astype(np.float32)
+
+
+def _unpacked(packed: np.ndarray, kind: MomentKind, groups: int, k: int) -> np.ndarray:
+    shape = second_shape(kind, groups, k)
+    if kind is MomentKind.DIAGONAL:
+        return packed.reshape(shape).astype(np.float64)
+    second = np.zeros(shape)
+    upper = _upper(shape[-1])
+    second[..., upper] = packed
+    second[..., ~upper] = np.swapaxes(second, -1, -2)[..., ~upper]
+    return second
+
+
+def _upper(side: int) -> np.ndarray:
+    """Mask of the upper triangle with its diagonal, bool ``[side, side]``."""
+    return np.triu(np.ones((side, side), bool))
+
+
+def _write_array(archive: zipfile.ZipFile, name: str, array: np.ndarray, *, compress: bool = True) -> None:
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+    _write(archive, name, buffer.getbuffer(), compress=compress)
+
+
+def _write(archive: zipfile.ZipFile, name: str, data: bytes | memoryview, *, compress: bool) -> None:
+    info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+    info.compress_type = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
+    info.create_system = 3  # the same on every platform
+    info.external_attr = 0o644 << 16
+    archive.writestr(info, data, compresslevel=6)
