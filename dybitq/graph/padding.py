@@ -79,9 +79,7 @@ def _transposed_totals(
     for axis, extent in enumerate(spatial):
         stride, reach = strides[axis], spans[axis] + extra[axis]
         if wanted is not None:
-            # The attribute may hold all extents or the spatial ones alone; those are always last.
-            target = wanted[axis - len(spatial)]
-            totals.append(None if extent is None else stride * (extent - 1) + reach - target)
+            totals.append(None if extent is None else stride * (extent - 1) + reach - wanted[axis])
         elif mode == "VALID":
             totals.append(0)
         else:  # the output is stride times the input, whatever that is

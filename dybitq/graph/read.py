@@ -121,13 +121,14 @@ def _external_files(model: ir.Model, path: Path) -> tuple[Path, ...]:
         for name, value in graph.initializers.items():
             tensor = value.const_value
             if isinstance(tensor, ir.ExternalTensor):
-                file = Path(tensor.path)
-                _check_external(tensor, file, name, path)
-                found[str(tensor.location)] = file
+                location = str(tensor.location)
+                _check_external(tensor, name, path, first=location not in found)
+                found[location] = Path(tensor.path)
     return tuple(found[location] for location in sorted(found))
 
 
-def _check_external(tensor: ir.ExternalTensor, file: Path, name: str, path: Path) -> None:
+def _check_external(tensor: ir.ExternalTensor, name: str, path: Path, *, first: bool) -> None:
+    file = Path(tensor.path)
     if not file.is_file():
         raise ModelError(
             f"{path}: tensor {name!r} is stored in {str(tensor.location)!r}, which is missing next to the "
@@ -139,6 +140,11 @@ def _check_external(tensor: ir.ExternalTensor, file: Path, name: str, path: Path
             f"{path}: tensor {name!r} ends at byte {end} of {str(tensor.location)!r}, which holds only "
             f"{file.stat().st_size} bytes; the external data file is truncated or of another model"
         )
+    if first:
+        try:
+            tensor.numpy()  # maps the file; onnx-ir refuses paths and links that leave the folder
+        except ValueError as error:
+            raise ModelError(f"{path}: tensor {name!r} cannot be read: {error}") from error
 
 
 def sha256_of(path: Path, external: tuple[Path, ...] = ()) -> str:

@@ -83,7 +83,7 @@ def infer(model: ir.Model) -> set[str]:
             found = known.get(value.name or "")
             if found is None:
                 continue
-            if value.type is None:
+            if found.type is not None and not value.is_graph_output():
                 value.type = found.type
             if found.shape is None:
                 continue

@@ -9,7 +9,7 @@ from dybitq.graph.layers import Sizes, known_shapes, layer_of
 from dybitq.graph.load import Network
 from dybitq.graph.shapes import inferred
 from dybitq.graph.values import shape_of
-from dybitq.records import LayerWork
+from dybitq.records import LayerWork, Shape
 
 
 def survey(network: Network, shapes: Mapping[str, tuple[int, ...]] | None = None) -> tuple[LayerWork, ...]:
@@ -45,10 +45,20 @@ def survey_model(
 
 def _sizes(model: ir.Model, shapes: Mapping[str, tuple[int, ...]]) -> Sizes:
     bound = _bindings(model, shapes)
-    own = known_shapes(model)
-    shown = {**own, **known_shapes(inferred(model, bound))} if bound else own
-    single = {**own, **known_shapes(inferred(model, _single_batch(model, bound)))}
+    shown = _refined(known_shapes(model), inferred(model, bound))
+    single = _refined(shown, inferred(model, _single_batch(model, bound)))
     return Sizes(shown=shown, single=single)
+
+
+def _refined(known: Mapping[str, Shape], copy: ir.Model | None) -> dict[str, Shape]:
+    """``known`` with the extents that ``copy`` knows."""
+    refined = dict(known)
+    for name, found in known_shapes(copy).items():
+        old = known.get(name, found)
+        same_rank = len(old) == len(found)
+        pairs = zip(found, old, strict=True) if same_rank else ()
+        refined[name] = tuple(b if a is None else a for a, b in pairs) if same_rank else found
+    return refined
 
 
 def _bindings(model: ir.Model, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, ir.Shape]:

@@ -156,7 +156,7 @@ class Namer:
 
 def add_initializer(model: ir.Model, name: str, array: np.ndarray) -> ir.Value:
     """Register ``array`` as a new initializer called ``name`` (which must be free)."""
-    tensor = ir.Tensor(np.ascontiguousarray(array), name=name)
+    tensor = ir.Tensor(np.asarray(array, order="C"), name=name)
     value = ir.val(name, const_value=tensor)
     model.graph.register_initializer(value)
     return value
@@ -168,19 +168,15 @@ def replace_constant(model: ir.Model, node: ir.Node, index: int, array: np.ndarr
     The initializer keeps its name where this node is its only reader; otherwise the other readers keep
     the old one and the node gets a new initializer called ``<old>_<node name>``.
     """
-    old = node.inputs[index]
-    if (
-        old is not None
-        and old.name
-        and is_constant(old)
-        and len(old.uses()) == 1
-        and not old.is_graph_output()
-    ):
-        old.const_value = ir.Tensor(np.ascontiguousarray(array), name=old.name)
+    old = node.inputs[index] if index < len(node.inputs) else None
+    name = "" if old is None else old.name or ""
+    alone = old is not None and is_constant(old) and len(old.uses()) == 1 and not old.is_graph_output()
+    if old is not None and alone:
+        old.const_value = ir.Tensor(np.asarray(array, order="C"), name=name)
         old.shape = ir.Shape(array.shape)
-        old.dtype = old.const_value.dtype
+        old.type = ir.TensorType(old.const_value.dtype)
         return old
-    base = f"{old.name}_{node.name}" if old is not None and old.name else f"{node.name}_input{index}"
+    base = f"{name}_{node.name}" if name else f"{node.name}_input{index}"
     new = add_initializer(model, unique(base, all_value_names(model)), array)
     if index >= len(node.inputs):
         node.resize_inputs(index + 1)

@@ -25,16 +25,18 @@ from dybitq.graph.passes.names import unique_names
 from dybitq.graph.passes.notes import note_float_parts
 from dybitq.graph.passes.opset import upgrade_opset
 from dybitq.graph.passes.pad import merge_pads
-from dybitq.graph.passes.tidy import infer_everything, remove_unused
+from dybitq.graph.passes.tidy import infer_everything, remove_unused, sort_nodes
 from dybitq.graph.passes.vectors import flatten_bias_vectors
 
 Pass = Callable[[ir.Model], tuple[str, ...]]
 
 PASSES: tuple[Pass, ...] = (
+    sort_nodes,
     inline_functions,
     upgrade_opset,
     unique_names,
     lift_constants,
+    infer_everything,
     widen_float16,
     remove_identities,
     fold_constants,
@@ -47,6 +49,7 @@ PASSES: tuple[Pass, ...] = (
     fold_batch_norm,
     fold_channel_affine,
     global_average_pool,
+    sort_nodes,
     remove_unused,
     infer_everything,
     note_float_parts,

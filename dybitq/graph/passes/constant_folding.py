@@ -108,7 +108,7 @@ def _replace(model: ir.Model, node: ir.Node, results: list[np.ndarray]) -> None:
     graph = model.graph
     names = [value.name or "" for value in outputs]
     lifted = [
-        ir.val(name, const_value=ir.Tensor(np.ascontiguousarray(array).reshape(array.shape), name=name))
+        ir.val(name, const_value=ir.Tensor(np.asarray(array, order="C"), name=name))
         for name, array in zip(names, results, strict=True)
     ]
     for value, new in zip(outputs, lifted, strict=True):

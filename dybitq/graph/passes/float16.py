@@ -32,7 +32,7 @@ def widen_float16(model: ir.Model) -> tuple[str, ...]:
 
 def _widen_type(value: ir.Value) -> bool:
     if value.dtype in _HALF:
-        value.dtype = ir.DataType.FLOAT
+        value.type = ir.TensorType(ir.DataType.FLOAT)  # a new one: values may share theirs
         return True
     return False
 
@@ -44,7 +44,7 @@ def _widen_initializers(graph: ir.Graph) -> int:
         tensor = value.const_value
         if tensor is not None and tensor.dtype in _HALF and value not in inputs:
             value.const_value = ir.Tensor(tensor.numpy().astype(np.float32), name=value.name)
-            value.dtype = ir.DataType.FLOAT
+            value.type = ir.TensorType(ir.DataType.FLOAT)
             count += 1
     return count
 

@@ -51,7 +51,9 @@ def _split_bias(model: ir.Model, node: ir.Node, namer: Namer) -> None:
                 replace_constant(model, node, 2, vector)
             return
     nodes = []
-    if beta != 1.0:
+    if beta != 1.0 and array is not None:
+        bias = replace_constant(model, node, 2, (array * np.float32(beta)).astype(array.dtype))
+    elif beta != 1.0:
         factor = namer.initializer(np.array(beta, np.float32), base=f"{node.name}_beta")
         nodes.append(namer.node("Mul", [bias, factor], base=f"{node.name}_scaled_bias", like=bias))
         bias = nodes[0].outputs[0]
@@ -72,9 +74,10 @@ def _append_behind(
 
 def _transpose_left(model: ir.Model, node: ir.Node, namer: Namer) -> None:
     left = node.inputs[0]
-    if not int_attribute(node, "transA", 0) or left is None:
+    transposed = int_attribute(node, "transA", 0)
+    node.attributes.pop("transA", None)
+    if not transposed or left is None:
         return
-    del node.attributes["transA"]
     array = constant(left)
     if array is not None:
         replace_constant(model, node, 0, array.T)

@@ -7,8 +7,8 @@ from dybitq.errors import ModelError
 from dybitq.graph.shapes import infer
 
 
-def remove_unused(model: ir.Model) -> tuple[str, ...]:
-    """Remove what no output depends on (graph inputs stay) and sort the nodes topologically.
+def sort_nodes(model: ir.Model) -> tuple[str, ...]:
+    """Sort the nodes topologically; those that are in order stay where they are.
 
     Raises:
         ModelError: the graph contains a cycle.
@@ -17,6 +17,11 @@ def remove_unused(model: ir.Model) -> tuple[str, ...]:
         model.graph.sort()
     except ValueError as error:
         raise ModelError(f"the graph is damaged: {error}") from error
+    return ()
+
+
+def remove_unused(model: ir.Model) -> tuple[str, ...]:
+    """Remove what no output depends on; graph inputs stay."""
     RemoveUnusedNodesPass()(model)
     RemoveUnusedOpsetsPass()(model)
     return ()

@@ -1,0 +1,36 @@
+"""Questions about the tensors of a network that fitting asks, without touching its graph."""
+
+from collections.abc import Container
+
+import numpy as np
+import onnx_ir as ir
+
+from dybitq.graph.load import Network
+from dybitq.graph.operators import clamp_bounds
+from dybitq.graph.values import require_constant, values_by_name
+
+
+class Tensors:
+    """The named tensors of one network."""
+
+    def __init__(self, network: Network) -> None:
+        self._values = values_by_name(network.model)
+
+    def array(self, name: str) -> np.ndarray:
+        """The initializer called ``name`` as float32."""
+        return np.asarray(require_constant(self._values[name]), np.float32)
+
+    def clamp(self, name: str) -> tuple[float, float] | None:
+        """Bounds of the Relu or Clip that produces the tensor; None for any other producer."""
+        producer = self._values[name].producer()
+        if producer is None or producer.op_type not in ("Relu", "Clip"):
+            return None
+        return clamp_bounds(producer)
+
+    def coded_root(self, name: str, coded: Container[str]) -> str | None:
+        """The tensor in ``coded`` whose codes arrive at ``name`` through operators that only move them."""
+        current: ir.Value | None = self._values[name]
+        while current is not None and current.name not in coded:
+            node = current.producer()
+            current = node.inputs[0] if node is not None and node.inputs else None
+        return None if current is None else current.name
