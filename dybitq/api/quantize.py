@@ -1,17 +1,15 @@
 """``dybitq quantize`` as a function."""
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx_ir as ir
 
-import dybitq
 from dybitq.calibrate.store import load as load_statistics
 from dybitq.emit.emit import emit
+from dybitq.emit.metadata import stamp
 from dybitq.encodings import formats
 from dybitq.errors import ConfigError, ModelError, OutputError, StatisticsError, UnsupportedError
 from dybitq.files import atomic_output, check_output
@@ -24,7 +22,7 @@ from dybitq.graph.load import Network, load
 from dybitq.graph.survey import survey
 from dybitq.plan.check import check_plan
 from dybitq.plan.recipe import Recipe, make_plan
-from dybitq.plan.store import plan_document, plan_text
+from dybitq.plan.store import plan_text
 from dybitq.records import Fitted, FittedWeight, LayerWork, Plan, Statistics
 from dybitq.verify.probe import ProbeResult, probe
 
@@ -130,8 +128,9 @@ def quantize(
     _check_something(plan, network)
     fitted = fit(network, layers, plan, found, progress)
     emitted = emit(network, layers, plan, fitted)
-    _stamp(emitted, plan, network, statistics)
-    check = _write(emitted, output, network, found, force=force)
+    statistics_sha256 = hashlib.sha256(statistics.read_bytes()).hexdigest()
+    stamp(emitted, plan, model_sha256=network.sha256, statistics_sha256=statistics_sha256)
+    check = _write(to_bytes(emitted), output, network, found, force=force)
     if plan_output is not None:
         with atomic_output(plan_output, force=force) as temporary:
             temporary.write_text(plan_text(plan), encoding="utf-8")
@@ -169,26 +168,20 @@ def _check_methods(plan: Plan) -> None:
 
 def _check_something(plan: Plan, network: Network) -> None:
     if all(layer.weights in ("float", "activation") for layer in plan.layers):
-        why = "; ".join(network.notes) or "it has no Conv, ConvTranspose, Gemm, MatMul or embedding with weights"
+        why = (
+            "; ".join(network.notes)
+            or "it has no Conv, ConvTranspose, Gemm, MatMul or embedding with weights"
+        )
         raise UnsupportedError(f"{network.path}: nothing would be quantized: {why}")
 
 
-def _stamp(model: ir.Model, plan: Plan, network: Network, statistics: Path) -> None:
-    """Origin and decisions into the model's metadata."""
-    model.producer_name, model.producer_version = "dybitq", dybitq.__version__
-    document = plan_document(plan, reasons=False)
-    model.metadata_props["dybitq.plan"] = json.dumps(document, separators=(",", ":"))
-    model.metadata_props["dybitq.model_sha256"] = network.sha256
-    model.metadata_props["dybitq.statistics_sha256"] = hashlib.sha256(statistics.read_bytes()).hexdigest()
-
-
 def _write(
-    emitted: ir.Model, output: Path, network: Network, statistics: Statistics, *, force: bool
+    emitted: bytes, output: Path, network: Network, statistics: Statistics, *, force: bool
 ) -> ProbeResult:
     """Write the file under a temporary name, run it, and only then give it its own."""
     with atomic_output(output, force=force) as temporary:
         try:
-            temporary.write_bytes(to_bytes(emitted))
+            temporary.write_bytes(emitted)
         except OSError as error:
             raise OutputError(f"{output}: cannot be written: {error.strerror}") from error
         result = probe(temporary, network, statistics)

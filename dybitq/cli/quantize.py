@@ -14,7 +14,9 @@ from dybitq.cli import console, options
     "--statistics", type=options.EXISTING_FILE, required=True, help="Statistics of this model (calibrate)."
 )
 @options.output_option(help="Quantized ONNX file to write.")
-@click.option("--recipe", type=options.EXISTING_FILE, help="Recipe: defaults, then rules by operator and name.")
+@click.option(
+    "--recipe", type=options.EXISTING_FILE, help="Recipe: defaults, then rules by operator and name."
+)
 @click.option("--plan", type=options.EXISTING_FILE, help="Plan to carry out as it stands.")
 @click.option("--weights", help="Weight format, such as int8, int4, dybit4, auto3.  [default: int8]")
 @click.option(
@@ -70,7 +72,9 @@ def command(
     }
     settings = {name: value for name, value in given.items() if value is not None}
     if plan is not None and (recipe is not None or settings or first_last or bias_correction is not None):
-        raise ConfigError("--plan is carried out as it stands; it cannot be combined with a recipe or settings")
+        raise ConfigError(
+            "--plan is carried out as it stands; it cannot be combined with a recipe or settings"
+        )
     chosen = read_recipe(recipe) if recipe is not None else Recipe()
     chosen = replace(chosen, defaults=replace(chosen.defaults, **settings))
     if first_last is not None:

@@ -24,7 +24,7 @@ class Builder:
         self._first = next(iter(self.graph), None)
 
     def fresh(self, base: str) -> str:
-        """A value name that is not taken yet: ``base`` and a number. Names are short, they are stored often."""
+        """A value name that is not taken: ``base`` and a number, short because names are stored often."""
         while True:
             self._count[base] += 1
             name = f"{base}{self._count[base]}"

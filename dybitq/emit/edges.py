@@ -123,4 +123,3 @@ class Edges:
 def clamp_bounds_of(node: ir.Node) -> bool:
     """Whether ``node`` is a Relu, or a Clip with constant bounds."""
     return node.op_type in ("Relu", "Clip") and clamp_bounds(node) is not None
-

@@ -11,8 +11,8 @@ from dybitq.emit.layers import Layer, Layers
 from dybitq.emit.pointwise import pointwise_table
 from dybitq.fit.edges import clamp_codes
 from dybitq.graph.load import Network
-from dybitq.graph.operators import Role, activation_inputs, role
-from dybitq.graph.values import constant, is_constant, nodes_by_name, values_by_name
+from dybitq.graph.operators import Role, activation_inputs, clamp_bounds, role
+from dybitq.graph.values import constant, is_constant, nodes_by_name
 from dybitq.records import Fitted, FittedEdge, LayerWork, Plan
 
 _IR_VERSION = 10  # node metadata came with it
@@ -56,13 +56,12 @@ class _Walk:
         self.builder = Builder(model)
         self.edges = Edges(self.builder)
         self.writer = Layers(self.builder, self.edges)
-        self.values = values_by_name(model)
-        self.outputs = {v.name: list(n.outputs) for n in model.graph for v in n.outputs}
 
     def run(self) -> None:
         for value in list(self.model.graph.inputs):
-            if value.name in self.fitted.edges:
-                self.edges.quantize_input(value, self.fitted.edges[value.name])
+            edge = self.fitted.edges.get(value.name or "")
+            if edge is not None:
+                self.edges.quantize_input(value, edge)
         for node in list(nodes_by_name(self.model).values()):
             self._node(node)
 
@@ -76,15 +75,16 @@ class _Walk:
             self._on_codes(node, kind, source.value, source.edge)
             return
         elif kind is Role.TABLE and source is not None and names[0] in self.fitted.edges:
-            edge = self.fitted.edges[str(names[0])]
-            table = pointwise_table(node, source.edge, edge)
-            self.edges.carry(node.outputs[0], self._look_up(source.value, table, node), edge)
+            target = self.fitted.edges[str(names[0])]
+            table = pointwise_table(node, source.edge, target)
+            self.edges.carry(node.outputs[0], self._look_up(source.value, table, node), target)
             return
         elif kind is Role.FUSED and names[0] in self.fitted.edges:
             self._code_constants(node)
         for value in list(node.outputs):
-            if value.name in self.fitted.edges:
-                self.edges.quantize(value, self.fitted.edges[value.name])
+            edge = self.fitted.edges.get(value.name or "")
+            if edge is not None:
+                self.edges.quantize(value, edge)
 
     def _weighted(self, node: ir.Node) -> None:
         assert node.name is not None
@@ -96,7 +96,7 @@ class _Walk:
     def _on_codes(self, node: ir.Node, kind: Role, codes: ir.Value, edge: FittedEdge) -> None:
         """Run a moving or comparing operator on the codes themselves."""
         if kind is Role.CLAMP:
-            low, high = clamp_codes(node, edge.scale, edge.zero_point)
+            low, high = clamp_codes(clamp_bounds(node), edge.scale, edge.zero_point)
             low, high = max(low, edge.low), min(high, edge.high)
             self.edges.carry(node.outputs[0], self.edges.clamp(codes, low, high, after=node), edge)
             return
@@ -104,7 +104,9 @@ class _Walk:
         if node.op_type == "Pad" and len(inputs) > 1:
             pad_value = self.edges.zero_point(edge)
             inputs = [*inputs[:2], pad_value, *inputs[3:]]
-        clone = ir.Node("", node.op_type, inputs, list(node.attributes.values()), num_outputs=len(node.outputs), name="")
+        clone = ir.Node(
+            "", node.op_type, inputs, list(node.attributes.values()), num_outputs=len(node.outputs), name=""
+        )
         self.builder.graph.insert_after(node, clone)
         for value, made in zip(list(node.outputs), clone.outputs, strict=True):
             made.name = self.builder.fresh("q")
@@ -116,9 +118,7 @@ class _Walk:
         make = self.builder.node
         entries = self.builder.constant(table, "t")
         flat = make("Reshape", [codes, self._shape(-1)], output="i", before=node)
-        index = make(
-            "Cast", [flat], attributes={"to": int(ir.DataType.INT32)}, output="i", before=node
-        )
+        index = make("Cast", [flat], attributes={"to": int(ir.DataType.INT32)}, output="i", before=node)
         found = make("GatherElements", [entries, index], output="i", before=node)
         shape = make("Shape", [codes], output="i", before=node)
         return make("Reshape", [found, shape], output="q", before=node)

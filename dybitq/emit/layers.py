@@ -64,16 +64,19 @@ class Layers:
             before=layer.node,
         )
 
-    def _scale(self, layer: Layer) -> ir.Value:
+    def _scale_array(self, layer: Layer) -> np.ndarray:
         fitted = layer.fitted
         array = fitted.scale if fitted.axis is not None else fitted.scale.reshape(())
-        return self.builder.constant(array.astype(np.float32), "s")
+        return array.astype(np.float32)
+
+    def _scale(self, layer: Layer) -> ir.Value:
+        return self.builder.constant(self._scale_array(layer), "s")
 
     def _static(self, layer: Layer) -> None:
         """DequantizeLinear on both operands: QLinearConv, QGemm or QLinearMatMul in the runtime."""
         operands = [self._integers(layer, as_float=False), self._scale(layer)]
         if layer.work.kind is not LayerKind.CONV:  # without it the runtime does not fuse Gemm and MatMul
-            operands.append(self.builder.constant(np.zeros(operands[1].const_value.shape, np.int8), "z"))
+            operands.append(self.builder.constant(np.zeros(self._scale_array(layer).shape, np.int8), "z"))
         weight = self.builder.node(
             "DequantizeLinear",
             operands,
@@ -96,7 +99,9 @@ class Layers:
         assert layer.fitted.bias is not None
         product = np.float32(input_scale) * layer.fitted.scale.astype(np.float32)
         limit = 2.0**31 - 2**7
-        codes = np.clip(np.rint(layer.fitted.bias.astype(np.float64) / product), -limit, limit).astype(np.int32)
+        codes = np.clip(np.rint(layer.fitted.bias.astype(np.float64) / product), -limit, limit).astype(
+            np.int32
+        )
         bias_scale = self.builder.node(
             "Mul",
             [self.builder.constant(np.array(input_scale, np.float32), "s"), self._scale(layer)],
@@ -113,7 +118,7 @@ class Layers:
         set_input(layer.node, 2, bias)
 
     def _float_bias(self, layer: Layer) -> None:
-        """Bias in float: as an input where the operator has one, else in the Add behind it (made if need be)."""
+        """Bias in float: an input where the operator has one, else the Add behind it (made if need be)."""
         bias = layer.fitted.bias
         if bias is None:
             return
@@ -145,9 +150,7 @@ class Layers:
         codes, scale, zero_point = self._dynamic_codes(layer, activation)
         integers = self._integers(layer, as_float=False)
         before = layer.node
-        product = self.builder.node(
-            "MatMulInteger", [codes, integers, zero_point], output="p", before=before
-        )
+        product = self.builder.node("MatMulInteger", [codes, integers, zero_point], output="p", before=before)
         real = self.builder.node(
             "Cast", [product], attributes={"to": int(ir.DataType.FLOAT)}, output="r", before=before
         )
@@ -251,4 +254,3 @@ def _replace(builder: Builder, old: ir.Value, new: ir.Value) -> None:
     old.replace_all_uses_with(new, replace_graph_outputs=True)
     old.name = builder.fresh("f")
     new.name = name
-

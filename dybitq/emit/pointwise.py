@@ -26,9 +26,12 @@ def _evaluate(node: ir.Node, inputs: np.ndarray) -> np.ndarray:
     """Run the operator alone in the ONNX reference evaluator."""
     value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [256])
     result = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [256])
-    proto = ir.to_proto(ir.Node("", node.op_type, [ir.val("x")], list(node.attributes.values()), num_outputs=1))
+    proto = ir.to_proto(
+        ir.Node("", node.op_type, [ir.val("x")], list(node.attributes.values()), num_outputs=1)
+    )
     proto.output[0] = "y"
     graph = onnx.helper.make_graph([proto], "pointwise", [value], [result])
     opset = node.graph.opset_imports[""] if node.graph is not None else 20
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
-    return np.asarray(ReferenceEvaluator(model).run(None, {"x": inputs})[0])
+    (output,) = ReferenceEvaluator(model).run(None, {"x": inputs})
+    return np.asarray(output)

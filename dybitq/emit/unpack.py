@@ -96,7 +96,12 @@ class _Body:
 
 
 def _function(
-    builder: Builder, name: str, inputs: list[ir.Value], body: _Body, output: ir.Value, attributes: tuple[str, ...]
+    builder: Builder,
+    name: str,
+    inputs: list[ir.Value],
+    body: _Body,
+    output: ir.Value,
+    attributes: tuple[str, ...],
 ) -> ir.Function:
     graph = ir.Graph(inputs, [output], nodes=body.nodes, opset_imports={"": _opset(builder)}, name=name)
     declared = [ir.Attr(a, ir.AttributeType.INTS, None) for a in attributes]
@@ -104,7 +109,7 @@ def _function(
 
 
 def _rows_function(builder: Builder, bits: int) -> ir.Function:
-    """Table ``[2**b]`` to rows ``[2**K, g]``: column j repeats the table along axis j of a g-dimensional cube."""
+    """Table ``[2**b]`` to rows ``[2**K, g]``: column j is the table along axis j of a g-dimensional cube."""
     group, size = GROUP[bits], 2**bits
     body = _Body()
     table = ir.val("table")

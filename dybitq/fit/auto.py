@@ -9,7 +9,7 @@ from dybitq.encodings import formats
 from dybitq.fit.fit import layer_arrays
 from dybitq.fit.layers import fit_layer
 from dybitq.graph.load import Network
-from dybitq.graph.values import values_by_name
+from dybitq.graph.tensors import Tensors
 from dybitq.patches import moment_key
 from dybitq.records import ActivationMode, LayerPlan, LayerWork, Plan, Statistics
 
@@ -34,20 +34,22 @@ def resolve_auto(
     network: Network, layers: Mapping[str, LayerWork], plan: Plan, statistics: Statistics
 ) -> Plan:
     """Replace every ``autoN`` of the plan by the winner, with the reason beside it."""
-    values = values_by_name(network.model)
+    tensors = Tensors(network)
     decided: list[LayerPlan] = []
     for layer_plan in plan.layers:
         if not is_auto(layer_plan.weights):
             decided.append(layer_plan)
             continue
         layer = layers[layer_plan.layer]
-        arrays = layer_arrays(network, values, layer, layer_plan, {})
+        arrays = layer_arrays(tensors, layer, layer_plan, {})
         moment = statistics.moments.get(moment_key(layer))
         errors = {}
         for name in candidates(layer_plan.weights, layer_plan.activations):
             trial = replace(layer_plan, weights=name)
             errors[name] = fit_layer(layer, trial, arrays, moment, correct_bias=False).error
-        ranked = sorted(errors, key=lambda name: (math.inf if math.isnan(errors[name]) else errors[name], name))
+        ranked = sorted(
+            errors, key=lambda name: (math.inf if math.isnan(errors[name]) else errors[name], name)
+        )
         best, runner_up = ranked[0], ranked[min(1, len(ranked) - 1)]
         reason = f"output error {errors[best]:.2e}, next {runner_up} {errors[runner_up]:.2e}"
         decided.append(replace(layer_plan, weights=best, reason=reason))

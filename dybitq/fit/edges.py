@@ -3,18 +3,16 @@
 import math
 
 import numpy as np
-import onnx_ir as ir
 
 from dybitq.encodings import formats
 from dybitq.errors import StatisticsError
 from dybitq.fit.ranges import range_methods
-from dybitq.graph.operators import clamp_bounds
 from dybitq.records import EdgePlan, FittedEdge, TensorStatistics
 
 _SMALLEST_RANGE = 1e-30  # below it a tensor is taken as constant zero: 255 steps would underflow
 
 
-def fit_edge(plan: EdgePlan, statistics: TensorStatistics, producer: ir.Node | None) -> FittedEdge:
+def fit_edge(plan: EdgePlan, statistics: TensorStatistics, clamp: tuple[float, float] | None) -> FittedEdge:
     """Choose scale and zero point of one tensor.
 
     Codes are uint8. The scale is rounded to float32, the zero point is the nearest integer to where
@@ -23,18 +21,20 @@ def fit_edge(plan: EdgePlan, statistics: TensorStatistics, producer: ir.Node | N
     Args:
         plan: what was decided for the tensor.
         statistics: what calibration saw of it.
-        producer: node that writes it; a Relu or Clip there narrows the codes to its bounds.
+        clamp: bounds of the Relu or Clip that writes it, which narrow the codes, or None.
     """
     levels = 2 ** formats.get(plan.format).bits
     low, high = range_methods.get(plan.range)(statistics, levels)
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise StatisticsError(f"tensor {plan.tensor}: calibrated range {low}..{high} is not finite; recalibrate")
+        raise StatisticsError(
+            f"tensor {plan.tensor}: calibrated range {low}..{high} is not finite; recalibrate"
+        )
     width = high - low
     if width < _SMALLEST_RANGE:
         low, high, width = 0.0, 1.0, 1.0
     scale = float(np.float32(width / (levels - 1)))
     zero_point = min(levels - 1, max(0, round(-low / scale)))
-    first, last = clamp_codes(producer, scale, zero_point)
+    first, last = clamp_codes(clamp, scale, zero_point)
     return FittedEdge(
         format=plan.format,
         scale=scale,
@@ -44,15 +44,12 @@ def fit_edge(plan: EdgePlan, statistics: TensorStatistics, producer: ir.Node | N
     )
 
 
-def clamp_codes(producer: ir.Node | None, scale: float, zero_point: int) -> tuple[int, int]:
-    """Codes nearest to the bounds of a Relu or Clip, within 0..255; 0..255 for any other producer."""
-    bounds = None
-    if producer is not None and producer.op_type in ("Relu", "Clip"):
-        bounds = clamp_bounds(producer)
+def clamp_codes(bounds: tuple[float, float] | None, scale: float, zero_point: int) -> tuple[int, int]:
+    """Codes nearest to the real-valued ``bounds``, within 0..255; 0..255 without bounds."""
     if bounds is None:
         return 0, 255
     codes = [
-        255.0 if b == math.inf else 0.0 if b == -math.inf else min(255, max(0, round(b / scale) + zero_point))
+        255 if b == math.inf else 0 if b == -math.inf else min(255, max(0, round(b / scale) + zero_point))
         for b in bounds
     ]
-    return int(codes[0]), int(codes[1])
+    return codes[0], codes[1]

@@ -36,7 +36,9 @@ def rounding_error(rows: np.ndarray, importance: np.ndarray, levels: Levels, sca
     """
     inverse = (1 / scale).astype(np.float32)[:, None]
     difference = levels.round(rows * inverse) * scale[:, None] - rows
-    return np.einsum("nk,nk,nk->n", difference, difference, np.broadcast_to(importance, rows.shape), dtype=float)
+    return np.einsum(
+        "nk,nk,nk->n", difference, difference, np.broadcast_to(importance, rows.shape), dtype=float
+    )
 
 
 def search_scale(rows: np.ndarray, importance: np.ndarray, fmt: NumberFormat) -> np.ndarray:

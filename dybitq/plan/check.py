@@ -27,7 +27,9 @@ def check_plan(network: Network, layers: Mapping[str, LayerWork], plan: Plan) ->
         )
     for layer_plan in plan.layers:
         if layer_plan.layer not in layers:
-            raise ConfigError(f"plan: no layer {layer_plan.layer!r}.{_suggest(layer_plan.layer, list(layers))}")
+            raise ConfigError(
+                f"plan: no layer {layer_plan.layer!r}.{_suggest(layer_plan.layer, list(layers))}"
+            )
         _check_layer(layers[layer_plan.layer], layer_plan.weights, layer_plan.activations)
     values = values_by_name(network.model)
     for edge in plan.edges:

@@ -161,7 +161,9 @@ def activation_mode(layer: LayerWork, activations: str) -> ActivationMode:
     """The mode in which ``layer`` can honour ``activations``."""
     if layer.kind in (LayerKind.GATHER, LayerKind.CONV_TRANSPOSE) or activations == "float":
         return ActivationMode.FLOAT  # no quantized kernel: weights are packed, arithmetic stays float
-    plain_matmul = layer.kind is LayerKind.MATMUL and not layer.weight_on_left and len(layer.weight_shape) == 2
+    plain_matmul = (
+        layer.kind is LayerKind.MATMUL and not layer.weight_on_left and len(layer.weight_shape) == 2
+    )
     if layer.kind is LayerKind.MATMUL and not plain_matmul:
         return ActivationMode.FLOAT
     if activations == "auto":
@@ -215,8 +217,9 @@ def _edge_plans(
         EdgePlan(
             tensor=name,
             range=method.get(name, default),
-            reason="read by " + ", ".join(readers[name]) if name in readers else "between quantized operators",
+            reason="read by " + ", ".join(readers[name])
+            if name in readers
+            else "between quantized operators",
         )
         for name in regions.roots
     )
-

@@ -53,8 +53,10 @@ def find_regions(
 
 def _runs_as_codes(node: ir.Node, kind: Role, codable: set[str]) -> bool:
     inputs = activation_inputs(node)
-    return kind in (Role.FUSED, Role.CODES, Role.CLAMP, Role.TABLE) and bool(inputs) and all(
-        v.name in codable for v in inputs
+    return (
+        kind in (Role.FUSED, Role.CODES, Role.CLAMP, Role.TABLE)
+        and bool(inputs)
+        and all(v.name in codable for v in inputs)
     )
 
 
@@ -93,7 +95,7 @@ def absorbed_clamp(value: ir.Value, layers: Mapping[str, LayerWork]) -> ir.Node 
     uses = value.uses()
     if len(uses) != 1 or value.is_graph_output():
         return None
-    node = uses[0].node
+    node = next(iter(uses)).node
     if node.graph is not value.graph or role(node, layers) is not Role.CLAMP:
         return None
     return node

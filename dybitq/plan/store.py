@@ -96,9 +96,7 @@ def _changed(record: LayerPlan | EdgePlan, *, reasons: bool) -> dict[str, Any]:
 def plan_text(plan: Plan) -> str:
     """The YAML of a plan file: a line for every layer and tensor, so that plans can be compared by line."""
     document = plan_document(plan)
-    lines = [
-        f"{key}: {_flow(value)}" for key, value in document.items() if key not in ("layers", "edges")
-    ]
+    lines = [f"{key}: {_flow(value)}" for key, value in document.items() if key not in ("layers", "edges")]
     for key in ("layers", "edges"):
         lines.append(f"{key}:" if document[key] else f"{key}: []")
         lines += [f"- {_flow(item)}" for item in document[key]]
@@ -106,5 +104,7 @@ def plan_text(plan: Plan) -> str:
 
 
 def _flow(value: Any) -> str:
-    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**9, allow_unicode=True)
+    text: str = yaml.safe_dump(
+        value, default_flow_style=True, sort_keys=False, width=10**9, allow_unicode=True
+    )
     return text.removesuffix("\n").removesuffix("\n...")

@@ -18,7 +18,9 @@ def quantize_text(result: QuantizeResult) -> str:
         f"codes and scales take {_size(coverage.weight_bytes)}"
     )
     for share in coverage.shares:
-        macs = "" if share.macs is None or not coverage.macs else f", {share.macs / coverage.macs:.1%} of MACs"
+        macs = (
+            "" if share.macs is None or not coverage.macs else f", {share.macs / coverage.macs:.1%} of MACs"
+        )
         lines.append(
             f"  {share.format:8} {share.layers:4} layers {share.weights:12,} weights, "
             f"{_size(share.packed_bytes)} packed{macs}"

@@ -14,6 +14,6 @@ def percentile(statistics: TensorStatistics, levels: int) -> tuple[float, float]
     low, high = extremes(statistics)
     centres, counts = bins(statistics)
     share = np.cumsum(counts) / counts.sum()
-    first = centres[min(np.searchsorted(share, _TAIL), len(centres) - 1)]
-    last = centres[min(np.searchsorted(share, 1 - _TAIL), len(centres) - 1)]
+    first = centres[min(int(np.searchsorted(share, _TAIL)), len(centres) - 1)]
+    last = centres[min(int(np.searchsorted(share, 1 - _TAIL)), len(centres) - 1)]
     return max(low, min(0.0, float(first))), min(high, max(0.0, float(last)))
