@@ -123,7 +123,7 @@ def test_shared_parameters_fold_twice(check, ops):
 
 def test_training_mode_stays(check, ops):
     """A BatchNormalization in training mode computes its own statistics."""
-    body = "c = Conv (x, w)\n y, rm, rv = BatchNormalization <training_mode = 1> (c, gamma, beta, mean, variance)"
+    body = f"c = Conv (x, w)\n y, rm, rv = {BN.replace('(c', '<training_mode = 1> (c')}"
     proto = make_model(body, weights={"w": weight(6, 4, 3, 3), **parameters(6)})
     assert ops(check(proto, tolerance=1e-4)) == ["Conv", "BatchNormalization"]
 

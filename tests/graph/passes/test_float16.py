@@ -57,7 +57,11 @@ def test_subgraphs(check, value):
     body = """
       a = Relu (x)
       y = If (t) <
-        then_branch = p () => (float16[N, 4] u) { h = Constant <value_float = 2.0> () k = Cast <to = 10> (h) u = Mul (a, k) },
+        then_branch = p () => (float16[N, 4] u) {
+          h = Constant <value_float = 2.0> ()
+          k = Cast <to = 10> (h)
+          u = Mul (a, k)
+        },
         else_branch = q () => (float16[N, 4] v) { v = Neg (a) }
       >"""
     proto = make_model(body, inputs="float16[N, 4] x, bool t", outputs="float16[N, 4] y")

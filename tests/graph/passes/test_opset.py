@@ -54,7 +54,10 @@ def test_subgraphs_are_converted_too(check):
       c = Greater (t, z)
       y = If (c) <
         then_branch = a () => (float[N, 5] p) { p = Squeeze <axes = [1]> (x) },
-        else_branch = b () => (float[N, 5] q) { s = Softmax <axis = -1> (x)  q = ReduceSum <axes = [1], keepdims = 0> (s) }
+        else_branch = b () => (float[N, 5] q) {
+          s = Softmax <axis = -1> (x)
+          q = ReduceSum <axes = [1], keepdims = 0> (s)
+        }
       >"""
     proto = make_model(
         body,
