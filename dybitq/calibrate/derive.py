@@ -5,7 +5,7 @@ histogram. What is left to fetch is about half of the tensors of a convolutional
 what calibration costs most.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,18 +62,6 @@ def derived_tensors(network: Network, names: frozenset[str]) -> dict[str, Derive
             chained = _chain(before.function, function)
             found[target] = Derived(source=before.source, function=chained, moved=before.moved or moved)
     return found
-
-
-def materialise(
-    name: str, values: Mapping[str, np.ndarray], derived: Mapping[str, Derived]
-) -> np.ndarray | None:
-    """The tensor ``name``, fetched or computed; None where its shape is not that of what was fetched."""
-    if name in values:
-        return values[name]
-    rule = derived.get(name)
-    if rule is None or rule.moved or rule.source not in values:
-        return None
-    return rule.function(values[rule.source])
 
 
 def _function(node: object) -> Function | None:

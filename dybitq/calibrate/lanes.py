@@ -102,7 +102,7 @@ def run_in_lanes(
         try:
             while running:  # a bare wait would not let Ctrl-C through on every platform
                 _, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
-        except BaseException:  # noqa: BLE001 - kept in failures, raised below
+        except BaseException:
             stop.set()
             turns.stop()
             raise

@@ -5,7 +5,7 @@ A full one holds K*K numbers for each group. Where memory is short it is cut to 
 to the diagonal itself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,12 +14,14 @@ from dybitq.calibrate.sampling import positions
 from dybitq.patches import extract_patches, patch_geometry, patch_grid
 from dybitq.records import LayerWork, Moment, MomentKind
 
+Function = Callable[[np.ndarray], np.ndarray]
+
 BLOCK = 128
 """Side of the blocks of a block-diagonal moment."""
 
 # Bounds on the work for one sample, so that no layer dominates a pass: multiplications of p p^T, values
 # gathered into patches, and patches.
-_PRODUCTS, _VALUES, _LEAST, _MOST = 32_000_000, 65_536, 16, 256
+_PRODUCTS, _VALUES, _LEAST, _MOST = 32_000_000, 32_768, 16, 256
 
 _BYTES = 8  # sums are float64
 
@@ -101,37 +103,47 @@ def patches_per_sample(groups: int, k: int) -> int:
 
 
 def measure(
-    x: np.ndarray, layer: LayerWork, kind: MomentKind, first_sample: int, batch: int, count: int
+    x: np.ndarray,
+    layer: LayerWork,
+    kind: MomentKind,
+    first_sample: int,
+    batch: int,
+    count: int,
+    function: Function | None = None,
 ) -> MomentPart | None:
     """The part of ``count`` samples out of a run of ``batch``; ``first_sample`` numbers them in the pass.
 
-    Patches are taken at positions that change from sample to sample (:mod:`dybitq.calibrate.sampling`).
+    The layer reads ``function(x)``. Patches are taken at positions that change from sample to sample
+    (:mod:`dybitq.calibrate.sampling`).
     """
-    groups, k = patch_geometry(layer)
-    wanted = patches_per_sample(groups, k)
-    patches = _sampled_patches(x, layer, wanted, first_sample, batch, count)
-    if patches is None:
+    if x.size == 0:
         return None
+    if function is not None and _pads(layer) and function(np.zeros(1, np.float32))[0] != 0:
+        x, function = function(x), None
+    groups, k = patch_geometry(layer)
+    patches = _sampled_patches(x, layer, patches_per_sample(groups, k), first_sample, batch, count)
     patches = patches.astype(np.float32, copy=False)
+    if function is not None:  # cheaper on the few values of the patches than on the whole tensor
+        patches = function(patches)
     first = patches.sum(axis=1, dtype=np.float32)
     return MomentPart(rows=patches.shape[1], first=first, second=_second(patches, kind))
 
 
+def _pads(layer: LayerWork) -> bool:
+    return layer.window is not None and any(layer.window.pads)
+
+
 def _sampled_patches(
     x: np.ndarray, layer: LayerWork, wanted: int, first_sample: int, batch: int, count: int
-) -> np.ndarray | None:
-    if x.size == 0:
-        return None
-    if x.ndim == 0 or x.shape[0] % batch:  # does not grow with the batch: one sample stands for all
-        grid = patch_grid((1, *x.shape), layer) if x.ndim < 2 else patch_grid(x.shape, layer)
-        return extract_patches(x, layer, positions(grid, wanted, first_sample))
-    per_sample = x.shape[0] // batch
+) -> np.ndarray:
+    """Patches of the first ``count`` samples, ``[groups, rows, K]``."""
     grid = patch_grid(x.shape, layer)
+    if x.ndim == 1 or x.shape[0] % batch:  # does not grow with the batch: one sample stands for all
+        return extract_patches(x, layer, positions(grid, wanted, first_sample))
+    each = x.shape[0] // batch
     chosen = [
         extract_patches(
-            x[i * per_sample : (i + 1) * per_sample],
-            layer,
-            positions(grid, -(-wanted // per_sample), first_sample + i),
+            x[i * each : (i + 1) * each], layer, positions(grid, -(-wanted // each), first_sample + i)
         )
         for i in range(count)
     ]

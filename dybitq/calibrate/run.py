@@ -3,12 +3,11 @@
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from dybitq.calibrate import channels, moments, tensors
-from dybitq.calibrate.derive import Derived, derived_tensors, materialise
+from dybitq.calibrate.derive import Derived, derived_tensors
 from dybitq.calibrate.lanes import Turnstile, run_in_lanes
 from dybitq.data.source import Batch, DataSource
 from dybitq.errors import DataError
@@ -20,8 +19,8 @@ from dybitq.runtime.session import Session
 
 Progress = Callable[[str, int, int], None]
 
-BATCH_VALUES = 1 << 23
-"""Fetched float32 values of one run (32 MiB) that the automatic batch size aims at."""
+BATCH_VALUES = 1 << 24
+"""Fetched float32 values of one run (64 MiB) that the automatic batch size aims at."""
 
 LARGEST_BATCH = 16
 
@@ -195,34 +194,47 @@ def _channels(layer: LayerWork) -> int:
 def _measure(
     watch: Watch, totals: Totals, values: Mapping[str, np.ndarray], first_sample: int, batch: Batch
 ) -> Iterator[tuple[str, Callable[[], None]]]:
-    """What one batch adds to each total: pairs of the total's key and the addition."""
+    """What one batch adds: keys of totals with the additions, which have to happen in the order of batches.
+
+    Moments are many and large, so each is handed over before the next one is computed.
+    """
     extent = next(iter(batch.feeds.values())).shape[0] if batch.feeds else 1
-    parts: dict[str, tensors.TensorPart | None] = {}
+    seen: dict[str, tensors.TensorPart] = {}
     for name in watch.fetched:
-        parts[name] = part = tensors.measure(values[name], extent, batch.count)
-        _require_finite(name, part, batch)
-        yield name, _folder(tensors.update, totals.tensors[name], part)
+        part = tensors.measure(values[name], extent, batch.count)
+        if part is not None:
+            _require_finite(name, part, batch)
+            seen[name] = part
     for name, rule in watch.derived.items():
-        before = parts[rule.source]
-        part = None if before is None else tensors.mapped(before, rule.function)
-        yield name, _folder(tensors.update, totals.tensors[name], part)
-    for layer in watch.layers:
-        sums = channels.measure(values[layer.output], layer, extent, batch.count)
-        yield "channels " + layer.name, _folder(channels.update, totals.channels[layer.name], sums)
+        if rule.source in seen:
+            seen[name] = tensors.mapped_part(seen[rule.source], rule.function)
+    outputs = {
+        layer.name: channels.measure(values[layer.output], layer, extent, batch.count)
+        for layer in watch.layers
+    }
+
+    def add() -> None:
+        for name, part in seen.items():
+            tensors.update(totals.tensors[name], part)
+        for layer, sums in outputs.items():
+            if sums is not None:
+                channels.update(totals.channels[layer], sums)
+
+    yield "tensors and channels", add
     for key, (layer, kind) in watch.keyed.items():
-        x = materialise(layer.input, values, watch.derived)
-        moment = None if x is None else moments.measure(x, layer, kind, first_sample, extent, batch.count)
-        yield "moment " + key, _folder(moments.update, totals.moments[key], moment)
+        follows = watch.derived.get(layer.input)
+        x = values[layer.input if follows is None else follows.source]
+        function = None if follows is None else follows.function
+        moment = moments.measure(x, layer, kind, first_sample, extent, batch.count, function)
+        yield key, _folder(totals.moments[key], moment)
 
 
-def _folder(update: Callable[[Any, Any], None], total: Any, part: Any) -> Callable[[], None]:
-    return lambda: None if part is None else update(total, part)
+def _folder(total: moments.MomentTotal, part: moments.MomentPart | None) -> Callable[[], None]:
+    return lambda: None if part is None else moments.update(total, part)
 
 
-def _require_finite(name: str, part: tensors.TensorPart | None, batch: Batch) -> None:
+def _require_finite(name: str, part: tensors.TensorPart, batch: Batch) -> None:
     """Extremes of a tensor with NaN are NaN, so they tell."""
-    if part is None:
-        return
     bad = ~(np.isfinite(part.minima) & np.isfinite(part.maxima))
     if bad.any():
         sample = batch.names[int(np.flatnonzero(bad)[0])]
@@ -233,6 +245,10 @@ def _require_finite(name: str, part: tensors.TensorPart | None, batch: Batch) ->
 
 
 def _result(network: Network, totals: Totals, watch: Watch, samples: int) -> Statistics:
+    for name, rule in watch.derived.items():
+        total, before = totals.tensors[name], totals.tensors[rule.source]
+        total.count = before.count
+        total.histogram = tensors.mapped_histogram(before.histogram, rule.function)
     seen = {n: tensors.result(t) for n, t in totals.tensors.items() if t.samples}
     return Statistics(
         model_sha256=network.sha256,
