@@ -8,7 +8,7 @@ import onnx_ir as ir
 from dybitq.emit.builder import Builder, remove_unused
 from dybitq.emit.edges import Edges
 from dybitq.emit.layers import Layer, Layers
-from dybitq.emit.pointwise import pointwise_table
+from dybitq.emit.lookup import add_lookup, code_table
 from dybitq.fit.edges import clamp_codes
 from dybitq.graph.load import Network
 from dybitq.graph.operators import Role, activation_inputs, clamp_bounds, role
@@ -76,8 +76,9 @@ class _Walk:
             return
         elif kind is Role.TABLE and source is not None and names[0] in self.fitted.edges:
             target = self.fitted.edges[str(names[0])]
-            table = pointwise_table(node, source.edge, target)
-            self.edges.carry(node.outputs[0], self._look_up(source.value, table, node), target)
+            table = code_table(node, source.edge, target)
+            codes = add_lookup(self.builder, source.value, table, before=node)
+            self.edges.carry(node.outputs[0], codes, target)
             return
         elif kind is Role.FUSED and names[0] in self.fitted.edges:
             self._code_constants(node)
@@ -112,19 +113,6 @@ class _Walk:
             made.name = self.builder.fresh("q")
             made.shape = value.shape
             self.edges.carry(value, made, edge)
-
-    def _look_up(self, codes: ir.Value, table: np.ndarray, node: ir.Node) -> ir.Value:
-        """``table[codes]`` by GatherElements on the flattened codes, the fastest look-up of the runtime."""
-        make = self.builder.node
-        entries = self.builder.constant(table, "t")
-        flat = make("Reshape", [codes, self._shape(-1)], output="i", before=node)
-        index = make("Cast", [flat], attributes={"to": int(ir.DataType.INT32)}, output="i", before=node)
-        found = make("GatherElements", [entries, index], output="i", before=node)
-        shape = make("Shape", [codes], output="i", before=node)
-        return make("Reshape", [found, shape], output="q", before=node)
-
-    def _shape(self, *extents: int) -> ir.Value:
-        return self.builder.constant(np.array(extents, np.int64), "n")
 
     def _code_constants(self, node: ir.Node) -> None:
         """Constant operands of a fused operator are coded per tensor over their own range."""

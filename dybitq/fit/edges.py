@@ -6,13 +6,19 @@ import numpy as np
 
 from dybitq.encodings import formats
 from dybitq.errors import StatisticsError
-from dybitq.fit.ranges import range_methods
+from dybitq.fit.ranges import profile, range_methods
+from dybitq.graph.pointwise import Response
 from dybitq.records import EdgePlan, FittedEdge, TensorStatistics
 
 _SMALLEST_RANGE = 1e-30  # below it a tensor is taken as constant zero: 255 steps would underflow
 
 
-def fit_edge(plan: EdgePlan, statistics: TensorStatistics, clamp: tuple[float, float] | None) -> FittedEdge:
+def fit_edge(
+    plan: EdgePlan,
+    statistics: TensorStatistics,
+    clamp: tuple[float, float] | None = None,
+    response: Response | None = None,
+) -> FittedEdge:
     """Choose scale and zero point of one tensor.
 
     Codes are uint8. The scale is rounded to float32, the zero point is the nearest integer to where
@@ -22,9 +28,10 @@ def fit_edge(plan: EdgePlan, statistics: TensorStatistics, clamp: tuple[float, f
         plan: what was decided for the tensor.
         statistics: what calibration saw of it.
         clamp: bounds of the Relu or Clip that writes it, which narrow the codes, or None.
+        response: elementwise function that all readers of the tensor compute, or None.
     """
     levels = 2 ** formats.get(plan.format).bits
-    low, high = range_methods.get(plan.range)(statistics, levels)
+    low, high = range_methods.get(plan.range)(profile(statistics, response), levels)
     if not (math.isfinite(low) and math.isfinite(high)):
         raise StatisticsError(
             f"tensor {plan.tensor}: calibrated range {low}..{high} is not finite; recalibrate"

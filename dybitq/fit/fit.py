@@ -60,7 +60,7 @@ def fit_edges(plan: Plan, statistics: Statistics, tensors: Tensors) -> dict[str,
                 f"tensor {edge.tensor}: not in the statistics, which hold {len(statistics.tensors)} tensors; "
                 "calibrate this model again"
             )
-        edges[edge.tensor] = fit_edge(edge, found, tensors.clamp(edge.tensor))
+        edges[edge.tensor] = fit_edge(edge, found, tensors.clamp(edge.tensor), tensors.response(edge.tensor))
     return edges
 
 

@@ -6,15 +6,19 @@ taken as step**2 / 12 (or the value's own square below half a step) and only cli
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
+from dybitq.graph.pointwise import Response
 from dybitq.records import TensorStatistics
 from dybitq.registry import Registry
 
-# (statistics, levels) -> (low, high) real-valued range that contains zero
-RangeMethod = Callable[[TensorStatistics, int], tuple[float, float]]
+# (profile, levels) -> (low, high) real-valued range that contains zero
+RangeMethod = Callable[["Profile", int], tuple[float, float]]
 range_methods: Registry[RangeMethod] = Registry("range method", "dybitq.fit.methods")
+
+_GRID = 1 << 14  # points at which a response is tabulated
 
 
 def bins(statistics: TensorStatistics) -> tuple[np.ndarray, np.ndarray]:
@@ -28,16 +32,65 @@ def bins(statistics: TensorStatistics) -> tuple[np.ndarray, np.ndarray]:
     return centres[order], statistics.histogram[index][order].astype(np.float64)
 
 
-def extremes(statistics: TensorStatistics) -> tuple[float, float]:
-    """The range of the data, widened to contain zero."""
-    return min(0.0, statistics.minimum), max(0.0, statistics.maximum)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Profile:
+    """What a range is chosen for: how often each value occurs, and what becomes of it.
+
+    Attributes:
+        low, high: range of the data, widened to contain zero.
+        centres: float64, ascending; one entry for each bin that is not empty.
+        counts: float64, how many values each bin holds.
+        results: what the readers make of the centres (the centres themselves if they use them as such).
+        slopes: squared derivative of that at the centres.
+        through: the same function, for single values.
+    """
+
+    low: float
+    high: float
+    centres: np.ndarray
+    counts: np.ndarray
+    results: np.ndarray
+    slopes: np.ndarray
+    through: Callable[[float], float]
+
+    def error(self, low: float, high: float, levels: int) -> float:
+        """Expected sum of squared errors behind a uniform quantizer over ``low .. high``."""
+        step = (high - low) / (levels - 1)
+        if step <= 0:
+            return float(np.sum(self.counts * (self.results - self.through(0.0)) ** 2))
+        inside = self.slopes * np.minimum(self.centres**2, step * step / 12)
+        below = np.where(self.centres < low, (self.results - self.through(low)) ** 2, inside)
+        return float(
+            np.sum(
+                self.counts * np.where(self.centres > high, (self.results - self.through(high)) ** 2, below)
+            )
+        )
 
 
-def range_error(centres: np.ndarray, counts: np.ndarray, low: float, high: float, levels: int) -> float:
-    """Expected sum of squared errors of a uniform quantizer over ``low .. high``."""
-    step = (high - low) / (levels - 1)
-    if step <= 0:
-        return float(np.sum(counts * centres**2))
-    outside = np.minimum(centres - low, 0) + np.maximum(centres - high, 0)
-    inside = np.minimum(centres**2, step * step / 12)
-    return float(np.sum(counts * np.where(outside != 0, outside**2, inside)))
+def profile(statistics: TensorStatistics, response: Response | None = None) -> Profile:
+    """Profile of one tensor; ``response`` is the elementwise function that all its readers compute."""
+    centres, counts = bins(statistics)
+    low, high = min(0.0, statistics.minimum), max(0.0, statistics.maximum)
+    if response is None or high <= low:
+        return Profile(
+            low=low,
+            high=high,
+            centres=centres,
+            counts=counts,
+            results=centres,
+            slopes=np.ones_like(centres),
+            through=lambda x: x,
+        )
+    half = (high - low) / 510  # half an 8-bit step over the whole range
+    grid = np.linspace(low - half, high + half, _GRID)
+    values = response(grid)
+    rise = np.interp(centres + half, grid, values) - np.interp(centres - half, grid, values)
+    return Profile(
+        low=low,
+        high=high,
+        centres=centres,
+        counts=counts,
+        results=np.interp(centres, grid, values),
+        slopes=(rise / (2 * half)) ** 2,
+        through=lambda x: float(np.interp(x, grid, values)),
+    )

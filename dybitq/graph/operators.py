@@ -33,6 +33,8 @@ _FUSED = frozenset({"Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", 
 _TABLE = frozenset(
     {"HardSwish", "Gelu", "Tanh", "HardSigmoid", "Elu", "Selu", "Softplus", "Mish", "Erf", "Abs"}
 )
+POINTWISE = _TABLE | {"Sigmoid", "LeakyRelu"}
+"""Operators that compute a function of one value."""
 
 
 def role(node: ir.Node, layers: Mapping[str, LayerWork]) -> Role:

@@ -7,6 +7,7 @@ import onnx_ir as ir
 
 from dybitq.graph.load import Network
 from dybitq.graph.operators import clamp_bounds
+from dybitq.graph.pointwise import Response, response_of
 from dybitq.graph.values import require_constant, values_by_name
 
 
@@ -26,6 +27,10 @@ class Tensors:
         if producer is None or producer.op_type not in ("Relu", "Clip"):
             return None
         return clamp_bounds(producer)
+
+    def response(self, name: str) -> Response | None:
+        """What all readers of the tensor together make of each value, if that is one elementwise function."""
+        return response_of(self._values[name])
 
     def coded_root(self, name: str, coded: Container[str]) -> str | None:
         """The tensor in ``coded`` whose codes arrive at ``name`` through operators that only move them."""

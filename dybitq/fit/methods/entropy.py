@@ -7,21 +7,20 @@ itself after merging its bins into the available levels.
 
 import numpy as np
 
-from dybitq.fit.ranges import bins, extremes, range_methods
-from dybitq.records import TensorStatistics
+from dybitq.fit.ranges import Profile, range_methods
 
 _BINS = 2048
 
 
 @range_methods.register("entropy")
-def entropy(statistics: TensorStatistics, levels: int) -> tuple[float, float]:
+def entropy(profile: Profile, levels: int) -> tuple[float, float]:
     """One threshold for both signs, never beyond the extremes."""
-    low, high = extremes(statistics)
+    low, high = profile.low, profile.high
     largest = max(-low, high)
     if largest == 0:
         return low, high
-    centres, counts = bins(statistics)
-    histogram, _ = np.histogram(np.abs(centres), bins=_BINS, range=(0, largest), weights=counts)
+    magnitudes = np.abs(profile.centres)
+    histogram, _ = np.histogram(magnitudes, bins=_BINS, range=(0, largest), weights=profile.counts)
     histogram[0] = histogram[1]  # exact zeros cost nothing at any threshold
     signed = low < 0
     merged = levels // 2 if signed else levels

@@ -1,10 +1,9 @@
 """Range: everything calibration saw."""
 
-from dybitq.fit.ranges import extremes, range_methods
-from dybitq.records import TensorStatistics
+from dybitq.fit.ranges import Profile, range_methods
 
 
 @range_methods.register("minmax")
-def minmax(statistics: TensorStatistics, levels: int) -> tuple[float, float]:
+def minmax(profile: Profile, levels: int) -> tuple[float, float]:
     """Exact extremes."""
-    return extremes(statistics)
+    return profile.low, profile.high
