@@ -4,8 +4,8 @@
 root mean squared error over the standard deviation, ``sqrt(E (x - s Q(x/s))^2)`` for a source of unit
 variance; unsigned formats are measured on the magnitude of the source, over its root mean square.
 
-``python benchmarks/format_errors.py MODEL.onnx ...`` measures the convolution weights of models instead, with the
-best scale for every output channel, and prints the last table of that page.
+``python benchmarks/format_errors.py MODEL.onnx ...`` measures the convolution weights of models instead, with
+the best scale for every output channel, and prints the last table of that page.
 """
 
 import math
@@ -87,8 +87,9 @@ def convolution_rows(path: Path) -> list[np.ndarray]:
     import onnx
     from onnx import numpy_helper
 
-    initializers = {i.name: i for i in onnx.load(path).graph.initializer}
-    used = [n.input[1] for n in onnx.load(path).graph.node if n.op_type == "Conv"]
+    graph = onnx.load(path).graph
+    initializers = {i.name: i for i in graph.initializer}
+    used = [n.input[1] for n in graph.node if n.op_type == "Conv"]
     weights = [numpy_helper.to_array(initializers[name]) for name in used if name in initializers]
     rows = [w.reshape(w.shape[0], -1).astype(np.float32) for w in weights]
     return [r for r in rows if r.shape[1] >= 64]
