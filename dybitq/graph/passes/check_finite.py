@@ -1,5 +1,7 @@
 """NaN and infinity in weights are refused by name."""
 
+import contextlib
+
 import numpy as np
 import onnx_ir as ir
 
@@ -23,12 +25,28 @@ def check_finite(model: ir.Model) -> tuple[str, ...]:
         )
         for value in operands:
             array = constant(value)
-            if value is None or array is None or array.dtype not in (np.float32, np.float64):
+            if value is None or value.const_value is None or array is None or array.dtype.kind != "f":
                 continue
-            wrong = array.size - int(np.isfinite(array).sum())
+            wrong = _not_finite(array)
+            del array
+            _release(value)
             if wrong:
                 raise ModelError(
                     f"weight {value.name!r} of layer {node.name!r} holds {wrong} NaN or infinite values out "
-                    f"of {array.size}; the model cannot be quantized, export it again from a sound checkpoint"
+                    f"of {value.const_value.size}; export the model again from a sound checkpoint"
                 )
     return ()
+
+
+def _not_finite(array: np.ndarray) -> int:
+    """How many values are not finite; extremes first, because they need no memory."""
+    if not array.size or (np.isfinite(array.min()) and np.isfinite(array.max())):
+        return 0
+    return array.size - int(np.isfinite(array).sum())
+
+
+def _release(value: ir.Value) -> None:
+    """Let go of a mapped file, so that a large model is not held in memory from here on."""
+    if isinstance(value.const_value, ir.ExternalTensor):
+        with contextlib.suppress(BufferError):  # somebody else still looks at it
+            value.const_value.release()
