@@ -51,27 +51,35 @@ def encode(values: np.ndarray, format: NumberFormat, zero_point: int = 0) -> np.
     Raises:
         ValueError: a value is NaN, or there is a zero point where the table is not uniform.
     """
-    values = np.asarray(values)
-    if values.dtype != np.float64:
-        values = values.astype(np.float32, copy=False)
-    if values.size and np.isnan(values.min()):
-        raise ValueError(f"NaN cannot be encoded as {format.name}")
+    values = _checked(values, format)
     if format.family == "int":
         return _encode_uniform(values, format, zero_point)
     if zero_point:
         raise ValueError(f"{format.name} is not uniform, it cannot have the zero point {zero_point}")
     levels = _levels(format)
-    flat = np.ascontiguousarray(values).reshape(-1)
-    codes = np.empty(flat.size, np.uint8)
-    for start in range(0, flat.size, CHUNK):
-        part = flat[start : start + CHUNK]
-        codes[start : start + CHUNK] = levels.codes.take(_nearest(part, levels))
-    return codes.reshape(values.shape)
+    return _look_up(values, levels, levels.codes)
 
 
 def decode(codes: np.ndarray, format: NumberFormat, zero_point: int = 0) -> np.ndarray:
     """Integers of ``codes`` (every code of the table, reserved ones included), int64, less the zero point."""
     return format.table[codes] - zero_point
+
+
+def nearest(values: np.ndarray, format: NumberFormat) -> np.ndarray:
+    """Integers of the levels nearest to ``values``: decoding after encoding, in one step.
+
+    Args:
+        values: as for :func:`encode`, in units of the table.
+        format: the table.
+
+    Returns:
+        float32, shape of ``values``.
+
+    Raises:
+        ValueError: a value is NaN.
+    """
+    levels = _levels(format)
+    return _look_up(_checked(values, format), levels, levels.integers.astype(np.float32))
 
 
 def quantize(
@@ -89,7 +97,10 @@ def quantize(
         float32, shape of ``values``.
     """
     scale32 = np.asarray(scale, np.float32)
-    codes = encode(np.asarray(values, np.float32) / scale32, format, zero_point)
+    scaled = np.asarray(values, np.float32) / scale32
+    if not zero_point:
+        return nearest(scaled, format) * scale32
+    codes = encode(scaled, format, zero_point)
     return (format.table - zero_point).astype(np.float32)[codes] * scale32
 
 
@@ -105,7 +116,26 @@ def _encode_uniform(values: np.ndarray, format: NumberFormat, zero_point: int) -
     return integers.astype(np.int16).astype(np.uint8) & np.uint8(2**format.bits - 1)
 
 
-def _nearest(values: np.ndarray, levels: _Levels) -> np.ndarray:
+def _checked(values: np.ndarray, format: NumberFormat) -> np.ndarray:
+    values = np.asarray(values)
+    if values.dtype != np.float64:
+        values = values.astype(np.float32, copy=False)
+    if values.size and np.isnan(values.min()):
+        raise ValueError(f"NaN cannot be encoded as {format.name}")
+    return values
+
+
+def _look_up(values: np.ndarray, levels: _Levels, entries: np.ndarray) -> np.ndarray:
+    """Entry of the level nearest to each value."""
+    flat = np.ascontiguousarray(values).reshape(-1)
+    found = np.empty(flat.size, entries.dtype)
+    for start in range(0, flat.size, CHUNK):
+        part = flat[start : start + CHUNK]
+        found[start : start + CHUNK] = entries.take(_index(part, levels))
+    return found.reshape(values.shape)
+
+
+def _index(values: np.ndarray, levels: _Levels) -> np.ndarray:
     if values.dtype == np.float64:
         return np.searchsorted(levels.last64, values, side="left")
     if levels.first is None:

@@ -60,6 +60,16 @@ def test_neighbourhood_of_every_boundary(format: NumberFormat) -> None:
             assert (low, tie, high) == (codes[i], even, codes[i + 1])
 
 
+def test_nearest_is_encode_then_decode(format: NumberFormat) -> None:
+    """The one-step form gives the integers of the codes."""
+    values = np.random.default_rng(3).normal(size=(50, 40)) * format.max_integer / 2
+    for dtype in (np.float32, np.float64):
+        integers = codec.decode(codec.encode(values.astype(dtype), format), format)
+        found = codec.nearest(values.astype(dtype), format)
+        assert found.dtype == np.float32 and found.shape == values.shape
+        np.testing.assert_array_equal(found, integers)
+
+
 def test_nearest_level(format: NumberFormat) -> None:
     """No level is closer to a random value than the one chosen."""
     generator = np.random.default_rng(1)
