@@ -13,8 +13,9 @@ from dybitq.data.source import Batch, DataSource
 from dybitq.errors import DataError
 from dybitq.graph.export import float_tensors, with_outputs
 from dybitq.graph.load import Network
+from dybitq.graph.values import shape_of
 from dybitq.patches import moment_key, patch_geometry
-from dybitq.records import LayerKind, LayerWork, MomentKind, Statistics
+from dybitq.records import LayerKind, LayerWork, MomentKind, Statistics, TensorInfo
 from dybitq.runtime.session import Session
 
 Progress = Callable[[str, int, int], None]
@@ -23,6 +24,25 @@ BATCH_VALUES = 1 << 24
 """Fetched float32 values of one run (64 MiB) that the automatic batch size aims at."""
 
 LARGEST_BATCH = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How to make a pass.
+
+    Attributes:
+        richest: the most that is kept of second moments.
+        budget_bytes: memory for the sums of all second moments together.
+        batch_size: samples of one run; None chooses by the size of the activations.
+        lanes: batches in flight at once; None for one on each core. The result does not depend on it.
+        progress: called with "calibrate", samples done, samples in all.
+    """
+
+    richest: MomentKind = MomentKind.FULL
+    budget_bytes: int = 1 << 30
+    batch_size: int | None = None
+    lanes: int | None = None
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -81,54 +101,55 @@ def plan_watch(
 
 
 def collect(
-    network: Network,
-    layers: Sequence[LayerWork],
-    source: DataSource,
-    *,
-    richest: MomentKind = MomentKind.FULL,
-    budget_bytes: int = 1 << 30,
-    batch_size: int | None = None,
-    threads: int | None = None,
-    progress: Progress | None = None,
+    network: Network, layers: Sequence[LayerWork], source: DataSource, settings: Settings
 ) -> Statistics:
     """Run every sample of ``source`` through the float32 network once and sum up what passes by.
 
     Args:
         network: the normalised model.
         layers: its survey.
-        source: the data; its own batch size counts where ``batch_size`` is given or fixed by the model.
-        richest: most that is kept of second moments.
-        budget_bytes: memory for the sums of all moments together.
-        batch_size: samples of one run; None finds one from the size of the activations.
-        threads: batches in flight at once; None takes the number of cores. The result does not depend on it.
-        progress: called with ("calibrate", samples done, samples in all or 0).
+        source: the data.
+        settings: see there.
 
     Raises:
         DataError: bad samples, or activations that are not finite.
         ModelError: onnxruntime cannot run the model.
     """
-    watch = plan_watch(network, layers, richest, budget_bytes)
+    watch = plan_watch(network, layers, settings.richest, settings.budget_bytes)
     session = Session(with_outputs(network, watch.fetched), 1, name=str(network.path))
     watch = _available(watch, session)
-    source = replace(source, batch_size=batch_size or _batch_size(session, source, watch))
+    names = _outputs(watch, session)
+    source = replace(source, batch_size=_batch_size(session, source, names, settings))
     totals = _init(watch)
     turns = Turnstile()
-    total = source.samples or 0
-    done = 0
+    expected, done = source.samples or 0, 0
 
     def work(number: int, first_sample: int, batch: Batch) -> None:
-        values = {**batch.feeds, **session.run(batch.feeds, _outputs(watch, session))}
-        for key, fold in _measure(watch, totals, values, first_sample, batch):
-            turns.fold(key, number, fold)
+        values = {**batch.feeds, **session.run(batch.feeds, names)}
+        for key, add in _measure(watch, totals, values, first_sample, batch):
+            turns.fold(key, number, add)
 
     def finished(batch: Batch) -> None:
         nonlocal done
         done += batch.count
-        if progress is not None:
-            progress("calibrate", done, max(total, done))
+        if settings.progress is not None:
+            settings.progress("calibrate", done, max(expected, done))
 
-    run_in_lanes(_numbered(source), work, finished, turns, threads or _cores())
+    run_in_lanes(_numbered(source), work, finished, turns, settings.lanes or _cores())
     return _result(network, totals, watch, done)
+
+
+def model_inputs(network: Network) -> tuple[TensorInfo, ...]:
+    """The inputs that a run of the normalised model has to be given."""
+    return tuple(
+        TensorInfo(
+            name=value.name or "",
+            shape=shape_of(value) or (),
+            dtype=value.dtype.numpy().name if value.dtype is not None else "",
+        )
+        for value in network.model.graph.inputs
+        if value.const_value is None
+    )
 
 
 def _numbered(source: DataSource) -> Iterator[tuple[int, int, Batch]]:
@@ -164,17 +185,18 @@ def _outputs(watch: Watch, session: Session) -> list[str]:
     return [name for name in watch.fetched if name not in inputs]
 
 
-def _batch_size(session: Session, source: DataSource, watch: Watch) -> int:
-    """How many samples to run at once, from the activations of the first one.
+def _batch_size(session: Session, source: DataSource, names: Sequence[str], settings: Settings) -> int:
+    """How many samples to run at once, if nobody says, from the activations of the first one.
 
     Small batches keep activations in cache while they are measured; tiny networks want larger ones to
     outweigh the cost of a call.
     """
     if source.fixed_batch or source.opened.batches:
         return source.batch_size
-    first = next(iter(replace(source, batch_size=1, limit=None)))
-    values = session.run(first.feeds, _outputs(watch, session))
-    size = sum(value.size for value in values.values())
+    if settings.batch_size is not None:
+        return settings.batch_size
+    first = next(iter(replace(source, batch_size=1)))
+    size = sum(value.size for value in session.run(first.feeds, names).values())
     return max(1, min(LARGEST_BATCH, BATCH_VALUES // max(1, size)))
 
 

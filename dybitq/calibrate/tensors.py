@@ -34,7 +34,7 @@ class TensorTotal:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TensorPart:
-    """What one batch adds: extremes of its samples, float64 ``[samples]``; bins of values, int64 ``[count]``."""
+    """What a batch adds: extremes of its samples, float64 ``[samples]``; bins, int64 ``[count]``."""
 
     minima: np.ndarray
     maxima: np.ndarray

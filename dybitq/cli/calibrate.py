@@ -1,0 +1,95 @@
+"""``dybitq calibrate``."""
+
+import os
+from pathlib import Path
+
+import click
+
+from dybitq.cli import console, options
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=options.EXISTING_FILE, metavar="MODEL")
+@options.data_option(required=False)
+@options.output_option(help="Statistics file to write, NAME.stats.")
+@click.option("--merge", "merging", is_flag=True, help="Add up statistics: --merge A B -o C.")
+@options.split_option("calib")
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    help="Read N samples, spread evenly over the split.  [default: all]",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    help="Samples per run of the network.  [default: by the size of its activations]",
+)
+@click.option(
+    "--moments",
+    type=click.Choice(["full", "block", "diagonal", "none"]),
+    default="full",
+    show_default=True,
+    help="Most that is kept of the second moments of layer inputs.",
+)
+@click.option(
+    "--memory",
+    type=click.IntRange(min=0),
+    default=1024,
+    show_default=True,
+    metavar="MB",
+    help="Budget for all second moments together; the largest fall back first.",
+)
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="Batches in flight at once.  [default: one per core]"
+)
+@options.force_option
+@options.json_option
+def command(
+    files: tuple[Path, ...],
+    data: Path | None,
+    output: Path,
+    merging: bool,
+    split: str,
+    samples: int | None,
+    batch_size: int | None,
+    moments: str,
+    memory: int,
+    threads: int | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Run data through the float32 MODEL once and write its statistics.
+
+    With --merge the arguments are statistics files of one model on different data; the result is the
+    statistics of all of it.
+    """
+    # Batches are spread over the cores already; BLAS threads would only fight them. numpy reads this
+    # when it is first imported, which is below.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("MKL_NUM_THREADS", "1")
+    from dybitq.api.calibrate import calibrate, merge
+    from dybitq.records import MomentKind
+    from dybitq.report.calibrate import calibrate_document, calibrate_text
+
+    if merging:
+        result = merge(files, output, force=force)
+    else:
+        if len(files) != 1:
+            raise click.UsageError(f"takes one MODEL, found {len(files)} files (is --merge missing?)")
+        if data is None:
+            raise click.UsageError("Missing option '--data'.")
+        with console.progress() as progress:
+            result = calibrate(
+                files[0],
+                data,
+                output,
+                split=split,
+                samples=samples,
+                batch_size=batch_size,
+                moments=MomentKind(moments),
+                memory_bytes=memory << 20,
+                threads=threads,
+                force=force,
+                progress=progress,
+            )
+    console.show(calibrate_text(result), calibrate_document(result), as_json=as_json)
