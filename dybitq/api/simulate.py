@@ -1,0 +1,92 @@
+"""``dybitq simulate`` as a function."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dybitq.graph.workload import read_workload
+from dybitq.hardware.machine import load_machine, preset_names
+from dybitq.hardware.price import simulate as price
+from dybitq.hardware.topology import read_topology
+from dybitq.hardware.whatif import int8, requantized
+from dybitq.workload import Comparison, Simulation, SimulationReport, Workload
+
+TOPOLOGY_SUFFIXES = (".csv",)
+
+
+def workload_of(
+    path: Path,
+    *,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    weights: str | None = None,
+    activations: str | None = None,
+) -> Workload:
+    """Read a model or a SCALE-Sim topology as a workload.
+
+    Args:
+        path: ONNX file, or a topology by its suffix ``.csv``.
+        shapes: of graph inputs whose extents the model leaves open.
+        weights, activations: formats to price instead of the model's own.
+
+    Raises:
+        ModelError: the file cannot be read, or a shape stays unknown.
+        ConfigError: a shape or format that does not fit.
+    """
+    topology = path.suffix.lower() in TOPOLOGY_SUFFIXES
+    workload = read_topology(path) if topology else read_workload(path, shapes)
+    return requantized(workload, weights=weights, activations=activations)
+
+
+def simulate(
+    path: Path,
+    hardware: str,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    weights: str | None = None,
+    activations: str | None = None,
+    strict: bool = False,
+    compare: Sequence[str] = (),
+) -> Simulation:
+    """Price a model on a machine, and beside it the same work at int8 and whatever else is asked for.
+
+    Args:
+        path: ONNX file or SCALE-Sim topology (``.csv``).
+        hardware: preset or machine file.
+        settings: dotted machine fields to change.
+        shapes, weights, activations: as :func:`workload_of`.
+        strict: refuse widths that the machine runs as others.
+        compare: presets, machine files or models.
+
+    Raises:
+        ModelError: as :func:`workload_of`.
+        ConfigError: an unknown machine, or one that cannot hold a layer.
+        UnsupportedError: ``strict`` and a width does not run as asked.
+    """
+    machine = load_machine(hardware, settings)
+    workload = workload_of(path, shapes=shapes, weights=weights, activations=activations)
+    report = price(workload, machine, strict=strict)
+    others = [("int8", price(int8(workload), machine))]
+    for name in compare:
+        if name in preset_names() or name.endswith((".yaml", ".yml")):
+            others.append((name, price(workload, load_machine(name))))
+        else:
+            others.append((name, price(workload_of(Path(name), shapes=shapes), machine)))
+    return Simulation(
+        report=report, comparisons=tuple(_compared(report, label, other) for label, other in others)
+    )
+
+
+def _microseconds(report: SimulationReport) -> dict[str, float]:
+    return {layer.name: layer.total_cycles / report.clock_mhz + layer.overhead_us for layer in report.layers}
+
+
+def _compared(report: SimulationReport, label: str, other: SimulationReport) -> Comparison:
+    mine, theirs = _microseconds(report), _microseconds(other)
+    layers = {name: theirs[name] / time for name, time in mine.items() if time > 0 and theirs.get(name)}
+    return Comparison(
+        label=label,
+        report=other,
+        speedup=other.latency_us / report.latency_us if report.latency_us > 0 else 1.0,
+        layer_speedups=layers,
+    )

@@ -1,0 +1,73 @@
+"""What timing models are given and give back: arrays over launches and width pairs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+Array = np.ndarray
+
+# What sets the time of a launch; index into this tuple in ``Costs.bound``.
+BOUNDS = ("compute", "dram", "fill", "vector", "overhead", "table")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Widths:
+    """Widths in bits, int64 ``[L, P]`` (``P`` pairs of widths priced at once).
+
+    Attributes:
+        w, a: widths that reach the multiplier; ``w_run``, ``a_run``: widths that it runs.
+        weight, input, output: width of one stored element; 0 where the tensor never leaves the chip.
+        input_stored, output_stored: width of one stored element even then.
+        extra_bits, extra_words: bits and elements of the further activations that riders read from DRAM.
+    """
+
+    w: Array
+    a: Array
+    weight: Array
+    input: Array
+    output: Array
+    input_stored: Array
+    output_stored: Array
+    extra_bits: Array
+    extra_words: Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Operands:
+    """One count for each operand, float64 ``[L, P]``."""
+
+    input: Array
+    weight: Array
+    output: Array
+
+    @property
+    def total(self) -> Array:
+        """Sum over the operands."""
+        return self.input + self.weight + self.output
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Costs:
+    """What launches cost, float64 ``[L, P]`` unless said otherwise; see ``LayerCost`` for the meanings.
+
+    ``extra`` holds numbers that only one timing model has.
+    """
+
+    w_run: Array
+    a_run: Array
+    folds: Array
+    cycles: Array
+    fill: Array
+    stall: Array
+    total: Array
+    overhead_us: Array
+    utilisation: Array
+    mapping: Array
+    end_to_end: Array
+    sram_reads: Operands
+    sram_writes: Operands
+    dram: Operands
+    distinct: Operands
+    bound: Array
+    extra: Mapping[str, Array] = field(default_factory=dict)

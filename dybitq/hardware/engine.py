@@ -1,0 +1,44 @@
+"""The contract of a timing model, and the registry that finds it by the name a machine gives."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from dybitq.errors import ConfigError
+from dybitq.hardware.costs import Costs, Widths
+from dybitq.hardware.kernels import Kernels
+from dybitq.hardware.tiling import Grid
+from dybitq.registry import Registry
+from dybitq.schema_machine import Machine
+from dybitq.workload import Workload
+
+__all__ = ["Engine", "Machine", "Prepared", "engines", "need"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prepared:
+    """Everything about a workload that does not depend on the machine's numbers."""
+
+    workload: Workload
+    kernels: Kernels
+    grid: Grid
+
+
+Engine = Callable[[Machine, Prepared, Widths], Costs]
+
+engines: Registry[Engine] = Registry("timing model", "dybitq.hardware.engines")
+
+
+def need(section: T | None, machine: Machine, name: str) -> T:
+    """The section of a machine that its timing model cannot do without.
+
+    Raises:
+        ConfigError: the section is missing (only for machines built by hand; files are checked on reading).
+    """
+    if section is None:
+        raise ConfigError(
+            f"machine {machine.name!r}: the timing model {machine.engine!r} needs a section {name!r}"
+        )
+    return section

@@ -1,0 +1,249 @@
+"""From a workload to launches: what is fused, what stays on chip, and all extents as arrays.
+
+A launch (``Kernel`` row) is one product with the elementwise and pooling operators that ride on its output
+tiles, or one vector operator with those behind it. Everything downstream works on arrays over launches.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from dybitq.schema_machine import Fusion
+from dybitq.workload import ConvWork, OpWork, Workload
+
+POOLING = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LpPool"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Kernels:
+    """Launches as arrays ``[L]`` (int64 unless said otherwise).
+
+    Attributes:
+        heads: operator of each launch; ``riders``: operators fused into it.
+        is_gemm: bool.
+        groups, m, k, n: products; 1 for a vector launch, so that no formula divides by zero.
+        batch, out_h, out_w: ``m`` is their product (a plain product has ``out_h = m``).
+        in_h, in_w: input extents in the same sense.
+        channels: input channels of one group; ``taps``: kernel positions (``k = channels * taps``).
+        kernel_h, kernel_w, stride_h, stride_w, span_h, span_w: window and its dilated extent.
+        used_h, used_w: input rows and columns that at least one window touches.
+        input, weight, output: tensor indices (weight is -1 for vector launches).
+        extras: indices of further activations read by riders.
+        out_elements: elements written by the launch (after pooling).
+        vector_ops: elementary operations of the vector unit.
+    """
+
+    heads: tuple[int, ...]
+    riders: tuple[tuple[int, ...], ...]
+    is_gemm: np.ndarray
+    groups: np.ndarray
+    m: np.ndarray
+    k: np.ndarray
+    n: np.ndarray
+    batch: np.ndarray
+    out_h: np.ndarray
+    out_w: np.ndarray
+    in_h: np.ndarray
+    in_w: np.ndarray
+    channels: np.ndarray
+    taps: np.ndarray
+    kernel_h: np.ndarray
+    kernel_w: np.ndarray
+    stride_h: np.ndarray
+    stride_w: np.ndarray
+    span_h: np.ndarray
+    span_w: np.ndarray
+    used_h: np.ndarray
+    used_w: np.ndarray
+    input: np.ndarray
+    weight: np.ndarray
+    output: np.ndarray
+    extras: tuple[tuple[int, ...], ...]
+    out_elements: np.ndarray
+    vector_ops: np.ndarray
+
+    @property
+    def macs(self) -> np.ndarray:
+        """Multiply-accumulates of each launch, 0 for vector launches."""
+        return self.groups * self.m * self.k * self.n * self.is_gemm
+
+
+@lru_cache(maxsize=4096)
+def touched(extent: int, outputs: int, kernel: int, stride: int, dilation: int, pad: int) -> int:
+    """How many of ``extent`` input positions at least one window reads (padding is not counted)."""
+    starts = np.arange(outputs)[:, None] * stride - pad
+    positions = np.unique(starts + np.arange(kernel)[None, :] * dilation)
+    return max(1, int(((positions >= 0) & (positions < extent)).sum()))
+
+
+def _geometry(op: OpWork) -> tuple[int, ...]:
+    conv = op.conv
+    if conv is None:
+        m = max(op.m, 1)
+        return (1, m, 1, m, 1, max(op.k, 1), 1, 1, 1, 1, 1, 1, 1, m, 1)
+    return _conv_geometry(conv)
+
+
+@lru_cache(maxsize=4096)
+def _conv_geometry(conv: ConvWork) -> tuple[int, ...]:
+    span_h = (conv.kernel_h - 1) * conv.dilation_h + 1
+    span_w = (conv.kernel_w - 1) * conv.dilation_w + 1
+    return (
+        conv.batch,
+        conv.out_h,
+        conv.out_w,
+        conv.in_h,
+        conv.in_w,
+        conv.in_c // conv.group,
+        conv.kernel_h * conv.kernel_w,
+        conv.kernel_h,
+        conv.kernel_w,
+        conv.stride_h,
+        conv.stride_w,
+        span_h,
+        span_w,
+        touched(conv.in_h, conv.out_h, conv.kernel_h, conv.stride_h, conv.dilation_h, conv.pad_top),
+        touched(conv.in_w, conv.out_w, conv.kernel_w, conv.stride_w, conv.dilation_w, conv.pad_left),
+    )
+
+
+def _fusible(op: OpWork, fusion: Fusion) -> bool:
+    if op.macs:
+        return False
+    return fusion.pooling if op.op_type in POOLING else fusion.elementwise and op.in_place
+
+
+def fuse(workload: Workload, fusion: Fusion) -> list[list[int]]:
+    """Group operators into launches, heads first.
+
+    An operator rides on the launch that wrote one of its inputs last, when that input has no other
+    reader, is no output of the network, and every other activation it reads was written before that
+    launch started (it can be streamed in beside the tiles).
+    """
+    readers = [0] * len(workload.tensors)
+    for op in workload.ops:
+        for index in set(op.inputs):
+            readers[index] += 1
+    for index in workload.outputs:
+        readers[index] += 1
+    launches: list[list[int]] = []
+    written: dict[int, int] = {}
+    for number, op in enumerate(workload.ops):
+        if op.view:
+            written[op.output] = max((written.get(index, -1) for index in op.inputs), default=-1)
+            continue
+        home = None
+        if _fusible(op, fusion):
+            produced = [(written[index], index) for index in op.inputs if index in written]
+            latest = max(produced, default=(-1, -1))
+            others_ready = all(place < latest[0] for place, index in produced if index != latest[1])
+            is_last = latest[0] >= 0 and workload.ops[launches[latest[0]][-1]].output == latest[1]
+            if is_last and readers[latest[1]] == 1 and others_ready:
+                home = latest[0]
+        if home is None:
+            home = len(launches)
+            launches.append([])
+        launches[home].append(number)
+        written[op.output] = home
+    return launches
+
+
+def build(workload: Workload, fusion: Fusion) -> Kernels:
+    """Fuse operators and lay all extents out as arrays."""
+    launches = fuse(workload, fusion)
+    ops, tensors = workload.ops, workload.tensors
+    heads = [ops[launch[0]] for launch in launches]
+    columns = np.array([_geometry(op) for op in heads], dtype=np.int64).reshape(len(heads), 15).T
+    extras = []
+    for launch in launches:
+        own = {ops[number].output for number in launch}
+        head_inputs = ops[launch[0]].inputs[:2] if ops[launch[0]].macs else ops[launch[0]].inputs[:1]
+        seen: list[int] = []
+        for number in launch:
+            skip = head_inputs if number == launch[0] else ()
+            seen += [i for i in ops[number].inputs if i not in own and i not in skip and i not in seen]
+        extras.append(tuple(seen))
+
+    def array(values: Sequence[int]) -> np.ndarray:
+        return np.array(values, dtype=np.int64)
+
+    names = (
+        "batch", "out_h", "out_w", "in_h", "in_w", "channels", "taps", "kernel_h", "kernel_w",
+        "stride_h", "stride_w", "span_h", "span_w", "used_h", "used_w",
+    )  # fmt: skip
+    outputs = [ops[launch[-1]].output for launch in launches]
+    return Kernels(
+        heads=tuple(launch[0] for launch in launches),
+        riders=tuple(tuple(launch[1:]) for launch in launches),
+        is_gemm=np.array([op.macs > 0 for op in heads], dtype=bool),
+        groups=array([max(op.groups, 1) for op in heads]),
+        m=array([max(op.m, 1) for op in heads]),
+        k=array([max(op.k, 1) for op in heads]),
+        n=array([max(op.n, 1) for op in heads]),
+        input=array([op.inputs[0] if op.inputs else -1 for op in heads]),
+        weight=array([op.inputs[1] if op.macs else -1 for op in heads]),
+        output=array(outputs),
+        extras=tuple(extras),
+        out_elements=array([tensors[index].elements for index in outputs]),
+        vector_ops=array([sum(ops[number].vector_ops for number in launch) for launch in launches]),
+        **dict(zip(names, columns)),
+    )
+
+
+def _storages(workload: Workload) -> np.ndarray:
+    """For each tensor the representative of the storage it is part of; views join tensors."""
+    parent = list(range(len(workload.tensors)))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            index = parent[index]
+        return index
+
+    for op in workload.ops:
+        if op.view:
+            for index in op.inputs:
+                if not workload.tensors[index].constant:
+                    parent[root(index)] = root(op.output)
+    return np.array([root(index) for index in range(len(parent))], dtype=np.int64)
+
+
+def resident(workload: Workload, kernels: Kernels, bits: np.ndarray, room_bytes: float) -> np.ndarray:
+    """Which activations never leave the chip.
+
+    A storage (a tensor, or several joined by views) stays when, from the launch that first writes it to the
+    last that reads it, all activations alive fit in ``room_bytes`` together. The rule can only keep more when
+    tensors shrink or room grows.
+
+    Args:
+        bits: stored width of each tensor ``[T, P]``.
+
+    Returns:
+        bool, shape of ``bits``. Inputs and outputs of the network go through DRAM.
+    """
+    keep = np.zeros(bits.shape, dtype=bool)
+    if room_bytes <= 0:
+        return keep
+    storage = _storages(workload)
+    count = len(workload.tensors)
+    first = np.full(count, len(kernels.heads), dtype=np.int64)
+    last = np.full(count, -1, dtype=np.int64)
+    for place, output in enumerate(kernels.output):
+        first[storage[output]] = min(first[storage[output]], place)
+        for index in (int(kernels.input[place]), int(kernels.weight[place]), *kernels.extras[place]):
+            if index >= 0:
+                last[storage[index]] = place
+    produced = {int(storage[output]) for output in kernels.output}
+    leaving = {int(storage[index]) for index in workload.outputs}
+    elements = np.array([tensor.elements for tensor in workload.tensors], dtype=np.float64)
+    size = np.zeros(bits.shape)
+    np.maximum.at(size, storage, np.ceil(elements[:, None] * bits / 8))
+    alive = [index for index in sorted(produced) if last[index] >= first[index]]
+    need = np.zeros((len(kernels.heads), bits.shape[1]))
+    for index in alive:
+        need[first[index] : last[index] + 1] += size[index]
+    for index in alive:
+        if index not in leaving:
+            keep[index] = need[first[index] : last[index] + 1].max(axis=0) <= room_bytes
+    return keep[storage]

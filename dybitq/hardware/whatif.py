@@ -1,0 +1,59 @@
+"""The same work at other widths: what a network would cost if it were quantized so."""
+
+import dataclasses
+import re
+
+from dybitq.errors import ConfigError
+from dybitq.workload import TensorWork, Workload
+
+
+def format_bits(name: str) -> tuple[int, int]:
+    """Widths of a format by its name: ``(stored bits, bits at the multiplier)``.
+
+    A SPARQ window (``sparq4``) keeps 8 bits in memory and sends its window to the multiplier.
+
+    Raises:
+        ConfigError: the name carries no width from 1 to 16.
+    """
+    match = re.fullmatch(r"([a-z_]+?)(\d+)(-\w+)?", name)
+    if match is None or not 1 <= int(match.group(2)) <= 16:
+        raise ConfigError(
+            f"format {name!r}: expected a family and a width in bits, such as int8, dybit4 or sparq4"
+        )
+    bits = int(match.group(2))
+    return (8 if match.group(1) == "sparq" else bits), bits
+
+
+def requantized(
+    workload: Workload, *, weights: str | None = None, activations: str | None = None
+) -> Workload:
+    """The workload with every product at these formats; what is None stays as it is.
+
+    A product of two activations takes the activation format on both sides. Every activation tensor is
+    stored at the activation format's width.
+    """
+    w_bits = format_bits(weights) if weights else None
+    a_bits = format_bits(activations) if activations else None
+
+    def tensor(work: TensorWork) -> TensorWork:
+        chosen, name = (w_bits, weights) if work.constant else (a_bits, activations)
+        if chosen is None or name is None:
+            return work
+        return dataclasses.replace(work, bits=chosen[0], format=name)
+
+    ops = []
+    for op in workload.ops:
+        changes: dict[str, object] = {}
+        constant = op.macs > 0 and workload.tensors[op.inputs[1]].constant
+        right = (w_bits, weights) if constant else (a_bits, activations)
+        if right[0] is not None:
+            changes |= {"w_bits": right[0][1], "w_format": right[1]}
+        if a_bits is not None:
+            changes |= {"a_bits": a_bits[1], "a_format": activations}
+        ops.append(dataclasses.replace(op, **changes) if changes else op)  # type: ignore[arg-type]
+    return dataclasses.replace(workload, tensors=tuple(map(tensor, workload.tensors)), ops=tuple(ops))
+
+
+def int8(workload: Workload) -> Workload:
+    """The workload with everything at 8 bits: the yardstick of speed-ups."""
+    return requantized(workload, weights="int8", activations="int8")

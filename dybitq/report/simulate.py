@@ -1,0 +1,247 @@
+"""The result of ``simulate`` as text, as data and as CSV."""
+
+import csv
+import io
+from typing import Any
+
+from dybitq.workload import LayerCost, PerOperand, Simulation, SimulationReport
+
+DEFINITIONS = {
+    "cycles": "cycles in which the array (or vector unit) is occupied, skew and edges included",
+    "total_cycles": "cycles from the first load to the last store of the layer: cycles + fill + stall "
+    "(SCALE-Sim machines: the number that tool prints, cycles - 1)",
+    "fill_cycles": "memory cycles before the first and after the last computation",
+    "stall_cycles": "cycles in which the array waits for memory between computations",
+    "utilisation": "MACs / (cycles x multipliers x products per multiplier at these widths)",
+    "mapping_utilisation": "share of the array that useful work is mapped to, skew left out",
+    "end_to_end_utilisation": "MACs / (total_cycles x multipliers x products per multiplier at these widths)",
+    "sram": "buffer accesses in words of the operand; output words are accumulators",
+    "dram_bytes": "bytes over the DRAM port, bursts included; distinct_bytes: the least that has to move",
+    "energy_pj": "MAC + buffer + DRAM + leakage",
+}
+
+
+def _operands(counts: PerOperand) -> dict[str, int]:
+    return {"input": counts.input, "weight": counts.weight, "output": counts.output}
+
+
+def layer_document(layer: LayerCost) -> dict[str, Any]:
+    """One layer as data."""
+    return {
+        "name": layer.name,
+        "op_type": layer.op_type,
+        "fused_into": layer.fused_into or None,
+        "shape": layer.shape,
+        "macs": layer.macs,
+        "bits": {"weight": layer.w_bits, "activation": layer.a_bits, "output": layer.out_bits},
+        "runs_at": {"weight": layer.w_run, "activation": layer.a_run},
+        "mode": layer.mode,
+        "folds": layer.folds,
+        "cycles": layer.cycles,
+        "fill_cycles": layer.fill_cycles,
+        "stall_cycles": layer.stall_cycles,
+        "total_cycles": layer.total_cycles,
+        "overhead_us": layer.overhead_us,
+        "utilisation": layer.utilisation,
+        "mapping_utilisation": layer.mapping_utilisation,
+        "end_to_end_utilisation": layer.end_to_end_utilisation,
+        "sram_reads": _operands(layer.sram_reads),
+        "sram_writes": _operands(layer.sram_writes),
+        "dram_bytes": _operands(layer.dram_bytes),
+        "distinct_bytes": _operands(layer.distinct_bytes),
+        "energy_pj": layer.energy.total,
+        "energy_split_pj": {
+            "mac": layer.energy.mac,
+            "buffer": layer.energy.buffer,
+            "dram": layer.energy.dram,
+            "leakage": layer.energy.leakage,
+        },
+        "bound": layer.bound,
+        "extra": dict(layer.extra),
+    }
+
+
+def totals(report: SimulationReport) -> dict[str, Any]:
+    """Sums over the layers, as data."""
+    layers = report.layers
+    return {
+        "macs": sum(layer.macs for layer in layers),
+        "cycles": sum(layer.cycles for layer in layers),
+        "total_cycles": report.total_cycles,
+        "latency_us": report.latency_us,
+        "dram_bytes": sum(layer.dram_bytes.total for layer in layers),
+        "energy_pj": report.energy_pj,
+        "energy_split_pj": {
+            part: sum(getattr(layer.energy, part) for layer in layers)
+            for part in ("mac", "buffer", "dram", "leakage")
+        },
+    }
+
+
+def _machine(report: SimulationReport) -> dict[str, Any]:
+    return {
+        "name": report.machine,
+        "status": report.status,
+        "engine": report.engine,
+        "clock_mhz": report.clock_mhz,
+    }
+
+
+def simulation_document(result: Simulation) -> dict[str, Any]:
+    """Everything as data: one JSON document."""
+    report = result.report
+    layers = [layer_document(layer) for layer in report.layers]
+    for comparison in result.comparisons:
+        for row in layers:
+            speedup = comparison.layer_speedups.get(row["name"])
+            row.setdefault("speedup", {})[comparison.label] = speedup
+    return {
+        "workload": report.workload,
+        "machine": _machine(report),
+        "totals": totals(report),
+        "comparisons": [
+            {
+                "label": item.label,
+                "workload": item.report.workload,
+                "machine": _machine(item.report),
+                "speedup": item.speedup,
+                "totals": totals(item.report),
+            }
+            for item in result.comparisons
+        ],
+        "layers": layers,
+        "skipped": [
+            {"name": item.name, "op_type": item.op_type, "reason": item.reason, "macs": item.macs}
+            for item in report.skipped
+        ],
+        "notes": list(report.notes),
+        "definitions": DEFINITIONS,
+    }
+
+
+def _flat(row: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in row.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = "" if value is None else value
+    return flat
+
+
+def csv_text(rows: list[dict[str, Any]]) -> str:
+    """Rows of nested data as CSV, nested keys joined with dots; the header has the keys of all rows."""
+    flat = [_flat(row) for row in rows]
+    names = list(dict.fromkeys(name for row in flat for name in row))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return out.getvalue()
+
+
+def simulation_csv(result: Simulation) -> str:
+    """The layers as CSV."""
+    return csv_text(simulation_document(result)["layers"])
+
+
+# --------------------------------------------------------------------------- text
+
+
+def table(header: tuple[str, ...], rows: list[tuple[str, ...]], left: int = 2) -> str:
+    """Columns padded to their widest cell; the first ``left`` are flush left, the others right."""
+    widths = [max(len(row[index]) for row in (header, *rows)) for index in range(len(header))]
+
+    def line(row: tuple[str, ...]) -> str:
+        cells = [
+            cell.ljust(width) if index < left else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths))
+        ]
+        return "  ".join(cells).rstrip()
+
+    return "\n".join([line(header), *(line(row) for row in rows)])
+
+
+def _short(text: str, width: int = 32) -> str:
+    return text if len(text) <= width else "..." + text[3 - width :]
+
+
+def _time(microseconds: float) -> str:
+    return f"{microseconds / 1e3:.3f} ms" if microseconds >= 1000 else f"{microseconds:.1f} us"
+
+
+def _layer_row(layer: LayerCost, result: Simulation) -> tuple[str, ...]:
+    if layer.fused_into:
+        blank = ("",) * (9 + len(result.comparisons))
+        return (_short(layer.name), layer.op_type, f"in {_short(layer.fused_into, 24)}", *blank)
+    bits = f"{layer.w_bits}x{layer.a_bits}" if layer.macs else f"{layer.a_bits}"
+    speedups = [comparison.layer_speedups.get(layer.name) for comparison in result.comparisons]
+    return (
+        _short(layer.name),
+        layer.op_type,
+        layer.shape,
+        bits,
+        f"{layer.macs / 1e6:.2f}",
+        f"{layer.cycles}",
+        f"{layer.fill_cycles}",
+        f"{layer.stall_cycles}",
+        f"{layer.total_cycles}",
+        f"{layer.utilisation:.1%}" if layer.macs else "",
+        f"{layer.dram_bytes.total / 1024:.1f}",
+        f"{layer.energy.total / 1e6:.2f}",
+        *(f"{speedup:.2f}" if speedup else "" for speedup in speedups),
+        layer.bound,
+    )
+
+
+def simulation_text(result: Simulation) -> str:
+    """A table of layers, totals, comparisons and notes."""
+    report = result.report
+    header = (
+        "layer", "operator", "shape", "bits", "MMAC", "cycles", "fill", "stall", "total", "util", "DRAM KiB",
+        "uJ",
+        *(f"x {comparison.label}" for comparison in result.comparisons), "bound",
+    )  # fmt: skip
+    rows = [_layer_row(layer, result) for layer in report.layers]
+    rows = [(*row, *("",) * (len(header) - len(row))) for row in rows]
+    lines = [
+        f"{report.workload} on {report.machine} ({report.status}; {report.engine}, {report.clock_mhz:g} MHz)",
+        "",
+        table(header, rows, left=3),
+        "",
+        _total_line(report),
+        _energy_line(report),
+    ]
+    lines += [_comparison_line(item.label, item.speedup, item.report) for item in result.comparisons]
+    if report.skipped:
+        lines.append(_skipped_line(report))
+    lines += [f"note: {note}" for note in report.notes]
+    return "\n".join(lines)
+
+
+def _total_line(report: SimulationReport) -> str:
+    sums = totals(report)
+    return (
+        f"{sums['macs'] / 1e6:.2f} MMAC in {sums['cycles']} array cycles, {report.total_cycles} in all: "
+        f"{_time(report.latency_us)}; {sums['dram_bytes'] / 1024:.1f} KiB of DRAM traffic"
+    )
+
+
+def _energy_line(report: SimulationReport) -> str:
+    split = totals(report)["energy_split_pj"]
+    whole = report.energy_pj or 1.0
+    parts = ", ".join(f"{name} {value / whole:.0%}" for name, value in split.items())
+    return f"energy {report.energy_pj / 1e6:.2f} uJ: {parts}"
+
+
+def _comparison_line(label: str, speedup: float, other: SimulationReport) -> str:
+    return f"{speedup:.2f} x the speed of {label} ({_time(other.latency_us)}, {other.energy_pj / 1e6:.2f} uJ)"
+
+
+def _skipped_line(report: SimulationReport) -> str:
+    macs = sum(item.macs for item in report.skipped)
+    whole = macs + sum(layer.macs for layer in report.layers)
+    share = f"{macs / whole:.1%} of the MACs" if whole else "no MACs"
+    names = ", ".join(f"{item.name} ({item.op_type}: {item.reason})" for item in report.skipped[:8])
+    more = f" and {len(report.skipped) - 8} more" if len(report.skipped) > 8 else ""
+    return f"left out, {share}: {names}{more}"
