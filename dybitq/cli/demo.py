@@ -1,0 +1,31 @@
+"""``dybitq demo``."""
+
+from pathlib import Path
+
+import click
+
+from dybitq.cli import console, options
+
+
+@click.command()
+@click.option(
+    "-o",
+    "--output",
+    metavar="FOLDER",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Leave model, data, statistics and results in this folder.",
+)
+@options.force_option
+@options.json_option
+def command(output: Path | None, force: bool, as_json: bool) -> None:
+    """Take a small network down the whole road.
+
+    Calibrates, quantizes, evaluates and simulates a network that reads handwritten digits, which is
+    part of this package, and shows what each step finds.
+    """
+    from dybitq.api.demo import demo
+    from dybitq.report.demo import demo_document, demo_text
+
+    with console.progress() as progress:
+        result = demo(output, force=force, progress=progress)
+    console.show(demo_text(result), demo_document(result), as_json=as_json)
