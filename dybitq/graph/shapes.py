@@ -14,13 +14,18 @@ _SMALL_BYTES = 4096
 
 
 def _light_copy(model: ir.Model, shapes: Mapping[str, ir.Shape]) -> ir.Model:
-    """A clone without large tensors and without the shapes of intermediate values."""
+    """A clone without large tensors and without the shapes and types of intermediate values.
+
+    Results of operators outside ONNX keep their declared type: nothing else gives them one.
+    """
     copy = model.clone()
     graph = copy.graph
     inputs = set(graph.inputs)
     for node in graph:
         for value in node.outputs:
             value.shape = None
+            if node.domain == "":
+                value.type = None
     for value in graph.inputs:
         value.shape = shapes.get(value.name or "", value.shape)
     for name, value in list(graph.initializers.items()):
