@@ -287,7 +287,7 @@ class LayerPlan:
     weights: str
     granularity: str = "channel"  # channel | tensor
     scale: str = "mse"  # registered scale method: mse | max | pow2
-    rounding: str = "nearest"  # registered rounding: nearest | compensated
+    rounding: str = "compensated"  # registered rounding: nearest | compensated
     activations: ActivationMode = ActivationMode.STATIC
     recode: str = "none"
     reason: str = ""

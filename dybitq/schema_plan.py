@@ -41,7 +41,7 @@ class LayerPlanShape(Strict):
     weights: str
     granularity: Literal["channel", "tensor"] = "channel"
     scale: str = "mse"
-    rounding: str = "nearest"
+    rounding: str = "compensated"
     activations: Literal["static", "dynamic", "float"] = "static"
     recode: str = "none"
     reason: str = ""

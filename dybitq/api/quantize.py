@@ -16,6 +16,7 @@ from dybitq.files import atomic_output, check_output
 from dybitq.fit.auto import is_auto, resolve_auto
 from dybitq.fit.fit import fit
 from dybitq.fit.ranges import range_methods
+from dybitq.fit.rounding import roundings
 from dybitq.fit.scales import scale_methods
 from dybitq.graph.export import to_bytes
 from dybitq.graph.load import Network, load
@@ -158,8 +159,7 @@ def _check_methods(plan: Plan) -> None:
         scale_methods.get(layer.scale)
         if layer.weights not in ("float", "activation") and not is_auto(layer.weights):
             formats.get(layer.weights)
-        if layer.rounding != "nearest":
-            raise ConfigError(f"layer {layer.layer}: unknown rounding {layer.rounding!r}; known: nearest")
+        roundings.get(layer.rounding)
         if layer.recode != "none":
             raise ConfigError(f"layer {layer.layer}: unknown re-coding {layer.recode!r}; known: none")
     for edge in plan.edges:

@@ -28,6 +28,7 @@ from dybitq.cli import console, options
     "--granularity", type=click.Choice(["channel", "tensor"]), help="Weight scales.  [default: channel]"
 )
 @click.option("--scale", help="Weight scale method: mse, max.  [default: mse]")
+@click.option("--rounding", help="Weight rounding: compensated, nearest.  [default: compensated]")
 @click.option("--range", "range_", help="Activation range: mse, minmax, percentile, entropy.  [default: mse]")
 @click.option(
     "--first-last", help="Weight format of first and last layers; 'same' for no exception.  [default: int8]"
@@ -46,6 +47,7 @@ def command(
     activations: str | None,
     granularity: str | None,
     scale: str | None,
+    rounding: str | None,
     range_: str | None,
     first_last: str | None,
     bias_correction: bool | None,
@@ -68,6 +70,7 @@ def command(
         "activations": activations,
         "granularity": granularity,
         "scale": scale,
+        "rounding": rounding,
         "range": range_,
     }
     settings = {name: value for name, value in given.items() if value is not None}

@@ -4,13 +4,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dybitq.encodings import codec, formats
+from dybitq.encodings import formats
+from dybitq.fit.moments import Quadratic, flat, quadratic
+from dybitq.fit.rounding import roundings
 from dybitq.fit.scales import scale_methods
 from dybitq.patches import from_matrix, row_channels, to_matrix
-from dybitq.records import FittedWeight, LayerPlan, LayerWork, Moment, MomentKind, NumberFormat
+from dybitq.records import FittedWeight, LayerPlan, LayerWork, Moment, NumberFormat
 
 _BIAS_LIMIT = 2.0**29  # largest int32 bias code: leaves room for the products beside it
 _IMPORTANCE_FLOOR = 1e-4  # inputs that calibration never saw alive still count this much of the mean
+_TRIALS = {"nearest": (1.0,), "compensated": (1.0, 0.8, 0.9, 1.1, 1.25)}
+"""Multiples of the searched scale that a rounding tries: one that compensates wants another scale."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -33,68 +37,51 @@ def fit_layer(
 ) -> FittedWeight:
     """Fit one layer.
 
-    The scale of every channel (or of the whole tensor) minimises the squared error of the weights,
-    each weighted with the second moment of the input it meets; without moments all count alike.
-    With ``correct_bias`` the bias takes up the mean error ``(W - Q(W)) E[x]``.
+    The scale of every channel (or of the whole tensor) minimises the squared error of the weights, each
+    weighted with the diagonal of H (see ``moments.py``); the rounding then works with all of H. With
+    ``correct_bias`` the bias takes up the mean error ``(W - Q(W)) E[x]``.
     """
     fmt = formats.get(plan.weights)
     matrix = to_matrix(arrays.weight, layer).astype(np.float32)
-    importance = importance_of(matrix.shape, moment)
-    scale = _fit_scale(layer, plan, fmt, matrix, importance)
-    scale = _floor(scale, arrays)
     channels = row_channels(layer)
-    row_scale = (scale[channels] if scale.size > 1 else np.broadcast_to(scale, channels.shape))[..., None]
-    codes = codec.encode(matrix / row_scale, fmt)
-    rounded = fmt.table[codes].astype(np.float32) * row_scale
-    bias = arrays.bias
-    if correct_bias and moment is not None:
-        bias = corrected_bias(layer, matrix - rounded, moment, bias)
+    takes_mean = correct_bias and moment is not None and channels.size == int(channels.max()) + 1
+    form = flat(matrix.shape[0], matrix.shape[2])
+    if moment is not None and moment.rows:
+        form = quadratic(moment, matrix.shape[2], centred=takes_mean)
+    if plan.granularity == "tensor":
+        channels = np.zeros_like(channels)
+    scale = _floor(_search(plan, fmt, matrix, channels, importance_of(form)), arrays)
+    scale, codes = _round(plan, fmt, matrix, channels, scale, form)
+    rounded = fmt.table[codes].astype(np.float32) * scale[channels][..., None]
+    bias = corrected_bias(layer, matrix - rounded, form, arrays.bias) if takes_mean else arrays.bias
     return FittedWeight(
         format=fmt,
         codes=from_matrix(codes, layer),
         scale=scale,
-        axis=layer.channel_axis if scale.size > 1 or plan.granularity == "channel" else None,
+        axis=None if plan.granularity == "tensor" else layer.channel_axis,
         bias=bias,
-        error=relative_error(matrix, rounded, moment),
+        error=_ratio(form.energy(matrix - rounded).sum(), form.energy(matrix).sum()),
     )
 
 
-def importance_of(shape: tuple[int, ...], moment: Moment | None) -> np.ndarray:
-    """Diagonal of the second moment as float32 ``[groups, 1, K]``, mean 1, floored; ones without moments."""
-    groups, _, width = shape
-    if moment is None:
-        return np.ones((groups, 1, width), np.float32)
-    diagonal = diagonal_of(moment)[:, :width] / max(1, moment.rows)
-    mean = diagonal.mean()
+def importance_of(form: Quadratic) -> np.ndarray:
+    """Diagonal of H as float32 ``[groups, 1, K]``, mean 1, floored; ones where it is all zero."""
+    mean = form.diagonal.mean()
     if not mean > 0:
-        return np.ones((groups, 1, width), np.float32)
-    floored = np.maximum(diagonal / mean, _IMPORTANCE_FLOOR)
-    return np.broadcast_to(floored[:, None, :], (groups, 1, width)).astype(np.float32)
+        return np.ones((len(form.diagonal), 1, form.diagonal.shape[1]), np.float32)
+    return np.maximum(form.diagonal / mean, _IMPORTANCE_FLOOR)[:, None, :].astype(np.float32)
 
 
-def diagonal_of(moment: Moment) -> np.ndarray:
-    """Diagonal of the summed second moment, float64 ``[groups, K]`` (K padded for BLOCK)."""
-    if moment.kind is MomentKind.DIAGONAL:
-        return moment.second
-    diagonal = np.diagonal(moment.second, axis1=-2, axis2=-1)
-    return diagonal.reshape(len(diagonal), -1)
-
-
-def _fit_scale(
-    layer: LayerWork, plan: LayerPlan, fmt: NumberFormat, matrix: np.ndarray, importance: np.ndarray
+def _search(
+    plan: LayerPlan, fmt: NumberFormat, matrix: np.ndarray, channels: np.ndarray, importance: np.ndarray
 ) -> np.ndarray:
+    """Scale of every channel by the plan's method; float32 ``[channels]``."""
     method = scale_methods.get(plan.scale)
     weights = np.broadcast_to(importance, matrix.shape)
-    if plan.granularity == "tensor":
-        return method(matrix.reshape(1, -1), weights.reshape(1, -1), fmt)
-    channels = row_channels(layer)
-    count = int(channels.max()) + 1
-    if channels.size == count:  # one matrix row a channel: the usual case
-        order = np.argsort(channels.reshape(-1))
-        width = matrix.shape[-1]
-        return method(matrix.reshape(-1, width)[order], weights.reshape(-1, width)[order], fmt)
-    rows = np.stack([matrix[channels == c].reshape(-1) for c in range(count)])
-    return method(rows, np.stack([weights[channels == c].reshape(-1) for c in range(count)]), fmt)
+    count, width = int(channels.max()) + 1, matrix.shape[2]
+    order = np.argsort(channels.reshape(-1), kind="stable")  # all channels have the same number of rows
+    rows = matrix.reshape(-1, width)[order].reshape(count, -1)
+    return method(rows, weights.reshape(-1, width)[order].reshape(count, -1), fmt)
 
 
 def _floor(scale: np.ndarray, arrays: LayerArrays) -> np.ndarray:
@@ -104,34 +91,51 @@ def _floor(scale: np.ndarray, arrays: LayerArrays) -> np.ndarray:
     floored = np.where(alive, scale, usual)
     if arrays.bias is not None and arrays.input_scale:
         needed = np.abs(arrays.bias) / (arrays.input_scale * _BIAS_LIMIT)
-        floored = np.maximum(floored, needed if scale.size > 1 else needed.max(initial=0))
+        floored = np.maximum(floored, needed if needed.size == scale.size else needed.max(initial=0))
     return np.maximum(floored, np.finfo(np.float32).tiny).astype(np.float32)
 
 
-def corrected_bias(
-    layer: LayerWork, difference: np.ndarray, moment: Moment, bias: np.ndarray | None
-) -> np.ndarray | None:
-    """Bias plus the mean of ``difference @ x``; layers without a single bias per row keep theirs.
+def _round(
+    plan: LayerPlan,
+    fmt: NumberFormat,
+    matrix: np.ndarray,
+    channels: np.ndarray,
+    scale: np.ndarray,
+    form: Quadratic,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and codes with the least energy of the error among the rounding's trial scales."""
+    factors = np.array(_TRIALS[plan.rounding], np.float32)
+    trials = factors[:, None] * scale  # [trials, channels]
+    row_scale = np.moveaxis(trials[:, channels], 0, 1)[..., None]  # [groups, trials, rows, 1]
+    groups, rows, width = matrix.shape
+    stacked = np.broadcast_to(matrix[:, None], (groups, len(factors), rows, width))
+    shape = (groups, len(factors) * rows)
+    codes = roundings.get(plan.rounding)(
+        stacked.reshape(*shape, width), row_scale.reshape(*shape, 1), fmt, form
+    ).reshape(stacked.shape)
+    error = stacked - fmt.table[codes].astype(np.float32) * row_scale
+    energy = form.energy(error.reshape(*shape, width)).reshape(groups, len(factors), rows)
+    by_channel = np.stack([_by_channel(energy[:, t], channels) for t in range(len(factors))])
+    best = np.argmin(by_channel, axis=0)
+    chosen = np.take_along_axis(codes, best[channels][:, None, :, None], axis=1)[:, 0]
+    return trials[best, np.arange(len(scale))], chosen
 
-    Args:
-        layer: the layer.
-        difference: float weights minus rounded ones, ``[groups, rows, K]``.
-        moment: gives ``E[x]``.
-        bias: float32 ``[channels]`` or None.
-    """
+
+def _by_channel(rows: np.ndarray, channels: np.ndarray) -> np.ndarray:
+    return np.bincount(channels.reshape(-1), weights=rows.reshape(-1), minlength=int(channels.max()) + 1)
+
+
+def corrected_bias(
+    layer: LayerWork, difference: np.ndarray, form: Quadratic, bias: np.ndarray | None
+) -> np.ndarray:
+    """Bias plus the mean of ``difference @ x``, float32 ``[channels]``; one matrix row a channel."""
     channels = row_channels(layer)
-    count = int(channels.max()) + 1
-    if channels.size != count or moment.rows == 0:
-        return bias
-    mean = moment.first[:, : difference.shape[-1]] / moment.rows
-    shift = np.zeros(count)
-    shift[channels.reshape(-1)] = np.einsum("grk,gk->gr", difference.astype(np.float64), mean).reshape(-1)
+    shift = np.zeros(channels.size)
+    shift[channels.reshape(-1)] = np.einsum("grk,gk->gr", difference.astype(np.float64), form.mean).reshape(
+        -1
+    )
     return (shift + (0 if bias is None else bias)).astype(np.float32)
 
 
-def relative_error(matrix: np.ndarray, rounded: np.ndarray, moment: Moment | None) -> float:
-    """``E|dW x|^2 / E|W x|^2`` with the diagonal of the second moment; nan where the output is zero."""
-    weights = importance_of(matrix.shape, moment)
-    over = np.sum(weights * (matrix - rounded) ** 2, dtype=np.float64)
-    under = np.sum(weights * matrix**2, dtype=np.float64)
+def _ratio(over: float, under: float) -> float:
     return float(over / under) if under > 0 else float("nan")

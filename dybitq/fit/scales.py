@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dybitq.fit.levels import Levels
+from dybitq.encodings import codec
 from dybitq.records import NumberFormat
 from dybitq.registry import Registry
 
@@ -22,20 +22,22 @@ _BLOCK = 1 << 16  # elements worked on at a time: keeps the temporaries in the c
 _COARSE_STEP = 2.0**0.25
 
 
-def rounding_error(rows: np.ndarray, importance: np.ndarray, levels: Levels, scale: np.ndarray) -> np.ndarray:
+def rounding_error(
+    rows: np.ndarray, importance: np.ndarray, fmt: NumberFormat, scale: np.ndarray
+) -> np.ndarray:
     """``sum_k importance * (w - scale * nearest(w / scale))**2`` of every row.
 
     Args:
         rows: float32 ``[n, K]``.
         importance: float32, broadcastable to ``[n, K]``.
-        levels: levels of the format.
+        fmt: the table.
         scale: float32 ``[n]``, positive.
 
     Returns:
         float64 ``[n]``.
     """
     inverse = (1 / scale).astype(np.float32)[:, None]
-    difference = levels.round(rows * inverse) * scale[:, None] - rows
+    difference = codec.nearest(rows * inverse, fmt) * scale[:, None] - rows
     return np.einsum(
         "nk,nk,nk->n", difference, difference, np.broadcast_to(importance, rows.shape), dtype=float
     )
@@ -52,52 +54,52 @@ def search_scale(rows: np.ndarray, importance: np.ndarray, fmt: NumberFormat) ->
     Returns:
         float32 ``[n]``. Rows of zeros get 0; the caller decides what they need.
     """
-    levels = Levels.of(fmt)
     step = max(1, _BLOCK // max(1, rows.shape[1]))
     parts = [
-        _search_block(rows[i : i + step], importance[i : i + step], levels) for i in range(0, len(rows), step)
+        _search_block(rows[i : i + step], importance[i : i + step], fmt) for i in range(0, len(rows), step)
     ]
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
-def _search_block(rows: np.ndarray, importance: np.ndarray, levels: Levels) -> np.ndarray:
+def _search_block(rows: np.ndarray, importance: np.ndarray, fmt: NumberFormat) -> np.ndarray:
     largest = np.abs(rows).max(axis=1)
     alive = largest > 0
     safe = np.where(alive, largest, 1).astype(np.float32)
-    positive = levels.integers[levels.integers > 0]
+    integers, _ = codec.levels(fmt)
+    positive = integers[integers > 0]
     start, stop = 0.3 / positive[-1], 1.05 / positive[len(positive) // 2]
     count = max(3, int(np.ceil(np.log(stop / start) / np.log(_COARSE_STEP))) + 1)
-    best, error = _best_of(np.geomspace(start, stop, count), safe, rows, importance, levels)
+    best, error = _best_of(np.geomspace(start, stop, count), safe, rows, importance, fmt)
     for width in (_COARSE_STEP**0.5, _COARSE_STEP**0.25, _COARSE_STEP**0.125):
         for factor in (1 / width, width):
             trial = (best * np.float32(factor)).astype(np.float32)
-            trial_error = rounding_error(rows, importance, levels, trial)
+            trial_error = rounding_error(rows, importance, fmt, trial)
             better = trial_error < error
             best, error = np.where(better, trial, best), np.where(better, trial_error, error)
-    best = _least_squares(rows, importance, levels, best, error)
+    best = _least_squares(rows, importance, fmt, best, error)
     return np.where(alive, best, 0).astype(np.float32)
 
 
 def _best_of(
-    factors: np.ndarray, unit: np.ndarray, rows: np.ndarray, importance: np.ndarray, levels: Levels
+    factors: np.ndarray, unit: np.ndarray, rows: np.ndarray, importance: np.ndarray, fmt: NumberFormat
 ) -> tuple[np.ndarray, np.ndarray]:
     best = np.zeros(len(rows), np.float32)
     error = np.full(len(rows), np.inf)
     for factor in factors:
         trial = (unit * np.float32(factor)).astype(np.float32)
-        trial_error = rounding_error(rows, importance, levels, trial)
+        trial_error = rounding_error(rows, importance, fmt, trial)
         better = trial_error < error
         best, error = np.where(better, trial, best), np.where(better, trial_error, error)
     return best, error
 
 
 def _least_squares(
-    rows: np.ndarray, importance: np.ndarray, levels: Levels, scale: np.ndarray, error: np.ndarray
+    rows: np.ndarray, importance: np.ndarray, fmt: NumberFormat, scale: np.ndarray, error: np.ndarray
 ) -> np.ndarray:
     """One step of alternating least squares: the best scale for the codes that ``scale`` gives."""
-    codes = levels.round(rows / scale[:, None])
+    codes = codec.nearest(rows / scale[:, None], fmt)
     over = np.einsum("nk,nk,nk->n", importance, rows, codes, dtype=float)
     under = np.einsum("nk,nk,nk->n", importance, codes, codes, dtype=float)
     trial = np.where((over > 0) & (under > 0), over / np.maximum(under, 1e-300), scale).astype(np.float32)
     trial = np.where(trial > 0, trial, scale)
-    return np.where(rounding_error(rows, importance, levels, trial) < error, trial, scale)
+    return np.where(rounding_error(rows, importance, fmt, trial) < error, trial, scale)

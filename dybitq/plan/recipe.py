@@ -50,7 +50,7 @@ class Rule:
 
 
 DEFAULTS = Settings(
-    weights="int8", activations="auto", granularity="channel", scale="mse", rounding="nearest", range="mse"
+    weights="int8", activations="auto", granularity="channel", scale="mse", rounding="compensated", range="mse"
 )
 
 
