@@ -13,12 +13,7 @@ from dybitq.data.source import Batch, DataSource
 from dybitq.data.spec import load_data
 from dybitq.data.tasks import TASKS, Task
 from dybitq.errors import ConfigError
-from dybitq.graph.coded import CodedTensor, coded_tensors
-from dybitq.graph.export import float_tensors, with_outputs
-from dybitq.graph.load import Network, load
-from dybitq.graph.read import read
-from dybitq.records import TensorInfo
-from dybitq.runtime.session import Session
+from dybitq.runtime.pair import Pair, common_inputs, open_pair
 
 Progress = Callable[[str, int, int], None]
 
@@ -133,10 +128,10 @@ def evaluate(
     """
     chosen = settings or Settings()
     _check_request(reference, chosen)
-    pair = _open(model, reference, chosen)
+    pair = open_pair(model, reference, per_layer=chosen.per_layer, threads=chosen.threads)
     source = load_data(
         data,
-        inputs=_common_inputs(pair),
+        inputs=common_inputs(pair),
         split=chosen.split,
         batch_size=chosen.batch_size,
         samples=chosen.samples,
@@ -168,105 +163,10 @@ def _check_request(reference: Path | None, settings: Settings) -> None:
             raise ConfigError(f"{option} compares with the float32 network; name it with --reference")
 
 
-# --------------------------------------------------------------------------- sessions
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Pair:
-    """The model and its reference, ready to run; ``outputs`` pairs their output names."""
-
-    model: Session
-    reference: Session | None
-    outputs: tuple[tuple[str, str], ...]
-    edges: tuple[CodedTensor, ...] | None
-
-
-def _open(model: Path, reference: Path | None, settings: Settings) -> _Pair:
-    if not settings.per_layer or reference is None:
-        tested = Session(model, settings.threads)
-        wanted = Session(reference, settings.threads) if reference is not None else None
-        return _Pair(model=tested, reference=wanted, outputs=_pair_outputs(tested, wanted), edges=None)
-    plain = Session(model, settings.threads), Session(reference, settings.threads)
-    outputs = _pair_outputs(*plain)
-    original = load(reference)
-    stored, sha256 = read(model)
-    edges = coded_tensors(stored, frozenset(float_tensors(original.model)))
-    network = Network(model=stored, path=model, sha256=sha256, notes=())
-    tested = Session(with_outputs(network, [e.codes for e in edges]), settings.threads, name=str(model))
-    wanted = Session(with_outputs(original, [e.tensor for e in edges]), settings.threads, name=str(reference))
-    given = {info.name for info in (*tested.outputs, *tested.inputs)}
-    return _Pair(
-        model=tested,
-        reference=wanted,
-        outputs=outputs,
-        edges=tuple(e for e in edges if e.codes in given),
-    )
-
-
-def _pair_outputs(model: Session, reference: Session | None) -> tuple[tuple[str, str], ...]:
-    """Outputs of the two by name, or in order where the names differ.
-
-    Raises:
-        ConfigError: they have not the same number of outputs.
-    """
-    names = [o.name for o in model.outputs]
-    if reference is None:
-        return tuple((name, name) for name in names)
-    others = [o.name for o in reference.outputs]
-    if set(names) == set(others):
-        return tuple((name, name) for name in names)
-    if len(names) != len(others):
-        raise ConfigError(
-            f"{model.name} has the outputs {', '.join(names)}, {reference.name} has {', '.join(others)}; "
-            "they are not the same network"
-        )
-    return tuple(zip(names, others))
-
-
-def _common_inputs(pair: _Pair) -> tuple[TensorInfo, ...]:
-    """Inputs that suit both: an extent is fixed where either of them fixes it.
-
-    Raises:
-        ConfigError: names, types or fixed extents differ.
-    """
-    if pair.reference is None:
-        return pair.model.inputs
-    others = {i.name: i for i in pair.reference.inputs}
-    if set(others) != {i.name for i in pair.model.inputs}:
-        raise ConfigError(
-            f"{pair.model.name} takes {_names(pair.model.inputs)}, {pair.reference.name} takes "
-            f"{_names(pair.reference.inputs)}; they are not the same network"
-        )
-    return tuple(_common(info, others[info.name], pair) for info in pair.model.inputs)
-
-
-def _common(a: TensorInfo, b: TensorInfo, pair: _Pair) -> TensorInfo:
-    agree = len(a.shape) == len(b.shape) and a.dtype == b.dtype
-    agree = agree and all(m is None or n is None or m == n for m, n in zip(a.shape, b.shape))
-    if not agree:
-        raise ConfigError(
-            f"input {a.name!r} is {a.dtype} {_extents(a)} in {pair.model.name} and {b.dtype} {_extents(b)} "
-            "in the reference; they are not the same network"
-        )
-    shape = tuple(n if m is None else m for m, n in zip(a.shape, b.shape))
-    return TensorInfo(name=a.name, shape=shape, dtype=a.dtype)
-
-
-def _names(inputs: Sequence[TensorInfo]) -> str:
-    return ", ".join(i.name for i in inputs) or "no inputs"
-
-
-def _extents(info: TensorInfo) -> str:
-    return "[" + ", ".join("any" if e is None else str(e) for e in info.shape) + "]"
-
-
-# --------------------------------------------------------------------------- sums
-
-
 class _Totals:
     """Everything that is summed up over the batches."""
 
-    def __init__(self, pair: _Pair, task: Task | None, source: DataSource) -> None:
+    def __init__(self, pair: Pair, task: Task | None, source: DataSource) -> None:
         self.pair = pair
         self.task = task
         self.source = source

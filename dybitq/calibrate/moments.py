@@ -121,7 +121,7 @@ def measure(
     if function is not None and _pads(layer) and function(np.zeros(1, np.float32))[0] != 0:
         x, function = function(x), None
     groups, k = patch_geometry(layer)
-    patches = _sampled_patches(x, layer, patches_per_sample(groups, k), first_sample, batch, count)
+    patches = sampled_patches(x, layer, patches_per_sample(groups, k), first_sample, batch, count)
     patches = patches.astype(np.float32, copy=False)
     if function is not None:  # cheaper on the few values of the patches than on the whole tensor
         patches = function(patches)
@@ -133,7 +133,7 @@ def _pads(layer: LayerWork) -> bool:
     return layer.window is not None and any(layer.window.pads)
 
 
-def _sampled_patches(
+def sampled_patches(
     x: np.ndarray, layer: LayerWork, wanted: int, first_sample: int, batch: int, count: int
 ) -> np.ndarray:
     """Patches of the first ``count`` samples, ``[groups, rows, K]``."""

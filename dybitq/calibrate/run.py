@@ -112,7 +112,7 @@ def collect(
         settings: see there.
 
     Raises:
-        DataError: bad samples, or activations that are not finite.
+        DataError: bad samples, or NaN inside the model.
         ModelError: onnxruntime cannot run the model.
     """
     watch = plan_watch(network, layers, settings.richest, settings.budget_bytes)
@@ -256,13 +256,13 @@ def _folder(total: moments.MomentTotal, part: moments.MomentPart | None) -> Call
 
 
 def _require_finite(name: str, part: tensors.TensorPart, batch: Batch) -> None:
-    """Extremes of a tensor with NaN are NaN, so they tell."""
-    bad = ~(np.isfinite(part.minima) & np.isfinite(part.maxima))
+    """Extremes of a sample with NaN are NaN, so they tell."""
+    bad = np.isnan(part.minima)
     if bad.any():
         sample = batch.names[int(np.flatnonzero(bad)[0])]
         raise DataError(
-            f"tensor {name!r} holds NaN or infinity for the sample {sample}; the float32 model itself "
-            "computes it, so there is no range to quantize"
+            f"tensor {name!r} holds NaN for the sample {sample}; the float32 model itself computes it, so "
+            "there is nothing to quantize: check the model and the transforms"
         )
 
 

@@ -15,6 +15,7 @@ from dybitq.calibrate.sampling import stride
 from dybitq.records import TensorStatistics
 
 BINS = 1 << 16
+_EXPONENT = 0x7F80  # all ones in a bin of infinities and NaN
 VALUES_PER_SAMPLE = 8192
 """Values of one sample that enter the histogram; smaller tensors enter whole."""
 
@@ -58,18 +59,31 @@ def by_sample(value: np.ndarray, batch: int, count: int) -> np.ndarray:
 
 
 def measure(value: np.ndarray, batch: int, count: int) -> TensorPart | None:
-    """The part that float32 ``value`` adds, ``count`` samples of a run of ``batch``; None if it is empty."""
+    """The part that float32 ``value`` adds, ``count`` samples of a run of ``batch``; None if it is empty.
+
+    Infinities, which attention masks hold rightly, are left out. The extremes of a sample with NaN are NaN.
+    """
     if value.size == 0:
         return None
     value = np.ascontiguousarray(value, np.float32)
     rows = by_sample(value, batch, count)
     within = math.prod(value.shape[1:])
     step = stride((rows.shape[1] // within, *value.shape[1:]), VALUES_PER_SAMPLE)
-    patterns = rows.view(np.uint16)[:, 1 :: 2 * step]
+    bins = rows.view(np.uint16)[:, 1 :: 2 * step].reshape(-1).astype(np.int64)
+    minima, maxima = rows.min(axis=1), rows.max(axis=1)
+    if np.isinf(minima).any() or np.isinf(maxima).any():
+        finite = np.isfinite(rows)
+        minima = np.where(np.isinf(minima), rows.min(axis=1, where=finite, initial=np.inf), minima)
+        maxima = np.where(np.isinf(maxima), rows.max(axis=1, where=finite, initial=-np.inf), maxima)
+        nothing = ~finite.any(axis=1)
+        minima[nothing] = maxima[nothing] = 0
+        bins = bins[bins & _EXPONENT != _EXPONENT]
     repeats = count // rows.shape[0]
-    minima = np.repeat(rows.min(axis=1).astype(np.float64), repeats)
-    maxima = np.repeat(rows.max(axis=1).astype(np.float64), repeats)
-    return TensorPart(minima=minima, maxima=maxima, bins=patterns.reshape(-1).astype(np.int64))
+    return TensorPart(
+        minima=np.repeat(minima.astype(np.float64), repeats),
+        maxima=np.repeat(maxima.astype(np.float64), repeats),
+        bins=bins,
+    )
 
 
 def update(total: TensorTotal, part: TensorPart) -> None:

@@ -1,0 +1,113 @@
+"""A model beside its float32 reference: what they take, and which of their tensors correspond."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dybitq.errors import ConfigError
+from dybitq.graph.coded import CodedTensor, coded_tensors
+from dybitq.graph.export import float_tensors, with_outputs
+from dybitq.graph.load import Network, load
+from dybitq.graph.read import read
+from dybitq.records import TensorInfo
+from dybitq.runtime.session import Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Pair:
+    """A model and its reference, ready to run.
+
+    Attributes:
+        outputs: pairs of their own outputs, model and reference.
+        edges: activations that the model holds as codes and the reference as floats; None if not wanted.
+    """
+
+    model: Session
+    reference: Session | None
+    outputs: tuple[tuple[str, str], ...]
+    edges: tuple[CodedTensor, ...] | None
+
+
+def open_pair(model: Path, reference: Path | None, *, per_layer: bool, threads: int | None) -> Pair:
+    """Open both models; with ``per_layer`` so that they also hand out the quantized activations.
+
+    Raises:
+        ModelError: a file that is no model, or that onnxruntime cannot run.
+        ConfigError: the two have not the same number of outputs.
+    """
+    if not per_layer or reference is None:
+        tested = Session(model, threads)
+        wanted = Session(reference, threads) if reference is not None else None
+        return Pair(model=tested, reference=wanted, outputs=_pair_outputs(tested, wanted), edges=None)
+    plain = Session(model, threads), Session(reference, threads)
+    outputs = _pair_outputs(*plain)
+    original = load(reference)
+    stored, sha256 = read(model)
+    edges = coded_tensors(stored, frozenset(float_tensors(original.model)))
+    network = Network(model=stored, path=model, sha256=sha256, notes=())
+    tested = Session(with_outputs(network, [e.codes for e in edges]), threads, name=str(model))
+    wanted = Session(with_outputs(original, [e.tensor for e in edges]), threads, name=str(reference))
+    given = {info.name for info in (*tested.outputs, *tested.inputs)}
+    return Pair(
+        model=tested,
+        reference=wanted,
+        outputs=outputs,
+        edges=tuple(e for e in edges if e.codes in given),
+    )
+
+
+def _pair_outputs(model: Session, reference: Session | None) -> tuple[tuple[str, str], ...]:
+    """Outputs of the two by name, or in order where the names differ.
+
+    Raises:
+        ConfigError: they have not the same number of outputs.
+    """
+    names = [o.name for o in model.outputs]
+    if reference is None:
+        return tuple((name, name) for name in names)
+    others = [o.name for o in reference.outputs]
+    if set(names) == set(others):
+        return tuple((name, name) for name in names)
+    if len(names) != len(others):
+        raise ConfigError(
+            f"{model.name} has the outputs {', '.join(names)}, {reference.name} has {', '.join(others)}; "
+            "they are not the same network"
+        )
+    return tuple(zip(names, others))
+
+
+def common_inputs(pair: Pair) -> tuple[TensorInfo, ...]:
+    """Inputs that suit both: an extent is fixed where either of them fixes it.
+
+    Raises:
+        ConfigError: names, types or fixed extents differ.
+    """
+    if pair.reference is None:
+        return pair.model.inputs
+    others = {i.name: i for i in pair.reference.inputs}
+    if set(others) != {i.name for i in pair.model.inputs}:
+        raise ConfigError(
+            f"{pair.model.name} takes {_names(pair.model.inputs)}, {pair.reference.name} takes "
+            f"{_names(pair.reference.inputs)}; they are not the same network"
+        )
+    return tuple(_common(info, others[info.name], pair) for info in pair.model.inputs)
+
+
+def _common(a: TensorInfo, b: TensorInfo, pair: Pair) -> TensorInfo:
+    agree = len(a.shape) == len(b.shape) and a.dtype == b.dtype
+    agree = agree and all(m is None or n is None or m == n for m, n in zip(a.shape, b.shape))
+    if not agree:
+        raise ConfigError(
+            f"input {a.name!r} is {a.dtype} {_extents(a)} in {pair.model.name} and {b.dtype} {_extents(b)} "
+            "in the reference; they are not the same network"
+        )
+    shape = tuple(n if m is None else m for m, n in zip(a.shape, b.shape))
+    return TensorInfo(name=a.name, shape=shape, dtype=a.dtype)
+
+
+def _names(inputs: Sequence[TensorInfo]) -> str:
+    return ", ".join(i.name for i in inputs) or "no inputs"
+
+
+def _extents(info: TensorInfo) -> str:
+    return "[" + ", ".join("any" if e is None else str(e) for e in info.shape) + "]"
