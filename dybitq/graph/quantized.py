@@ -20,13 +20,14 @@ from dybitq.graph.skeleton import (
     refresh_shapes,
     to_float_operators,
 )
-from dybitq.graph.storage import WeightStorage, declared_format, leaves, scale_behind, stored_bytes, trace
+from dybitq.graph.storage import Stored, WeightStorage, declared_format, scale_behind, trace
 from dybitq.graph.survey import survey_model
-from dybitq.graph.values import all_value_names, int_attribute, is_constant, is_op, shape_of, unique
+from dybitq.graph.values import all_value_names, int_attribute, is_op, shape_of, unique
 from dybitq.graph.widths import Width, input_width, output_width
 from dybitq.records import LayerKind, LayerWork, PerBlock, QuantizedLayer, Shape
 
 REASON_KEY = "dybitq.reason"
+LAYER_KEY = "dybitq.layer"
 
 # Where the scale and the zero point of the weight are, for operators that take them as inputs.
 _SCALES: Mapping[str, tuple[int, int]] = {
@@ -51,6 +52,7 @@ _MULTIPLIES = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 class _Operands:
     """What the stored graph says about one layer."""
 
+    name: str
     op_type: str
     weight: WeightStorage | None  # None where both operands are activations
     left: Width
@@ -78,33 +80,38 @@ def quantized_survey(
         ModelError, UnsupportedError: the graph is damaged, or its functions cannot be inlined.
         ConfigError: as :func:`dybitq.graph.survey.survey`.
     """
+    own = frozenset([*model.graph.initializers, *(v.name or "" for n in model.graph for v in n.outputs)])
     prepared = prepare(model)
-    operands = {node.name or "": _operands(node) for node in prepared.graph if _multiplies(node)}
-    _simplify(prepared, operands)
-    counted: set[str] = set()
+    stored = Stored(prepared, own)
+    operands = {n.name or "": _operands(n, stored) for n in prepared.graph if _multiplies(n, stored)}
+    _simplify(prepared, operands, stored)
+    counted: set[ir.Value] = set()
     layers = []
     for layer in survey_model(prepared, shapes):
         found = operands.get(layer.name)
         if found is not None:
-            layers.append(_quantized(layer, found, counted))
+            layers.append(_quantized(layer, found, stored, counted))
     return tuple(layers)
 
 
-def _multiplies(node: ir.Node) -> bool:
+def _multiplies(node: ir.Node, stored: Stored) -> bool:
     """Whether the node may be a layer: a product, or a look-up in a table that is stored."""
+    if stored.computes(node):
+        return False
     if is_op(node, "Gather"):
-        return leaves(node.inputs[0]) is not None and not is_constant(node.inputs[1]) and _is_table(node)
+        return stored.sources(node.inputs[0]) is not None and _is_table(node)
     as_float = AS_FLOAT.get((node.domain, node.op_type), (node.op_type, ()))[0]
     known_domain = node.domain in ("", MICROSOFT)
     return known_domain and as_float in _MULTIPLIES
 
 
 def _is_table(node: ir.Node) -> bool:
-    """A matrix of floats or of codes; integers of more than 8 bits are indices or shapes."""
+    """A matrix of floats or of codes; wide integers are indices or shapes, a single column is a scale."""
     data = node.inputs[0]
     shape = shape_of(data)
     wide_integer = data is not None and data.dtype is not None and data.dtype.is_integer()
-    return shape is not None and len(shape) == 2 and not (wide_integer and _bits(data) > 8)
+    matrix = shape is not None and len(shape) == 2 and shape[1] != 1
+    return matrix and not (wide_integer and _bits(data) > 8)
 
 
 def _bits(value: ir.Value | None) -> int:
@@ -114,7 +121,7 @@ def _bits(value: ir.Value | None) -> int:
 # --------------------------------------------------------------------------- operands
 
 
-def _operands(node: ir.Node) -> _Operands:
+def _operands(node: ir.Node, stored: Stored) -> _Operands:
     left, right = _positions(node)
     scale_at, zero_at = _SCALES.get(node.op_type, (-1, -1))
     scale, zero = _input(node, scale_at), _input(node, zero_at)
@@ -123,6 +130,7 @@ def _operands(node: ir.Node) -> _Operands:
     weight = None
     if right is not None:
         weight = trace(
+            stored,
             right,
             _weight_shape(node, right),
             declared_format(node),
@@ -130,9 +138,9 @@ def _operands(node: ir.Node) -> _Operands:
             zero=zero,
             channel_axis=_channel_axis(node),
         )
-    if weight is None and left is not None and not is_op(node, "Gather") and leaves(left) is not None:
+    if weight is None and left is not None and stored.sources(left) is not None:
+        weight = trace(stored, left, shape_of(left), declared_format(node))
         left, right = right, left
-        weight = trace(right, shape_of(right), declared_format(node)) if right is not None else None
     codes = [_code_width(_input(node, index)) for index in _CODES.get(node.op_type, (-1, -1, -1))]
     width = codes[0] or input_width(left)
     if node.op_type in _DYNAMIC:
@@ -141,12 +149,13 @@ def _operands(node: ir.Node) -> _Operands:
         bits, size = int_attribute(node, "bits", 4), int_attribute(node, "block_size", 32)
         weight = replace(weight, bits=bits, format=f"int{bits}", granularity=PerBlock(axis=0, size=size))
     return _Operands(
+        name=node.metadata_props.get(LAYER_KEY, node.name or ""),
         op_type=node.op_type,
         weight=weight,
         left=width,
         right=codes[1] or input_width(right),
         output=codes[2] or output_width(node),
-        bias=_stored_bias(_input(node, _bias_index(node))),
+        bias=_stored_bias(_input(node, _bias_index(node)), stored),
         reason=node.metadata_props.get(REASON_KEY, ""),
     )
 
@@ -164,10 +173,10 @@ def _code_width(zero_point: ir.Value | None) -> Width | None:
     return None if zero_point is None else input_width(zero_point)
 
 
-def _stored_bias(value: ir.Value | None) -> str | None:
+def _stored_bias(value: ir.Value | None, stored: Stored) -> str | None:
     """The largest initializer behind a bias."""
-    stored = leaves(value) if value is not None else None
-    return max(stored, key=stored_bytes).name if stored else None
+    sources = stored.sources(value)
+    return max(sources, key=stored.size).name if sources else None
 
 
 def _input(node: ir.Node, index: int) -> ir.Value | None:
@@ -189,24 +198,21 @@ def _weight_shape(node: ir.Node, weight: ir.Value) -> Shape | None:
 # --------------------------------------------------------------------------- skeleton
 
 
-def _simplify(model: ir.Model, operands: Mapping[str, _Operands]) -> None:
-    """Turn the prepared model into a float skeleton whose weights are placeholders."""
+def _simplify(model: ir.Model, operands: Mapping[str, _Operands], stored: Stored) -> None:
+    """Turn the prepared model into a float skeleton whose weights and biases are placeholders."""
     names = all_value_names(model)
     made: dict[tuple[ir.Value, Shape], ir.Value] = {}
     for node in list(model.graph):
         found = operands.get(node.name or "")
         if found is None or found.weight is None:
             continue
-        weight_at, bias_at = _weight_index(node), _bias_index(node)
-        for index, value in enumerate(node.inputs):
-            shape = (
-                None
-                if value is None
-                else _weight_shape(node, value)
-                if index == weight_at
-                else shape_of(value)
-            )
-            if value is None or shape is None or index not in (weight_at, bias_at) or leaves(value) is None:
+        weight_at = _weight_index(node, stored)
+        for index in {weight_at, _bias_index(node)} - {-1}:
+            value = node.inputs[index]
+            if value is None or stored.sources(value) is None:
+                continue
+            shape = _weight_shape(node, value) if index == weight_at else shape_of(value)
+            if shape is None:
                 continue
             if (value, shape) not in made:
                 extents = tuple(extent or 1 for extent in shape)
@@ -220,12 +226,12 @@ def _simplify(model: ir.Model, operands: Mapping[str, _Operands]) -> None:
     canonical_gemm(model)
 
 
-def _weight_index(node: ir.Node) -> int:
+def _weight_index(node: ir.Node, stored: Stored) -> int:
     """Which input holds the weight: the right operand if it is stored, otherwise the left one."""
     if is_op(node, "Gather"):
         return 0
     left, right = AS_FLOAT.get((node.domain, node.op_type), ("", (0, 1)))[1][:2]
-    return right if leaves(node.inputs[right]) is not None else left
+    return right if stored.sources(node.inputs[right]) is not None else left
 
 
 def _bias_index(node: ir.Node) -> int:
@@ -238,9 +244,9 @@ def _bias_index(node: ir.Node) -> int:
 # --------------------------------------------------------------------------- layers
 
 
-def _quantized(layer: LayerWork, found: _Operands, counted: set[str]) -> QuantizedLayer:
+def _quantized(layer: LayerWork, found: _Operands, stored: Stored, counted: set[ir.Value]) -> QuantizedLayer:
     storage = found.weight
-    work = replace(layer, op_type=found.op_type, bias=found.bias or layer.bias)
+    work = replace(layer, name=found.name, op_type=found.op_type, bias=found.bias or layer.bias)
     if layer.kind is LayerKind.MATMUL_DYNAMIC or storage is None:
         return QuantizedLayer(
             layer=work,
@@ -253,11 +259,8 @@ def _quantized(layer: LayerWork, found: _Operands, counted: set[str]) -> Quantiz
             stored_bytes=0,
             reason=found.reason,
         )
-    size = 0
-    for value in storage.stored:
-        if value.name and value.name not in counted:
-            counted.add(value.name)
-            size += stored_bytes(value)
+    size = sum(stored.size(value) for value in storage.stored if value not in counted)
+    counted.update(storage.stored)
     return QuantizedLayer(
         layer=replace(work, weight=storage.codes.name),
         weight_bits=storage.bits,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from dybitq.encodings import formats
-from dybitq.graph.values import int_attribute, is_constant, is_op, shape_of
+from dybitq.graph.values import has_subgraph, int_attribute, is_constant, is_op, shape_of
 from dybitq.records import Granularity, PerBlock, PerChannel, PerTensor, Shape
 
 _FLOAT_BITS = 16
@@ -45,28 +45,43 @@ class WeightStorage:
         return self.granularity is not None
 
 
-def leaves(value: ir.Value | None) -> tuple[ir.Value, ...] | None:
-    """The initializers that a value is computed from; None where a graph input is among its sources."""
-    found: dict[ir.Value, None] = {}
-    stack, seen = [value], set()
-    while stack:
-        current = stack.pop()
-        if current is None or current in seen:
-            continue
-        seen.add(current)
-        node = current.producer()
-        if is_constant(current):
-            found[current] = None
-        elif node is None or (not node.inputs and not is_op(node, "Constant")):
+class Stored:
+    """Which values of a prepared model come from the file alone, and from which initializers.
+
+    Args:
+        model: as :func:`dybitq.graph.skeleton.prepare` returns it.
+        own: names of the tensors that the file stores in its main graph; constants inside functions are
+            stored once for all calls and belong to no layer.
+    """
+
+    def __init__(self, model: ir.Model, own: frozenset[str]) -> None:
+        self._own = own
+        self._sources: dict[ir.Value, tuple[ir.Value, ...]] = {}
+        for node in model.graph:
+            sources = [self.sources(value) for value in node.inputs if value is not None]
+            if not sources or None in sources or has_subgraph(node):
+                continue
+            union = dict.fromkeys(leaf for found in sources if found is not None for leaf in found)
+            self._sources.update(dict.fromkeys(node.outputs, tuple(union)))
+
+    def sources(self, value: ir.Value | None) -> tuple[ir.Value, ...] | None:
+        """The initializers that a value is computed from; None where a graph input is among its sources."""
+        if value is None:
             return None
-        else:
-            stack.extend(node.inputs)
-    return tuple(found)
+        return (value,) if is_constant(value) else self._sources.get(value)
 
+    def computes(self, node: ir.Node) -> bool:
+        """Whether the node only prepares stored values, so that a runtime can do its work once."""
+        return node.outputs[0] in self._sources
 
-def stored_bytes(value: ir.Value) -> int:
-    """Bytes of an initializer in the file."""
-    return 0 if value.const_value is None else value.const_value.nbytes
+    def size(self, value: ir.Value) -> int:
+        """Bytes that the main graph stores for an initializer."""
+        held = value.const_value if value.name in self._own else None
+        return 0 if held is None else held.nbytes
+
+    def total(self, value: ir.Value | None) -> int:
+        """Bytes stored for everything that a value is computed from."""
+        return sum(map(self.size, self.sources(value) or ()))
 
 
 def stored_bits(value: ir.Value) -> int:
@@ -135,6 +150,7 @@ def _is_float(value: ir.Value | None) -> bool:
 
 
 def trace(
+    stored: Stored,
     value: ir.Value,
     shape: Shape | None,
     declared: str | None = None,
@@ -146,21 +162,22 @@ def trace(
     """What is stored for a weight operand; None where it depends on graph inputs.
 
     Args:
+        stored: of the model.
         value: the operand.
         shape: of the weight as the layer uses it, if known.
         declared: format that the model gives.
         scale, zero: stored outside the operand, as inputs of the layer or behind it.
         channel_axis: along which such a scale runs.
     """
-    sources = leaves(value)
+    sources = stored.sources(value)
     if not sources:
         return None
-    road = _Road(value)
+    road = _Road(stored, value)
     codes = road.follow()
     if road.scale is None and scale is not None:
         road.scale, road.axis = scale, channel_axis
-    beside = [*sources, *(leaves(scale) or ()), *(leaves(zero) or ())]
-    stored = tuple(dict.fromkeys([codes, *beside]))
+    beside = [*sources, *(stored.sources(scale) or ()), *(stored.sources(zero) or ())]
+    tensors = tuple(dict.fromkeys([codes, *beside]))
     count = _count(shape)
     bits = stored_bits(codes)
     size = 1
@@ -169,13 +186,13 @@ def trace(
     kind = type_name(codes)
     packed = count is not None and size != count and road.decoded
     if packed and count:
-        bits = max(1, 8 * stored_bytes(codes) // count)
+        bits = max(1, 8 * stored.size(codes) // count)
         kind = f"codes{bits}"
     if declared is not None:
         kind, bits = declared, format_bits(declared) or bits
     is_float = declared in (None, "float") and not road.decoded and bits >= _FLOAT_BITS
     granularity = None if is_float else road.granularity(shape)
-    return WeightStorage(codes=codes, stored=stored, bits=bits, format=kind, granularity=granularity)
+    return WeightStorage(codes=codes, stored=tensors, bits=bits, format=kind, granularity=granularity)
 
 
 def _count(shape: Shape | None) -> int | None:
@@ -190,7 +207,8 @@ def _count(shape: Shape | None) -> int | None:
 class _Road:
     """The way from a weight operand back to its codes, and the scale met on it."""
 
-    def __init__(self, value: ir.Value) -> None:
+    def __init__(self, stored: Stored, value: ir.Value) -> None:
+        self.stored = stored
         self.value = value
         self.scale: ir.Value | None = None
         self.axis = 1
@@ -208,7 +226,7 @@ class _Road:
         return current
 
     def _step(self, node: ir.Node) -> ir.Value:
-        weights = [(sum(map(stored_bytes, leaves(v) or ())), -i, v) for i, v in enumerate(node.inputs) if v]
+        weights = [(self.stored.total(v), -i, v) for i, v in enumerate(node.inputs) if v is not None]
         main = max(weights, key=lambda entry: entry[:2])[2]
         if is_op(node, "DequantizeLinear"):
             main = node.inputs[0] or main
@@ -222,7 +240,7 @@ class _Road:
                 self._meet(others[0])
                 self.axis = _varying_axis(others[0])
         elif is_op(node, "Cast"):
-            source = leaves(main) or ()
+            source = self.stored.sources(main) or ()
             self.decoded |= any(0 < stored_bits(leaf) < _FLOAT_BITS for leaf in source)
         elif not is_op(node, "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Flatten", "Slice"):
             self.decoded |= is_op(node, "Gather", "GatherElements", "BitShift", "BitwiseAnd", "Mod")
