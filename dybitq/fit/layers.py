@@ -32,36 +32,93 @@ class LayerArrays:
     input_scale: float | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RoundedMatrix:
+    """Outcome of :func:`round_matrix`.
+
+    Attributes:
+        layer, plan, format: what was rounded, and how.
+        scale: float32 ``[channels]``, or ``[1]`` per tensor.
+        codes: uint8 ``[groups, rows, K]``.
+        rounded: float32, the same weights decoded.
+        error: energy of the error over energy of the target.
+    """
+
+    layer: LayerWork
+    plan: LayerPlan
+    format: NumberFormat
+    scale: np.ndarray
+    codes: np.ndarray
+    rounded: np.ndarray
+    error: float
+
+    def fitted(self, bias: np.ndarray | None) -> FittedWeight:
+        """As the record that emission takes."""
+        return FittedWeight(
+            format=self.format,
+            codes=from_matrix(self.codes, self.layer),
+            scale=self.scale,
+            axis=None if self.plan.granularity == "tensor" else self.layer.channel_axis,
+            bias=bias,
+            error=self.error,
+        )
+
+
 def fit_layer(
     layer: LayerWork, plan: LayerPlan, arrays: LayerArrays, moment: Moment | None, *, correct_bias: bool
 ) -> FittedWeight:
-    """Fit one layer.
+    """Fit one layer from its moment (None: every input counts alike).
 
-    The scale of every channel (or of the whole tensor) minimises the squared error of the weights, each
-    weighted with the diagonal of H (see ``moments.py``); the rounding then works with all of H. With
-    ``correct_bias`` the bias takes up the mean error ``(W - Q(W)) E[x]``.
+    With ``correct_bias`` the bias takes up the mean error ``(W - Q(W)) E[x]``.
     """
-    fmt = formats.get(plan.weights)
     matrix = to_matrix(arrays.weight, layer).astype(np.float32)
     channels = row_channels(layer)
     takes_mean = correct_bias and moment is not None and channels.size == int(channels.max()) + 1
     form = flat(matrix.shape[0], matrix.shape[2])
     if moment is not None and moment.rows:
         form = quadratic(moment, matrix.shape[2], centred=takes_mean)
+    found = round_matrix(layer, plan, arrays, matrix, form)
+    if not takes_mean:
+        return found.fitted(arrays.bias)
+    lost = np.einsum("grk,gk->gr", (matrix - found.rounded).astype(np.float64), form.mean)
+    return found.fitted(shifted_bias(layer, lost, arrays.bias))
+
+
+def round_matrix(
+    layer: LayerWork, plan: LayerPlan, arrays: LayerArrays, matrix: np.ndarray, form: Quadratic
+) -> RoundedMatrix:
+    """Scale and codes of a weight matrix ``[groups, rows, K]``.
+
+    The scale of every channel (or of the whole tensor) minimises the squared error of the weights, each
+    weighted with the diagonal of H (see ``moments.py``); the rounding then works with all of H, and the
+    scale is fitted once more to the codes that came out.
+    """
+    fmt = formats.get(plan.weights)
+    channels = row_channels(layer)
     if plan.granularity == "tensor":
         channels = np.zeros_like(channels)
     scale = _floor(_search(plan, fmt, matrix, channels, importance_of(form)), arrays)
     scale, codes = _round(plan, fmt, matrix, channels, scale, form)
+    scale = _floor(_refit(matrix, fmt.table[codes].astype(np.float32), channels, scale, form), arrays)
     rounded = fmt.table[codes].astype(np.float32) * scale[channels][..., None]
-    bias = corrected_bias(layer, matrix - rounded, form, arrays.bias) if takes_mean else arrays.bias
-    return FittedWeight(
+    return RoundedMatrix(
+        layer=layer,
+        plan=plan,
         format=fmt,
-        codes=from_matrix(codes, layer),
         scale=scale,
-        axis=None if plan.granularity == "tensor" else layer.channel_axis,
-        bias=bias,
+        codes=codes,
+        rounded=rounded,
         error=_ratio(form.energy(matrix - rounded).sum(), form.energy(matrix).sum()),
     )
+
+
+def _refit(
+    matrix: np.ndarray, integers: np.ndarray, channels: np.ndarray, scale: np.ndarray, form: Quadratic
+) -> np.ndarray:
+    """Least squares scale for given codes; the old one where the codes carry no energy."""
+    over = _by_channel(form.product(matrix, integers), channels)
+    under = _by_channel(form.energy(integers), channels)
+    return np.where((under > 0) & (over > 0), over / np.maximum(under, 1e-300), scale).astype(np.float32)
 
 
 def importance_of(form: Quadratic) -> np.ndarray:
@@ -125,16 +182,12 @@ def _by_channel(rows: np.ndarray, channels: np.ndarray) -> np.ndarray:
     return np.bincount(channels.reshape(-1), weights=rows.reshape(-1), minlength=int(channels.max()) + 1)
 
 
-def corrected_bias(
-    layer: LayerWork, difference: np.ndarray, form: Quadratic, bias: np.ndarray | None
-) -> np.ndarray:
-    """Bias plus the mean of ``difference @ x``, float32 ``[channels]``; one matrix row a channel."""
+def shifted_bias(layer: LayerWork, shift: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+    """Bias plus ``shift``, which is given by matrix row ``[groups, rows]``; float32 ``[channels]``."""
     channels = row_channels(layer)
-    shift = np.zeros(channels.size)
-    shift[channels.reshape(-1)] = np.einsum("grk,gk->gr", difference.astype(np.float64), form.mean).reshape(
-        -1
-    )
-    return (shift + (0 if bias is None else bias)).astype(np.float32)
+    total = np.zeros(channels.size)
+    total[channels.reshape(-1)] = shift.reshape(-1)
+    return (total + (0 if bias is None else bias)).astype(np.float32)
 
 
 def _ratio(over: float, under: float) -> float:

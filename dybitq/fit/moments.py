@@ -28,12 +28,16 @@ class Quadratic:
     mean: np.ndarray
     rows: int
 
+    def product(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """``l H r^T`` for every pair of rows of ``[groups, rows, K]``; float64 ``[groups, rows]``."""
+        a, b = left.astype(np.float64), right.astype(np.float64)
+        if self.matrix is None:
+            return np.einsum("grk,grk,gk->gr", a, b, self.diagonal)
+        return np.einsum("grk,grk->gr", a @ self.matrix, b)
+
     def energy(self, rows: np.ndarray) -> np.ndarray:
         """``w H w^T`` for every row of ``[groups, rows, K]``; float64 ``[groups, rows]``, not negative."""
-        wide = rows.astype(np.float64)
-        if self.matrix is None:
-            return np.einsum("grk,gk->gr", wide**2, self.diagonal)
-        return np.maximum(np.einsum("grk,grk->gr", wide @ self.matrix, wide), 0)
+        return np.maximum(self.product(rows, rows), 0)
 
 
 def quadratic(moment: Moment, width: int, *, centred: bool) -> Quadratic:

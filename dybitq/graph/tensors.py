@@ -21,6 +21,10 @@ class Tensors:
         """The initializer called ``name`` as float32."""
         return np.asarray(require_constant(self._values[name]), np.float32)
 
+    def is_graph_input(self, name: str) -> bool:
+        """Whether the tensor is handed in by the caller."""
+        return self._values[name].is_graph_input()
+
     def clamp(self, name: str) -> tuple[float, float] | None:
         """Bounds of the Relu or Clip that produces the tensor; None for any other producer."""
         producer = self._values[name].producer()

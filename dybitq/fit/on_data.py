@@ -1,0 +1,245 @@
+"""Fitting on what the quantized network really feeds: layer by layer, in graph order.
+
+The target of a layer is the float layer's output on the float network's input ``x``; what it will get is
+``z``, the same tensor in the network whose earlier layers are quantized already. The best float weights
+for ``z`` are ``W' = W + W (C - H) H^-1`` with ``H = cov(z)`` and ``C = cov(x, z)``: the layer first makes up
+for what was lost before it, and is then rounded with ``H`` like any other. The bias matches the means.
+
+Layers that read the same tensor through the same window are fitted together, all others one by one: with
+inputs that are still float inside a group of layers the errors of the group would add up unseen.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from dybitq.calibrate.moments import patches_per_sample, sampled_patches
+from dybitq.data.source import DataSource
+from dybitq.fit.fit import Progress, fit_edges, layer_arrays
+from dybitq.fit.layers import LayerArrays, fit_layer, round_matrix, shifted_bias
+from dybitq.fit.moments import Quadratic
+from dybitq.graph.export import extract
+from dybitq.graph.load import Network
+from dybitq.graph.tensors import Tensors
+from dybitq.patches import moment_key, patch_geometry, row_channels, to_matrix
+from dybitq.records import (
+    Fitted,
+    FittedEdge,
+    FittedWeight,
+    LayerKind,
+    LayerPlan,
+    LayerWork,
+    Plan,
+    Statistics,
+)
+from dybitq.runtime.session import Session
+
+# (weights and edges fitted so far, name of a tensor) -> model that computes it in the quantized network
+Build = Callable[[Fitted, str], bytes]
+
+_RIDGE = 0.01  # of the mean diagonal of H: how far W' may follow few samples
+_MEMORY_BYTES = 2 << 30  # for the two matrices of one layer
+_PATCHES = 4  # times as many patches of a sample as a calibration takes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Paired:
+    """Moments of a layer's patches in both networks, float64: ``x`` float, ``z`` quantized.
+
+    Attributes:
+        rows: number of pairs.
+        mean_x, mean_z: ``[groups, K]``.
+        cov_z: ``[groups, K, K]``, covariance of z.
+        cross: ``[groups, K, K]``, covariance of x (rows) with z (columns).
+    """
+
+    rows: int
+    mean_x: np.ndarray
+    mean_z: np.ndarray
+    cov_z: np.ndarray
+    cross: np.ndarray
+
+
+def fit_on_data(
+    network: Network,
+    layers: Mapping[str, LayerWork],
+    plan: Plan,
+    statistics: Statistics,
+    source: DataSource,
+    build: Build,
+    progress: Progress | None = None,
+) -> Fitted:
+    """Fit every layer on paired samples; edges come from the statistics.
+
+    Embeddings, and layers whose paired moments would not fit memory, are fitted from the statistics.
+
+    Args:
+        network: float network.
+        layers: its survey by name.
+        plan: decisions.
+        statistics: for edges and for layers that cannot be paired.
+        source: samples, read once for every group of layers.
+        build: makes a model of the quantized part up to a tensor.
+        progress: called with ("fitting layers", done, total).
+    """
+    tensors = Tensors(network)
+    edges = fit_edges(plan, statistics, tensors)
+    weights: dict[str, FittedWeight] = {}
+    groups = _groups(layers, plan)
+    for done, group in enumerate(groups):
+        if progress is not None:
+            progress("fitting layers", done, len(groups))
+        work = layers[group[0].layer]
+        paired = None
+        if _can_pair(work):
+            quantized = build(Fitted(weights=weights, edges=edges), work.input)
+            paired = measure_pairs(network, work, source, quantized, _input_edge(tensors, work, edges))
+        for layer_plan in group:
+            layer = layers[layer_plan.layer]
+            arrays = layer_arrays(tensors, layer, layer_plan, edges)
+            if paired is None:
+                moment = statistics.moments.get(moment_key(layer))
+                if layer.kind is LayerKind.GATHER:
+                    moment = None
+                weights[layer.name] = fit_layer(
+                    layer, layer_plan, arrays, moment, correct_bias=plan.bias_correction
+                )
+            else:
+                weights[layer.name] = fit_pair(
+                    layer, layer_plan, arrays, paired, correct_bias=plan.bias_correction
+                )
+    return Fitted(weights=weights, edges=edges)
+
+
+def _can_pair(layer: LayerWork) -> bool:
+    """Whether every output channel is one row of the weight matrix, and the moments fit memory."""
+    if layer.kind is LayerKind.GATHER:
+        return False
+    channels = row_channels(layer)
+    groups, width = patch_geometry(layer)
+    one_row_each = channels.size == int(channels.max()) + 1 and len(channels) == groups
+    return one_row_each and 2 * 8 * groups * width * width <= _MEMORY_BYTES
+
+
+def _groups(layers: Mapping[str, LayerWork], plan: Plan) -> list[list[LayerPlan]]:
+    """Plans of the layers to fit, those with the same patches together, in graph order."""
+    order = {name: position for position, name in enumerate(layers)}
+    found: dict[str, list[LayerPlan]] = {}
+    for layer_plan in sorted(plan.layers, key=lambda p: order[p.layer]):
+        if layer_plan.weights in ("float", "activation"):
+            continue
+        layer = layers[layer_plan.layer]
+        key = layer.name if layer.kind is LayerKind.GATHER else moment_key(layer)
+        found.setdefault(key, []).append(layer_plan)
+    return list(found.values())
+
+
+def _input_edge(tensors: Tensors, layer: LayerWork, edges: Mapping[str, FittedEdge]) -> FittedEdge | None:
+    """The edge that codes a graph input, whose quantized values have no name of their own."""
+    return edges.get(layer.input) if tensors.is_graph_input(layer.input) else None
+
+
+def measure_pairs(
+    network: Network, layer: LayerWork, source: DataSource, quantized: bytes, input_edge: FittedEdge | None
+) -> Paired:
+    """Run both networks up to the layer's input and sum up the patches."""
+    inputs = [v.name for v in source.inputs]
+    reference: Session | None = None
+    rounded: Session | None = None
+    if input_edge is None and layer.input not in inputs:
+        reference = Session(extract(network, inputs, [layer.input]), name=str(network.path))
+        rounded = Session(quantized, name="the quantized part")
+    sums = _Sums(*patch_geometry(layer))
+    seen = 0
+    for batch in source:
+        x = z = batch.feeds.get(layer.input)
+        if reference is not None and rounded is not None:
+            x = _run(reference, batch.feeds, layer.input)
+            z = _run(rounded, batch.feeds, layer.input)
+        elif input_edge is not None and x is not None:
+            z = fake_quantize(x, input_edge)
+        assert x is not None and z is not None
+        size = len(next(iter(batch.feeds.values())))
+        wanted = _PATCHES * patches_per_sample(*patch_geometry(layer))
+        sums.add(*(sampled_patches(v, layer, wanted, seen, size, batch.count) for v in (x, z)))
+        seen += batch.count
+    return sums.result()
+
+
+def _run(session: Session, feeds: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    known = {info.name for info in session.inputs}
+    return session.run({k: v for k, v in feeds.items() if k in known}, [name])[name]
+
+
+def fake_quantize(x: np.ndarray, edge: FittedEdge) -> np.ndarray:
+    """``x`` after coding and decoding, float32; rounding half to even, saturating."""
+    codes = np.clip(np.rint(x / np.float32(edge.scale)) + edge.zero_point, edge.low, edge.high)
+    return ((codes - edge.zero_point) * edge.scale).astype(np.float32)
+
+
+class _Sums:
+    """Running sums of paired patches."""
+
+    def __init__(self, groups: int, width: int) -> None:
+        self.rows = 0
+        self.x, self.z = np.zeros((groups, width)), np.zeros((groups, width))
+        self.zz, self.xz = np.zeros((groups, width, width)), np.zeros((groups, width, width))
+
+    def add(self, x: np.ndarray, z: np.ndarray) -> None:
+        """Add patches ``[groups, rows, K]``; products in float32, sums in float64."""
+        x, z = x.astype(np.float32, copy=False), z.astype(np.float32, copy=False)
+        self.rows += x.shape[1]
+        self.x += x.sum(axis=1, dtype=np.float64)
+        self.z += z.sum(axis=1, dtype=np.float64)
+        self.zz += np.matmul(z.transpose(0, 2, 1), z)
+        self.xz += np.matmul(x.transpose(0, 2, 1), z)
+
+    def result(self) -> Paired:
+        """Means and covariances of what was added."""
+        rows = max(1, self.rows)
+        mean_x, mean_z = self.x / rows, self.z / rows
+        return Paired(
+            rows=self.rows,
+            mean_x=mean_x,
+            mean_z=mean_z,
+            cov_z=self.zz / rows - mean_z[:, :, None] * mean_z[:, None, :],
+            cross=self.xz / rows - mean_x[:, :, None] * mean_z[:, None, :],
+        )
+
+
+def fit_pair(
+    layer: LayerWork, plan: LayerPlan, arrays: LayerArrays, paired: Paired, *, correct_bias: bool
+) -> FittedWeight:
+    """Correct the weights by the cross moment, round them, match the mean."""
+    matrix = to_matrix(arrays.weight, layer).astype(np.float32)
+    form = Quadratic(
+        matrix=paired.cov_z,
+        diagonal=np.maximum(np.diagonal(paired.cov_z, axis1=1, axis2=2), 0),
+        mean=paired.mean_z,
+        rows=paired.rows,
+    )
+    target = (matrix + matrix @ correction(paired)).astype(np.float32)
+    found = round_matrix(layer, plan, arrays, target, form)
+    bias = arrays.bias
+    if correct_bias:
+        bias = shifted_bias(
+            layer,
+            np.einsum("grk,gk->gr", matrix.astype(np.float64), paired.mean_x)
+            - np.einsum("grk,gk->gr", found.rounded.astype(np.float64), paired.mean_z),
+            bias,
+        )
+    return found.fitted(bias)
+
+
+def correction(paired: Paired) -> np.ndarray:
+    """``(C - H) (H + ridge)^-1``: what a weight row is multiplied with to make up for earlier layers.
+
+    Returns:
+        float64 ``[groups, K, K]``.
+    """
+    mean = np.diagonal(paired.cov_z, axis1=1, axis2=2).mean(axis=1)
+    ridge = np.where(mean > 0, mean, 1.0) * _RIDGE
+    damped = paired.cov_z + ridge[:, None, None] * np.eye(paired.cov_z.shape[1])
+    # damped is symmetric: (C - H) damped^-1 is the transpose of a solve with the transposed right side
+    return np.linalg.solve(damped, (paired.cross - paired.cov_z).swapaxes(1, 2)).swapaxes(1, 2)
