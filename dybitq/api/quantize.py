@@ -3,18 +3,22 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from dybitq.calibrate.store import load as load_statistics
+from dybitq.data.spec import load_data
 from dybitq.emit.emit import emit
 from dybitq.emit.metadata import stamp
+from dybitq.emit.prefix import prefix
 from dybitq.encodings import formats
 from dybitq.errors import ConfigError, ModelError, OutputError, StatisticsError, UnsupportedError
 from dybitq.files import atomic_output, check_output
 from dybitq.fit.auto import is_auto, resolve_auto
 from dybitq.fit.fit import fit
+from dybitq.fit.on_data import fit_on_data
 from dybitq.fit.ranges import range_methods
 from dybitq.fit.rounding import roundings
 from dybitq.fit.scales import scale_methods
@@ -25,9 +29,12 @@ from dybitq.plan.check import check_plan
 from dybitq.plan.recipe import Recipe, make_plan
 from dybitq.plan.store import plan_text
 from dybitq.records import Fitted, FittedWeight, LayerWork, Plan, Statistics
+from dybitq.runtime.session import Session
 from dybitq.verify.probe import ProbeResult, probe
 
 Progress = Callable[[str, int, int], None]
+
+_BATCH = 16  # samples of one run while fitting on data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +101,9 @@ def quantize(
     recipe: Recipe | None = None,
     plan: Plan | None = None,
     plan_output: Path | None = None,
+    data: Path | None = None,
+    samples: int | None = None,
+    split: str = "calib",
     force: bool = False,
     progress: Progress | None = None,
 ) -> QuantizeResult:
@@ -106,6 +116,9 @@ def quantize(
         recipe: how to make the plan; the default recipe if neither this nor ``plan`` is given.
         plan: decisions to carry out instead of a recipe.
         plan_output: YAML file for the plan that was carried out.
+        data: data spec, npz or folder: fit every layer on what the quantized layers before it feed.
+        samples: how many samples of ``data``, None for all.
+        split: which split of ``data``.
         force: replace existing outputs.
         progress: called with stage, done, total.
 
@@ -127,7 +140,13 @@ def quantize(
     _check_methods(plan)
     plan = resolve_auto(network, layers, plan, found)
     _check_something(plan, network)
-    fitted = fit(network, layers, plan, found, progress)
+    if data is None:
+        fitted = fit(network, layers, plan, found, progress)
+    else:
+        inputs = Session(to_bytes(network.model), name=str(model)).inputs
+        source = load_data(data, inputs=inputs, split=split, batch_size=_BATCH, samples=samples)
+        build = partial(prefix, network, layers, plan)
+        fitted = fit_on_data(network, layers, plan, found, source, build, progress)
     emitted = emit(network, layers, plan, fitted)
     statistics_sha256 = hashlib.sha256(statistics.read_bytes()).hexdigest()
     stamp(emitted, plan, model_sha256=network.sha256, statistics_sha256=statistics_sha256)
