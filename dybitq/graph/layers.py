@@ -64,6 +64,9 @@ def why_float(node: ir.Node, sizes: Sizes) -> str | None:
     if is_op(node, "MatMul"):
         vector = next((v for v in node.inputs if is_constant(v) and rank_of(v) == 1), None)
         return None if vector is None else f"its weight {vector.name!r} is a vector"
+    source = node.inputs[1].producer() if node.inputs[1] is not None else None
+    if is_op(source, "DequantizeLinear"):
+        return "its weight is quantized already"
     if not _is_weight(node.inputs[1], 2):
         return "its weight is computed at run time or can be overridden"
     bias = node.inputs[2] if len(node.inputs) > 2 else None

@@ -38,12 +38,16 @@ def _light_copy(model: ir.Model, shapes: Mapping[str, ir.Shape]) -> ir.Model:
     return copy
 
 
-def inferred(model: ir.Model, shapes: Mapping[str, ir.Shape] | None = None) -> ir.Model | None:
+def inferred(
+    model: ir.Model, shapes: Mapping[str, ir.Shape] | None = None, *, values: bool = True
+) -> ir.Model | None:
     """A clone of the model, large weights removed, whose values carry inferred shapes and types.
 
     Args:
         model: not changed.
         shapes: replaces the shapes of graph inputs.
+        values: follow the values of small integer tensors too, which shapes computed in the graph need.
+            Slow where large tensors are decoded in the graph.
 
     Returns:
         The clone, or None where inference failed altogether.
@@ -51,7 +55,9 @@ def inferred(model: ir.Model, shapes: Mapping[str, ir.Shape] | None = None) -> i
     copy = _light_copy(model, shapes or {})
     try:
         proto = ir.serde.serialize_model(copy)
-        result = onnx.shape_inference.infer_shapes(proto, check_type=False, strict_mode=False, data_prop=True)
+        result = onnx.shape_inference.infer_shapes(
+            proto, check_type=False, strict_mode=False, data_prop=values
+        )
     except Exception:  # noqa: BLE001 - the C++ library raises several unrelated types; shapes are optional
         return None
     return ir.serde.deserialize_model(result)
@@ -69,16 +75,20 @@ def _merge_dims(found: ir.Shape, declared: ir.Shape) -> ir.Shape:
     return ir.Shape(merged)
 
 
-def infer(model: ir.Model) -> set[str]:
+def infer(model: ir.Model, *, values: bool = True) -> set[str]:
     """Fill in shapes and types of all values of the main graph.
 
     Graph inputs and outputs keep what they declare. A value whose shape cannot be inferred keeps the
     shape that the file declares for it.
 
+    Args:
+        model: changed in place.
+        values: as for :func:`inferred`.
+
     Returns:
         Names of the values whose shape was really inferred.
     """
-    copy = inferred(model)
+    copy = inferred(model, values=values)
     if copy is None:
         return set()
     known = {value.name: value for node in copy.graph for value in node.outputs if value.name}

@@ -15,7 +15,7 @@ from dybitq.graph.passes.constants import lift_constants
 from dybitq.graph.passes.functions import inline_functions
 from dybitq.graph.passes.names import unique_names
 from dybitq.graph.passes.opset import upgrade_opset
-from dybitq.graph.passes.tidy import infer_everything, sort_nodes
+from dybitq.graph.passes.tidy import remove_unused, sort_nodes
 from dybitq.graph.shapes import infer
 from dybitq.graph.values import int_attribute
 
@@ -63,8 +63,9 @@ def prepare(model: ir.Model) -> ir.Model:
     """
     sort_nodes(model)
     copy = model.clone()
-    for step in (inline_functions, upgrade_opset, unique_names, lift_constants, infer_everything):
+    for step in (inline_functions, upgrade_opset, unique_names, lift_constants):
         step(copy)
+    infer(copy, values=False)  # weights are decoded here, and their values are of no interest
     _type_foreign_outputs(copy)
     return copy
 
@@ -126,7 +127,8 @@ def placeholder(model: ir.Model, name: str, shape: tuple[int, ...]) -> ir.Value:
 
 
 def refresh_shapes(model: ir.Model) -> None:
-    """Infer the shapes again after operators and weights were replaced."""
+    """Drop what is dead and infer the shapes again, after operators and weights were replaced."""
+    remove_unused(model)
     infer(model)
     resolve_auto_pad(model)
 

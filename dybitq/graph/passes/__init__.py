@@ -25,7 +25,7 @@ from dybitq.graph.passes.names import unique_names
 from dybitq.graph.passes.notes import note_float_parts
 from dybitq.graph.passes.opset import upgrade_opset
 from dybitq.graph.passes.pad import merge_pads
-from dybitq.graph.passes.tidy import infer_everything, remove_unused, sort_nodes
+from dybitq.graph.passes.tidy import infer_everything, infer_types, remove_unused, sort_nodes
 from dybitq.graph.passes.vectors import flatten_bias_vectors
 
 Pass = Callable[[ir.Model], tuple[str, ...]]
@@ -36,7 +36,7 @@ PASSES: tuple[Pass, ...] = (
     upgrade_opset,
     unique_names,
     lift_constants,
-    infer_everything,
+    infer_types,
     widen_float16,
     remove_identities,
     fold_constants,

@@ -27,6 +27,12 @@ def remove_unused(model: ir.Model) -> tuple[str, ...]:
     return ()
 
 
+def infer_types(model: ir.Model) -> tuple[str, ...]:
+    """Types of all values of the main graph, and the shapes that come with them."""
+    infer(model, values=False)
+    return ()
+
+
 def infer_everything(model: ir.Model) -> tuple[str, ...]:
     """Shapes and types of all values of the main graph; unknown ones stay unknown."""
     infer(model)
