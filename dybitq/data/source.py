@@ -135,7 +135,7 @@ class DataSource:
         filled = list(group)
         if self.fixed_batch:
             filled += [group[-1]] * (self.batch_size - len(group))
-        feeds = {i.name: np.stack([s.values[i.name] for s in filled]) for i in self.inputs}
+        feeds = {i.name: _stacked([s.values[i.name] for s in filled]) for i in self.inputs}
         labels = np.asarray([s.label for s in group]) if self.labelled else None
         return Batch(feeds=feeds, count=len(group), labels=labels, names=tuple(s.name for s in group))
 
@@ -250,6 +250,11 @@ def _not_finite(value: np.ndarray, target: np.dtype) -> str:
 def _first_changed(value: np.ndarray, result: np.ndarray) -> str:
     changed = value[np.asarray(result != value)]
     return str(changed.reshape(-1)[0])
+
+
+def _stacked(values: Sequence[np.ndarray]) -> np.ndarray:
+    """Like ``np.stack``, which keeps the memory order of its parts; onnxruntime wants C order."""
+    return np.stack(values, out=np.empty((len(values), *values[0].shape), values[0].dtype))
 
 
 def _extent(value: np.ndarray) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from dybitq.data.readers import READERS, Split
+from dybitq.data.readers.npz import array_names
 from dybitq.data.source import DataSource, Opened, Sample
 from dybitq.data.tasks import TASKS
 from dybitq.data.transforms import TRANSFORMS, Transform
@@ -131,11 +132,7 @@ def _transform_list(entries: Sequence[Any], source: str) -> tuple[tuple[str, Any
 
 def _npz_spec(path: Path) -> DataSpec:
     """An .npz file on its own: arrays called like the inputs, and perhaps ``labels``."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            labelled = "labels" in archive.files
-    except (OSError, ValueError, AttributeError) as error:
-        raise DataError(f"{path}: cannot be read as .npz: {str(error).splitlines()[0]}") from error
+    labelled = "labels" in array_names(path)
     split = Split(where=str(path), path=path, labels="labels" if labelled else None)
     return _bare_spec(path, "npz", split, (), "classification" if labelled else None)
 

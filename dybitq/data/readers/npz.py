@@ -1,5 +1,6 @@
 """Reader ``npz``: arrays of one .npz file, axis 0 counting samples."""
 
+import contextlib
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -56,26 +57,44 @@ def open_npz(split: Split, inputs: tuple[TensorInfo, ...], named: str | None) ->
     return Opened(count=count, labelled=labels is not None, inputs=tuple(arrays), read=read)
 
 
+def array_names(path: Path) -> list[str]:
+    """Names of the arrays in an .npz file.
+
+    Raises:
+        DataError: the file is missing, damaged or no .npz.
+    """
+    with _opened(path) as archive:
+        return list(archive.files)
+
+
 def load_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     """The named arrays of an .npz file.
 
     Raises:
-        DataError: the file is damaged or no .npz, or an array is missing or holds objects.
+        DataError: the file is missing, damaged or no .npz, or an array is missing or holds objects.
     """
+    with _opened(path) as archive:
+        missing = [name for name in names if name not in archive.files]
+        if missing:
+            raise DataError(
+                f"{path}: has no array {missing[0]!r}; it has {', '.join(archive.files) or 'none'}"
+            )
+        return {name: archive[name] for name in names}
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(f"{path}: is a single array; expected an .npz with one array per model input")
-            missing = [name for name in names if name not in archive.files]
-            if missing:
-                raise DataError(
-                    f"{path}: has no array {missing[0]!r}; it has {', '.join(archive.files) or 'none'}"
-                )
-            return {name: archive[name] for name in names}
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise DataError(f"{path}: is a single array; expected an .npz with one array per model input")
+        with archive:
+            yield archive
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read as .npz: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path}: cannot be read as .npz: {reason}") from error
 
 
 def _length(path: Path, name: str, array: np.ndarray) -> int:

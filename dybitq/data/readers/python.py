@@ -58,7 +58,8 @@ def _load(split: Split) -> Any:
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever the user's file raises
-        raise ConfigError(f"{split.path}: cannot be imported: {type(error).__name__}: {error}") from error
+        said = " ".join(str(error).split())
+        raise ConfigError(f"{split.path}: cannot be imported: {type(error).__name__}: {said}") from error
     finally:
         sys.path.remove(folder)
     found = getattr(module, split.function or "", None)
@@ -72,9 +73,8 @@ def _call(split: Split, function: Any) -> Any:
     try:
         return function()
     except Exception as error:  # whatever the user's code raises
-        raise DataError(
-            f"{split.path}: {split.function} failed: {type(error).__name__}: {str(error).splitlines()[:1]}"
-        ) from error
+        said = " ".join(str(error).split())
+        raise DataError(f"{split.path}: {split.function} failed: {type(error).__name__}: {said}") from error
 
 
 def _sample(split: Split, values: Any, number: int) -> Sample:
