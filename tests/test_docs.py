@@ -50,8 +50,11 @@ def without_numbers(line: str) -> str:
 
 
 def run(command: str) -> str:
-    """What a command prints on stdout and stderr; it has to succeed unless it ends in ``; echo $?``."""
+    """What a command prints on stdout and stderr; it has to succeed. ``cd`` is ours."""
     words = shlex.split(command)
+    if words[0] == "cd":
+        os.chdir(words[1])
+        return ""
     if words[0] == "dybitq" and not re.search(r"[|<>;&$*]", command):
         result = CliRunner().invoke(group, words[1:])
         code, output = result.exit_code, result.output

@@ -14,7 +14,7 @@ def demo_text(result: DemoResult) -> str:
     """Every step with the command that does the same, what it found, and a table at the end."""
     blocks = [
         "A network that reads handwritten digits, on writers that it has never seen.",
-        f"$ dybitq calibrate {MODEL} --data {DATA} -o {STATISTICS}\n{calibrate_text(result.calibration)}",
+        f"> dybitq calibrate {MODEL} --data {DATA} -o {STATISTICS}\n{calibrate_text(result.calibration)}",
     ]
     for model in result.models:
         blocks += _steps(model, result.hardware)
@@ -43,9 +43,9 @@ def _steps(model: DemoModel, hardware: str) -> list[str]:
     name = model.quantized.output
     made = f"--statistics {STATISTICS} --weights {model.weights} -o {name}"
     return [
-        f"$ dybitq quantize {MODEL} {made}\n{quantize_text(model.quantized)}",
-        f"$ dybitq evaluate {name} --data {DATA} --reference {MODEL}\n{evaluate_text(model.evaluated)}",
-        f"$ dybitq simulate {name} --hardware {hardware}\n(the command shows every layer)\n"
+        f"> dybitq quantize {MODEL} {made}\n{quantize_text(model.quantized)}",
+        f"> dybitq evaluate {name} --data {DATA} --reference {MODEL}\n{evaluate_text(model.evaluated)}",
+        f"> dybitq simulate {name} --hardware {hardware}\n(the command shows every layer)\n"
         + _simulation_line(model.simulated.report),
     ]
 

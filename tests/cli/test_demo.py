@@ -45,7 +45,7 @@ def test_demo_leaves_its_files_and_nothing_else(first):
 def test_demo_prints_every_step(first):
     """What is printed shows the command of each step and ends in a table with a row for every file."""
     _, result = first
-    shown = [line for line in result.stdout.splitlines() if line.startswith("$ dybitq ")]
+    shown = [line for line in result.stdout.splitlines() if line.startswith("> dybitq ")]
     verbs = [line.split()[2] for line in shown]
     assert verbs == ["calibrate", *["quantize", "evaluate", "simulate"] * 2]
     table = result.stdout.split("\n\n")[-2].splitlines()
@@ -58,7 +58,7 @@ def test_demo_commands_do_what_they_say(first, monkeypatch):
     monkeypatch.chdir(folder)
     before = {name: Path(name).read_bytes() for name in ("digits.stats", "int8.onnx", "dybit4.onnx")}
     for line in result.stdout.splitlines():
-        if line.startswith("$ dybitq "):
+        if line.startswith("> dybitq "):
             words = line.split()[2:]
             force = ["--force"] if "-o" in words else []
             again = CliRunner().invoke(group, [*words, *force])
