@@ -76,6 +76,18 @@ class Builder:
             self.graph.append(made)
         self._head = made
 
+    def stand_in(self, old: ir.Value, new: ir.Value, readers: Sequence[tuple[ir.Node, int]]) -> None:
+        """Let ``new`` take the name and the type of ``old``, for ``readers`` and as output of the graph."""
+        new.type, new.shape = old.type, old.shape
+        for reader, index in readers:
+            reader.replace_input_with(index, new)
+        for position, output in enumerate(self.graph.outputs):
+            if output is old:
+                self.graph.outputs[position] = new
+        name = old.name
+        old.name = self.fresh("f")
+        new.name = name
+
     def add_function(self, function: ir.Function) -> None:
         """Make a model-local function known to the model (once per name)."""
         if function.identifier() not in self.model.functions:

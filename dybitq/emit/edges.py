@@ -5,6 +5,7 @@ DequantizeLinear under its old name, for everybody else. onnxruntime fuses the D
 QuantizeLinear around an operator into its quantized kernel; a pair that nobody reads is removed at the end.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,11 +43,12 @@ class Edges:
         """Zero point of an edge as a uint8 scalar initializer."""
         return self.builder.constant(np.array(edge.zero_point, np.uint8), "z")
 
-    def quantize_input(self, value: ir.Value, edge: FittedEdge) -> None:
-        """Code a graph input; all its readers get the dequantized codes."""
+    def quantize_input(
+        self, value: ir.Value, edge: FittedEdge, readers: Sequence[tuple[ir.Node, int]]
+    ) -> None:
+        """Code a graph input; ``readers`` get the dequantized codes."""
         name = value.name
         assert name is not None
-        readers = list(value.uses())
         codes = self.builder.node(
             "QuantizeLinear", [value, self.scale(edge), self.zero_point(edge)], output="q"
         )
@@ -84,7 +86,7 @@ class Edges:
         self._stand_in(value, codes, edge, tuple(value.uses()))
 
     def _stand_in(
-        self, value: ir.Value, codes: ir.Value, edge: FittedEdge, readers: tuple[tuple[ir.Node, int], ...]
+        self, value: ir.Value, codes: ir.Value, edge: FittedEdge, readers: Sequence[tuple[ir.Node, int]]
     ) -> None:
         """Readers of ``value`` get the codes dequantized, under the old name."""
         name, producer = value.name, codes.producer()
@@ -95,15 +97,7 @@ class Edges:
             output="r",
             after=producer,
         )
-        real.type, real.shape = value.type, value.shape
-        for reader, index in readers:
-            reader.replace_input_with(index, real)
-        outputs = self.builder.graph.outputs
-        for position, output in enumerate(outputs):
-            if output is value:
-                outputs[position] = real
-        value.name = self.builder.fresh("f")
-        real.name = name
+        self.builder.stand_in(value, real, readers)
         self._coded[name] = Coded(value=codes, edge=edge)
 
     def _clamped(self, codes: ir.Value, low: int, high: int) -> ir.Value:

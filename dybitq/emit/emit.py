@@ -7,13 +7,14 @@ import onnx_ir as ir
 
 from dybitq.emit.builder import Builder, remove_unused
 from dybitq.emit.edges import Edges
-from dybitq.emit.layers import Layer, Layers
+from dybitq.emit.layers import Layer, Layers, dequantized
 from dybitq.emit.lookup import add_lookup, code_table
 from dybitq.fit.edges import clamp_codes
 from dybitq.graph.load import Network
 from dybitq.graph.operators import Role, activation_inputs, clamp_bounds, role
-from dybitq.graph.values import constant, is_constant, nodes_by_name
-from dybitq.records import Fitted, FittedEdge, LayerWork, Plan
+from dybitq.graph.values import constant, nodes_by_name
+from dybitq.plan.regions import absorbed_clamp
+from dybitq.records import ActivationMode, Fitted, FittedEdge, LayerWork, Plan
 
 _IR_VERSION = 10  # node metadata came with it
 
@@ -61,16 +62,30 @@ class _Walk:
         for value in list(self.model.graph.inputs):
             edge = self.fitted.edges.get(value.name or "")
             if edge is not None:
-                self.edges.quantize_input(value, edge)
+                readers = [use for use in value.uses() if self._takes_codes(use.node)]
+                self.edges.quantize_input(value, edge, readers)
         for node in list(nodes_by_name(self.model).values()):
             self._node(node)
+
+    def _takes_codes(self, node: ir.Node) -> bool:
+        """Whether a reader of a graph input works on its codes; others read the input as it came."""
+        if node.graph is not self.model.graph:
+            return False
+        kind = role(node, self.layers)
+        if kind is Role.WEIGHTED:
+            plan = self.plans.get(node.name or "")
+            return plan is not None and plan.activations is ActivationMode.STATIC and plan.weights != "float"
+        if kind in (Role.FUSED, Role.TABLE):
+            return self._gets_codes(node.outputs[0])
+        return kind in (Role.CODES, Role.CLAMP)
 
     def _node(self, node: ir.Node) -> None:
         names = [v.name for v in node.outputs]
         kind = role(node, self.layers)
         source = self.edges.get(node.inputs[0]) if node.inputs else None
+        outputs = list(node.outputs)
         if kind is Role.WEIGHTED:
-            self._weighted(node)
+            outputs = [self._weighted(node)]
         elif kind in (Role.CODES, Role.CLAMP) and source is not None:
             self._on_codes(node, kind, source.value, source.edge)
             return
@@ -80,19 +95,30 @@ class _Walk:
             codes = add_lookup(self.builder, source.value, table, before=node)
             self.edges.carry(node.outputs[0], codes, target)
             return
-        elif kind is Role.FUSED and names[0] in self.fitted.edges:
+        elif kind is Role.FUSED and self._gets_codes(node.outputs[0]):
             self._code_constants(node)
-        for value in list(node.outputs):
+        for value in outputs:
             edge = self.fitted.edges.get(value.name or "")
             if edge is not None:
                 self.edges.quantize(value, edge)
 
-    def _weighted(self, node: ir.Node) -> None:
+    def _gets_codes(self, value: ir.Value) -> bool:
+        """Whether a quantizer will stand behind ``value``, or behind the clamp that is its only reader."""
+        clamp = absorbed_clamp(value, self.layers)
+        last = value if clamp is None else clamp.outputs[0]
+        return value.name in self.fitted.edges or last.name in self.fitted.edges
+
+    def _weighted(self, node: ir.Node) -> ir.Value:
         assert node.name is not None
+        work, output_coded = self.layers[node.name], self._gets_codes(node.outputs[0])
         plan, fitted = self.plans.get(node.name), self.fitted.weights.get(node.name)
+        output = node.outputs[0]
         if plan is not None and fitted is not None:
-            work = self.layers[node.name]
-            self.writer.emit(Layer(node=node, work=work, plan=plan, fitted=fitted))
+            layer = Layer(node=node, work=work, plan=plan, fitted=fitted)
+            output = self.writer.emit(layer, output_coded=output_coded)
+        if output_coded and not dequantized(node.inputs[1]):
+            self.writer.keep_float(node, work)
+        return output
 
     def _on_codes(self, node: ir.Node, kind: Role, codes: ir.Value, edge: FittedEdge) -> None:
         """Run a moving or comparing operator on the codes themselves."""
@@ -116,8 +142,8 @@ class _Walk:
 
     def _code_constants(self, node: ir.Node) -> None:
         """Constant operands of a fused operator are coded per tensor over their own range."""
-        if not any(is_constant(v) for v in node.inputs) or not activation_inputs(node):
-            return
+        if any(self.edges.get(v) is None for v in activation_inputs(node)):
+            return  # computes in float
         for index, value in enumerate(node.inputs):
             array = constant(value)
             if value is None or array is None or array.dtype != np.float32:

@@ -6,9 +6,10 @@ import numpy as np
 import onnx_ir as ir
 
 from dybitq.emit.builder import Builder
-from dybitq.emit.edges import Edges
+from dybitq.emit.edges import Coded, Edges
+from dybitq.emit.recode import add_recoding
 from dybitq.emit.unpack import add_decode
-from dybitq.records import ActivationMode, FittedWeight, LayerKind, LayerPlan, LayerWork
+from dybitq.records import ActivationMode, FittedWeight, LayerKind, LayerPlan, LayerWork, Recoding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -19,6 +20,7 @@ class Layer:
     work: LayerWork
     plan: LayerPlan
     fitted: FittedWeight
+    recoding: Recoding | None = None
 
 
 class Layers:
@@ -28,24 +30,32 @@ class Layers:
         self.builder = builder
         self.edges = edges
         self._dynamic: dict[str, tuple[ir.Value, ir.Value, ir.Value]] = {}
+        self._recoded: dict[tuple[str, str, bytes], ir.Value] = {}
 
-    def emit(self, layer: Layer) -> None:
+    def emit(self, layer: Layer, *, output_coded: bool) -> ir.Value:
         """Write ``layer`` in the mode of its plan.
 
-        A table wider than int8, an operator without a quantized kernel, and an input that has no codes
-        all end in float arithmetic on decoded weights.
+        A table wider than int8, an operator without a quantized kernel, an input that has no codes, and a
+        convolution whose output gets none all end in float arithmetic on decoded weights.
+
+        Args:
+            layer: the layer.
+            output_coded: whether the output, or the clamp behind it, gets a quantizer.
+
+        Returns:
+            The value that has the layer's output now, under its old name.
         """
+        narrow = layer.fitted.format.fits_int8
+        mode = layer.plan.activations
         static = self.edges.get(self._activation(layer)) is not None
+        static = static and (output_coded or layer.work.kind is not LayerKind.CONV)
         if layer.work.kind is LayerKind.GATHER:
-            self._gather(layer)
-        elif layer.plan.activations is ActivationMode.DYNAMIC and layer.fitted.format.fits_int8:
-            self._dynamic_matmul(layer)
-        elif layer.plan.activations is ActivationMode.STATIC and static and layer.fitted.format.fits_int8:
-            self._static(layer)
-        else:
-            self._float(layer)
-        layer.node.metadata_props["dybitq.weights"] = layer.fitted.format.name
-        layer.node.metadata_props["dybitq.activations"] = layer.plan.activations.value
+            return self._gather(layer)
+        if mode is ActivationMode.DYNAMIC and narrow:
+            return self._dynamic_matmul(layer)
+        if mode is ActivationMode.STATIC and static and narrow:
+            return self._static(layer)
+        return self._float(layer)
 
     def _activation(self, layer: Layer) -> ir.Value | None:
         return layer.node.inputs[1 if layer.work.weight_on_left else 0]
@@ -72,7 +82,7 @@ class Layers:
     def _scale(self, layer: Layer) -> ir.Value:
         return self.builder.constant(self._scale_array(layer), "s")
 
-    def _static(self, layer: Layer) -> None:
+    def _static(self, layer: Layer) -> ir.Value:
         """DequantizeLinear on both operands: QLinearConv, QGemm or QLinearMatMul in the runtime."""
         operands = [self._integers(layer, as_float=False), self._scale(layer)]
         if layer.work.kind is not LayerKind.CONV:  # without it the runtime does not fuse Gemm and MatMul
@@ -87,12 +97,30 @@ class Layers:
         layer.node.replace_input_with(self._weight_index(layer), weight)
         coded = self.edges.get(self._activation(layer))
         assert coded is not None
+        label(layer.node, layer, ActivationMode.STATIC)
+        if layer.recoding is not None:
+            layer.node.replace_input_with(0, self._recode(layer, coded, layer.recoding))
         if layer.fitted.bias is None:
-            return
+            return layer.node.outputs[0]
         if layer.work.kind not in (LayerKind.CONV, LayerKind.GEMM):
-            self._float_bias(layer)
-        elif _bias_is_ours(layer):
-            self._integer_bias(layer, coded.edge.scale)
+            return self._float_bias(layer, layer.node.outputs[0])
+        self._integer_bias(layer, coded.edge.scale)
+        return layer.node.outputs[0]
+
+    def _recode(self, layer: Layer, coded: Coded, recoding: Recoding) -> ir.Value:
+        """The layer's input after its re-coding, dequantized; layers that re-code alike share it."""
+        groups = layer.work.window.group if layer.work.window is not None else 1
+        key = (str(coded.value.name), f"{recoding.name}/{groups}", recoding.both.tobytes())
+        if key not in self._recoded:
+            codes = add_recoding(self.builder, coded.value, recoding, layer.work, before=layer.node)
+            self._recoded[key] = self.builder.node(
+                "DequantizeLinear",
+                [codes, self.edges.scale(coded.edge), self.edges.zero_point(coded.edge)],
+                output="r",
+                before=layer.node,
+            )
+        layer.node.metadata_props["dybitq.recode"] = recoding.name
+        return self._recoded[key]
 
     def _integer_bias(self, layer: Layer, input_scale: float) -> None:
         """Int32 bias at ``input scale * weight scale``, the product formed in float32 as the runtime does."""
@@ -117,33 +145,29 @@ class Layers:
         )
         set_input(layer.node, 2, bias)
 
-    def _float_bias(self, layer: Layer) -> None:
+    def _float_bias(self, layer: Layer, output: ir.Value) -> ir.Value:
         """Bias in float: an input where the operator has one, else the Add behind it (made if need be)."""
         bias = layer.fitted.bias
         if bias is None:
-            return
+            return output
         if layer.work.kind in (LayerKind.CONV, LayerKind.CONV_TRANSPOSE, LayerKind.GEMM):
-            if _bias_is_ours(layer):
-                set_input(layer.node, 2, self.builder.constant(bias, "b"))
-            return
-        value = self.builder.constant(bias, "b")
-        output = layer.node.outputs[0]
+            set_input(layer.node, 2, self.builder.constant(bias, "b"))
+            return output
+        behind = layer.work.bias_node
         for use in list(output.uses()):
-            if use.node.name == layer.work.bias_node:
-                use.node.replace_input_with(1 - use.idx, value)
-                return
+            if behind is not None and use.node.name == behind:
+                use.node.replace_input_with(1 - use.idx, self.builder.constant(bias, "b"))
+                return output
+        channels = (-1, 1) if layer.work.weight_on_left else (-1,)
         readers = list(output.uses())
-        added = self.builder.node("Add", [output, value], output="r", after=layer.node)
-        added.type, added.shape = output.type, output.shape
-        for use in readers:
-            use.node.replace_input_with(use.idx, added)
-        outputs = self.builder.graph.outputs
-        for position, found in enumerate(outputs):
-            if found is output:
-                outputs[position] = added
-                output.name, added.name = self.builder.fresh("f"), output.name
+        node = output.producer()
+        assert node is not None
+        value = self.builder.constant(bias.reshape(channels), "b")
+        added = self.builder.node("Add", [output, value], output="r", after=node)
+        self.builder.stand_in(output, added, readers)
+        return added
 
-    def _dynamic_matmul(self, layer: Layer) -> None:
+    def _dynamic_matmul(self, layer: Layer) -> ir.Value:
         """8-bit activations with the range of the run: DynamicQuantizeMatMul or MatMulIntegerToFloat."""
         activation = layer.node.inputs[0]
         assert activation is not None and activation.name is not None
@@ -156,11 +180,12 @@ class Layers:
         )
         scales = self.builder.node("Mul", [scale, self._scale(layer)], output="s", before=before)
         result = self.builder.node("Mul", [real, scales], output="r", before=before)
-        product.producer().metadata_props.update(  # type: ignore[union-attr]
-            {"dybitq.weights": layer.fitted.format.name, "dybitq.activations": "dynamic"}
-        )
-        self._float_bias(layer)
-        _replace(self.builder, layer.node.outputs[0], result)
+        node = product.producer()
+        assert node is not None
+        label(node, layer, ActivationMode.DYNAMIC)
+        output = layer.node.outputs[0]
+        self.builder.stand_in(output, result, list(output.uses()))
+        return self._float_bias(layer, result)
 
     def _dynamic_codes(self, layer: Layer, activation: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
         assert activation.name is not None
@@ -172,15 +197,14 @@ class Layers:
             self._dynamic[activation.name] = (node.outputs[0], node.outputs[1], node.outputs[2])
         return self._dynamic[activation.name]
 
-    def _float(self, layer: Layer) -> None:
+    def _float(self, layer: Layer) -> ir.Value:
         """Decoded weights times their scale, in float32: folded to a constant by the runtime."""
         integers = self._integers(layer, as_float=True) if not self._stored_int8(layer) else self._cast(layer)
         fitted = layer.fitted
-        scale = fitted.scale.reshape(())
+        shape = [1] * fitted.codes.ndim
         if fitted.axis is not None:
-            shape = [1] * fitted.codes.ndim
             shape[fitted.axis] = -1
-            scale = fitted.scale.reshape(shape)
+        scale = fitted.scale.reshape(() if fitted.axis is None else shape)
         real = self.builder.node(
             "Mul",
             [integers, self.builder.constant(scale.astype(np.float32), "s")],
@@ -188,7 +212,31 @@ class Layers:
             before=layer.node,
         )
         layer.node.replace_input_with(self._weight_index(layer), real)
-        self._float_bias(layer)
+        label(layer.node, layer, ActivationMode.FLOAT)
+        return self._float_bias(layer, layer.node.outputs[0])
+
+    def keep_float(self, node: ir.Node, work: LayerWork) -> None:
+        """Stop the runtime from rounding the float weights of a layer between quantizers.
+
+        onnxruntime turns them into int8 with one scale for the whole tensor, unasked, where the layer reads
+        a DequantizeLinear with a single scale. One scale for each channel, all of them equal, computes the
+        same and is left alone.
+        """
+        coded = self.edges.get(node.inputs[0])
+        if coded is None or not dequantized(node.inputs[0]):
+            return
+        if work.kind not in (LayerKind.CONV, LayerKind.CONV_TRANSPOSE, LayerKind.GEMM):
+            return
+        channels = input_channels(work)
+        operands = [
+            coded.value,
+            self.builder.constant(np.full(channels, coded.edge.scale, np.float32), "s"),
+            self.builder.constant(np.full(channels, coded.edge.zero_point, np.uint8), "z"),
+        ]
+        real = self.builder.node(
+            "DequantizeLinear", operands, attributes={"axis": 1}, output="r", before=node
+        )
+        node.replace_input_with(0, real)
 
     def _stored_int8(self, layer: Layer) -> bool:
         return layer.fitted.format.bits == 8 and layer.fitted.format.fits_int8
@@ -202,7 +250,7 @@ class Layers:
             before=layer.node,
         )
 
-    def _gather(self, layer: Layer) -> None:
+    def _gather(self, layer: Layer) -> ir.Value:
         """Embedding: rows are picked as integers and scaled behind the look-up, so the table stays small."""
         node, fitted = layer.node, layer.fitted
         wide = not fitted.format.fits_int8
@@ -211,6 +259,9 @@ class Layers:
         picked = self.builder.node(
             "Gather", [integers, indices], output="i", attributes={"axis": 0}, before=node
         )
+        lookup = picked.producer()
+        assert lookup is not None
+        label(lookup, layer, ActivationMode.FLOAT)
         if not wide:
             picked = self.builder.node(
                 "Cast",
@@ -228,10 +279,31 @@ class Layers:
                 "Gather", [scale, indices], output="s", attributes={"axis": 0}, before=node
             )
         result = self.builder.node("Mul", [picked, scale], output="r", before=node)
-        producer = result.producer()
-        assert producer is not None
-        producer.metadata_props.update({"dybitq.weights": fitted.format.name, "dybitq.activations": "float"})
-        _replace(self.builder, node.outputs[0], result)
+        output = node.outputs[0]
+        self.builder.stand_in(output, result, list(output.uses()))
+        return result
+
+
+def dequantized(value: ir.Value | None) -> bool:
+    """Whether ``value`` comes from a DequantizeLinear."""
+    producer = None if value is None else value.producer()
+    return producer is not None and producer.op_type == "DequantizeLinear"
+
+
+def input_channels(work: LayerWork) -> int:
+    """Extent of axis 1 of the activation that a Conv, ConvTranspose or Gemm reads."""
+    shape = [int(extent or 1) for extent in work.weight_shape]
+    if work.kind is LayerKind.CONV and work.window is not None:
+        return shape[1] * work.window.group
+    return shape[1] if work.transposed else shape[0]
+
+
+def label(node: ir.Node, layer: Layer, mode: ActivationMode) -> None:
+    """Say on the node that carries out ``layer`` what became of it; the node takes the layer's name."""
+    if node is not layer.node:
+        node.name, layer.node.name = layer.node.name, ""
+    node.metadata_props["dybitq.weights"] = layer.fitted.format.name
+    node.metadata_props["dybitq.activations"] = mode.value
 
 
 def set_input(node: ir.Node, index: int, value: ir.Value) -> None:
@@ -239,18 +311,3 @@ def set_input(node: ir.Node, index: int, value: ir.Value) -> None:
     if len(node.inputs) <= index:
         node.resize_inputs(index + 1)
     node.replace_input_with(index, value)
-
-
-def _bias_is_ours(layer: Layer) -> bool:
-    """Whether the bias input is absent or the constant that the survey named (not a computed tensor)."""
-    present = len(layer.node.inputs) > 2 and layer.node.inputs[2] is not None
-    return not present or layer.work.bias is not None
-
-
-def _replace(builder: Builder, old: ir.Value, new: ir.Value) -> None:
-    """Let ``new`` take the place, the name and the type of ``old``."""
-    new.type, new.shape = old.type, old.shape
-    name = old.name
-    old.replace_all_uses_with(new, replace_graph_outputs=True)
-    old.name = builder.fresh("f")
-    new.name = name

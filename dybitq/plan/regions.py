@@ -79,12 +79,16 @@ def _needed(
     to_output: bool,
 ) -> set[str]:
     needed = {v.name for v in graph.outputs if v.name in codable} if to_output else set()
+    # MatMul and its bias run as one kernel that ends in float: codes in between would only cost accuracy.
+    biases = {layers[name].bias_node for name in static}
     for node in reversed(nodes):
         if node.name in static:
             layer = layers[node.name]
             needed.add(layer.input)
             if layer.kind is LayerKind.MATMUL_DYNAMIC and layer.weight is not None:
                 needed.add(layer.weight)
+        elif node.name in biases:
+            continue
         elif any(v.name in needed for v in node.outputs) and _runs_as_codes(node, roles[id(node)], codable):
             needed.update(v.name for v in activation_inputs(node) if v.name)
     return needed
