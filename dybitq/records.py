@@ -354,9 +354,29 @@ class FittedEdge:
     high: int = 255
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Recoding:
+    """What a layer does to its 8-bit input codes on the way in.
+
+    Attributes:
+        name: as it stands in a plan.
+        single: uint8 ``[256]``, what replaces a code whose partner is zero.
+        both: uint8 ``[256]``, what replaces a code whose partner is not zero.
+        paired: whether partners are looked at; where not, ``single`` equals ``both``.
+        zero_point: the code that stands for zero.
+    """
+
+    name: str
+    single: np.ndarray
+    both: np.ndarray
+    paired: bool
+    zero_point: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
-    """Arrays made by fitting: weights by layer name, edges by tensor name."""
+    """Arrays made by fitting: weights and input re-codings by layer name, edges by tensor name."""
 
     weights: Mapping[str, FittedWeight] = field(default_factory=dict)
     edges: Mapping[str, FittedEdge] = field(default_factory=dict)
+    recodings: Mapping[str, Recoding] = field(default_factory=dict)

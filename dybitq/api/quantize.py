@@ -14,12 +14,13 @@ from dybitq.emit.emit import emit
 from dybitq.emit.metadata import stamp
 from dybitq.emit.prefix import prefix
 from dybitq.encodings import formats
-from dybitq.errors import ConfigError, ModelError, OutputError, StatisticsError, UnsupportedError
+from dybitq.errors import ModelError, OutputError, StatisticsError, UnsupportedError
 from dybitq.files import atomic_output, check_output
 from dybitq.fit.auto import is_auto, resolve_auto
 from dybitq.fit.fit import fit
 from dybitq.fit.on_data import fit_on_data
 from dybitq.fit.ranges import range_methods
+from dybitq.fit.recode import check_recoding
 from dybitq.fit.rounding import roundings
 from dybitq.fit.scales import scale_methods
 from dybitq.graph.export import to_bytes
@@ -179,8 +180,7 @@ def _check_methods(plan: Plan) -> None:
         if layer.weights not in ("float", "activation") and not is_auto(layer.weights):
             formats.get(layer.weights)
         roundings.get(layer.rounding)
-        if layer.recode != "none":
-            raise ConfigError(f"layer {layer.layer}: unknown re-coding {layer.recode!r}; known: none")
+        check_recoding(layer.recode)
     for edge in plan.edges:
         range_methods.get(edge.range)
 

@@ -21,8 +21,7 @@ from dybitq.cli import console, options
 @click.option("--weights", help="Weight format, such as int8, int4, dybit4, auto3.  [default: int8]")
 @click.option(
     "--activations",
-    type=click.Choice(["auto", "int8", "dynamic8", "float"]),
-    help="Activations of weighted layers.  [default: auto]",
+    help="auto, int8, dynamic8, float, int4 to int7, dybit4, sparq4-5opt, ...  [default: auto]",
 )
 @click.option(
     "--granularity", type=click.Choice(["channel", "tensor"]), help="Weight scales.  [default: channel]"

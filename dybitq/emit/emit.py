@@ -114,7 +114,8 @@ class _Walk:
         plan, fitted = self.plans.get(node.name), self.fitted.weights.get(node.name)
         output = node.outputs[0]
         if plan is not None and fitted is not None:
-            layer = Layer(node=node, work=work, plan=plan, fitted=fitted)
+            recoding = self.fitted.recodings.get(node.name)
+            layer = Layer(node=node, work=work, plan=plan, fitted=fitted, recoding=recoding)
             output = self.writer.emit(layer, output_coded=output_coded)
         if output_coded and not dequantized(node.inputs[1]):
             self.writer.keep_float(node, work)

@@ -16,10 +16,10 @@ zero point.
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
+from dybitq.records import Recoding
 from dybitq.registry import Registry
 
 ALL_8_BITS = (8, (0,))
@@ -34,25 +34,6 @@ WINDOWS = {
     "sparq2-7opt": ((2, (0, 1, 2, 3, 4, 5, 6)), FOUR_BITS),
 }
 """By name: (bits, shifts) of the window for two live values, and of the one for a value beside a zero."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Recoding:
-    """What a layer does to its 8-bit input codes on the way in.
-
-    Attributes:
-        name: as it stands in a plan.
-        single: uint8 ``[256]``, what replaces a code whose partner is zero.
-        both: uint8 ``[256]``, what replaces a code whose partner is not zero.
-        paired: whether partners are looked at; where not, ``single`` equals ``both``.
-        zero_point: the code that stands for zero.
-    """
-
-    name: str
-    single: np.ndarray
-    both: np.ndarray
-    paired: bool
-    zero_point: int = 0
 
 
 RECODINGS: Registry[Callable[[], Recoding]] = Registry("re-coding", "dybitq.encodings")
@@ -102,27 +83,35 @@ def window_table(bits: int, shifts: tuple[int, ...], rounded: bool) -> np.ndarra
     return (kept << shift).astype(np.uint8)
 
 
-def apply_pairs(codes: np.ndarray, recoding: Recoding, axis: int) -> np.ndarray:
+def apply_pairs(codes: np.ndarray, recoding: Recoding, axis: int, groups: int = 1) -> np.ndarray:
     """Re-code a tensor.
 
     Args:
         codes: uint8, any shape.
         recoding: the tables.
         axis: the axis whose neighbours are pairs (input channels of a convolution, the reduction axis of a
-            matrix product); the last of an odd number is paired with zero. Unused without pairing.
+            matrix product); unused without pairing.
+        groups: groups of a convolution; pairs do not cross them, and the last channel of a group with an
+            odd number is paired with zero.
 
     Returns:
         uint8 codes of the same shape.
     """
     if not recoding.paired:
         return recoding.both[codes]
-    moved = np.moveaxis(codes, axis, -1)
-    odd = moved.shape[-1] % 2
-    live = np.pad(moved != recoding.zero_point, [(0, 0)] * (moved.ndim - 1) + [(0, odd)])
-    partner_live = live.reshape(*live.shape[:-1], -1, 2)[..., ::-1].reshape(live.shape)
-    partner_live = partner_live[..., : moved.shape[-1]]
-    recoded = np.where(partner_live, recoding.both[moved], recoding.single[moved])
-    return np.moveaxis(recoded, -1, axis)
+    partner, lone = partners(codes.shape[axis], groups)
+    shape = [1] * codes.ndim
+    shape[axis] = -1
+    beside_zero = (np.take(codes, partner, axis) == recoding.zero_point) | lone.reshape(shape)
+    return np.where(beside_zero, recoding.single[codes], recoding.both[codes])
+
+
+def partners(count: int, groups: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Index of every channel's partner (its own if it has none), int64, and whether it has none, bool."""
+    each = count // groups
+    inside = np.arange(count) % each
+    lone = (inside ^ 1) >= each
+    return np.where(lone, np.arange(count), np.arange(count) - inside + (inside ^ 1)), lone
 
 
 def _around(table: np.ndarray, zero_point: int) -> np.ndarray:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dybitq.errors import StatisticsError
 from dybitq.fit.edges import fit_edge
 from dybitq.fit.layers import LayerArrays, fit_layer
+from dybitq.fit.recode import NONE, fit_recoding
 from dybitq.graph.load import Network
 from dybitq.graph.tensors import Tensors
 from dybitq.patches import moment_key
@@ -17,6 +18,7 @@ from dybitq.records import (
     LayerPlan,
     LayerWork,
     Plan,
+    Recoding,
     Statistics,
 )
 
@@ -47,7 +49,27 @@ def fit(
         moment = None if layer.kind is LayerKind.GATHER else statistics.moments.get(moment_key(layer))
         fitted = fit_layer(layer, layer_plan, arrays, moment, correct_bias=plan.bias_correction)
         weights[layer.name] = fitted
-    return Fitted(weights=weights, edges=edges)
+    return Fitted(
+        weights=weights, edges=edges, recodings=fit_recodings(layers, plan, statistics, tensors, edges)
+    )
+
+
+def fit_recodings(
+    layers: Mapping[str, LayerWork],
+    plan: Plan,
+    statistics: Statistics,
+    tensors: Tensors,
+    edges: Mapping[str, FittedEdge],
+) -> dict[str, Recoding]:
+    """The re-codings of the plan by layer; a layer whose input has no codes gets none."""
+    found = {}
+    for layer_plan in plan.layers:
+        layer = layers[layer_plan.layer]
+        root = tensors.coded_root(layer.input, edges)
+        if layer_plan.recode != NONE and root is not None and layer.input in statistics.tensors:
+            seen = statistics.tensors[layer.input]
+            found[layer.name] = fit_recoding(layer_plan.recode, edges[root], seen)
+    return found
 
 
 def fit_edges(plan: Plan, statistics: Statistics, tensors: Tensors) -> dict[str, FittedEdge]:

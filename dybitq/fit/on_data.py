@@ -16,7 +16,8 @@ import numpy as np
 
 from dybitq.calibrate.moments import patches_per_sample, sampled_patches
 from dybitq.data.source import DataSource
-from dybitq.fit.fit import Progress, fit_edges, layer_arrays
+from dybitq.encodings.sparq import apply_pairs
+from dybitq.fit.fit import Progress, fit_edges, fit_recodings, layer_arrays
 from dybitq.fit.layers import LayerArrays, fit_layer, round_matrix, shifted_bias
 from dybitq.fit.moments import Quadratic
 from dybitq.graph.export import extract
@@ -31,6 +32,7 @@ from dybitq.records import (
     LayerPlan,
     LayerWork,
     Plan,
+    Recoding,
     Statistics,
 )
 from dybitq.runtime.session import Session
@@ -85,6 +87,7 @@ def fit_on_data(
     """
     tensors = Tensors(network)
     edges = fit_edges(plan, statistics, tensors)
+    recodings = fit_recodings(layers, plan, statistics, tensors, edges)
     weights: dict[str, FittedWeight] = {}
     groups = _groups(layers, plan)
     for done, group in enumerate(groups):
@@ -93,8 +96,9 @@ def fit_on_data(
         work = layers[group[0].layer]
         paired = None
         if _can_pair(work):
-            quantized = build(Fitted(weights=weights, edges=edges), work.input)
-            paired = measure_pairs(network, work, source, quantized, _input_edge(tensors, work, edges))
+            fitted = Fitted(weights=weights, edges=edges, recodings=recodings)
+            feed = _feed(tensors, work, edges, recodings.get(work.name))
+            paired = measure_pairs(network, work, source, build(fitted, work.input), feed)
         for layer_plan in group:
             layer = layers[layer_plan.layer]
             arrays = layer_arrays(tensors, layer, layer_plan, edges)
@@ -109,7 +113,7 @@ def fit_on_data(
                 weights[layer.name] = fit_pair(
                     layer, layer_plan, arrays, paired, correct_bias=plan.bias_correction
                 )
-    return Fitted(weights=weights, edges=edges)
+    return Fitted(weights=weights, edges=edges, recodings=recodings)
 
 
 def _can_pair(layer: LayerWork) -> bool:
@@ -130,24 +134,41 @@ def _groups(layers: Mapping[str, LayerWork], plan: Plan) -> list[list[LayerPlan]
         if layer_plan.weights in ("float", "activation"):
             continue
         layer = layers[layer_plan.layer]
-        key = layer.name if layer.kind is LayerKind.GATHER else moment_key(layer)
+        key = layer.name if layer.kind is LayerKind.GATHER else f"{moment_key(layer)}|{layer_plan.recode}"
         found.setdefault(key, []).append(layer_plan)
     return list(found.values())
 
 
-def _input_edge(tensors: Tensors, layer: LayerWork, edges: Mapping[str, FittedEdge]) -> FittedEdge | None:
-    """The edge that codes a graph input, whose quantized values have no name of their own."""
-    return edges.get(layer.input) if tensors.is_graph_input(layer.input) else None
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Feed:
+    """What happens to a tensor between its name and the layer's multiplier.
+
+    Attributes:
+        edge: codes to round it to, where the tensor itself has them (None: it is rounded already, or
+            stays in float).
+        recoding: of the layer's input.
+    """
+
+    edge: FittedEdge | None
+    recoding: Recoding | None
+
+
+def _feed(
+    tensors: Tensors, layer: LayerWork, edges: Mapping[str, FittedEdge], recoding: Recoding | None
+) -> Feed:
+    root = tensors.coded_root(layer.input, edges)
+    coded = root is not None and (recoding is not None or tensors.is_graph_input(layer.input))
+    return Feed(edge=edges[root] if coded and root is not None else None, recoding=recoding)
 
 
 def measure_pairs(
-    network: Network, layer: LayerWork, source: DataSource, quantized: bytes, input_edge: FittedEdge | None
+    network: Network, layer: LayerWork, source: DataSource, quantized: bytes, feed: Feed
 ) -> Paired:
     """Run both networks up to the layer's input and sum up the patches."""
     inputs = [v.name for v in source.inputs]
     reference: Session | None = None
     rounded: Session | None = None
-    if input_edge is None and layer.input not in inputs:
+    if layer.input not in inputs:
         reference = Session(extract(network, inputs, [layer.input]), name=str(network.path))
         rounded = Session(quantized, name="the quantized part")
     sums = _Sums(*patch_geometry(layer))
@@ -157,9 +178,8 @@ def measure_pairs(
         if reference is not None and rounded is not None:
             x = _run(reference, batch.feeds, layer.input)
             z = _run(rounded, batch.feeds, layer.input)
-        elif input_edge is not None and x is not None:
-            z = fake_quantize(x, input_edge)
         assert x is not None and z is not None
+        z = fed(z, layer, feed)
         size = len(next(iter(batch.feeds.values())))
         wanted = _PATCHES * patches_per_sample(*patch_geometry(layer))
         sums.add(*(sampled_patches(v, layer, wanted, seen, size, batch.count) for v in (x, z)))
@@ -172,10 +192,18 @@ def _run(session: Session, feeds: Mapping[str, np.ndarray], name: str) -> np.nda
     return session.run({k: v for k, v in feeds.items() if k in known}, [name])[name]
 
 
-def fake_quantize(x: np.ndarray, edge: FittedEdge) -> np.ndarray:
-    """``x`` after coding and decoding, float32; rounding half to even, saturating."""
+def fed(x: np.ndarray, layer: LayerWork, feed: Feed) -> np.ndarray:
+    """``x`` as the layer multiplies it, float32: coded (half to even, saturating), re-coded, decoded."""
+    edge = feed.edge
+    if edge is None:
+        return x
     codes = np.clip(np.rint(x / np.float32(edge.scale)) + edge.zero_point, edge.low, edge.high)
-    return ((codes - edge.zero_point) * edge.scale).astype(np.float32)
+    codes = codes.astype(np.uint8)
+    if feed.recoding is not None:
+        window = layer.window if layer.kind is LayerKind.CONV else None
+        axis, groups = (1, window.group) if window is not None else (-1, 1)
+        codes = apply_pairs(codes, feed.recoding, axis, groups)
+    return ((codes.astype(np.float32) - edge.zero_point) * np.float32(edge.scale)).astype(np.float32)
 
 
 class _Sums:

@@ -19,8 +19,9 @@ class Settings:
 
     Attributes:
         weights: format name (``dybit4``, ``int8``, ``auto4``) or ``float``.
-        activations: ``auto``, ``int8``, ``dynamic8`` or ``float``; ``auto`` is ``dynamic8`` for MatMul
-            and ``int8`` for everything else.
+        activations: ``auto``, ``int8``, ``dynamic8``, ``float``, or what the layer makes of its 8-bit
+            input codes: a format below 8 bits (``int4``, ``dybit4``) or a SPARQ re-coding
+            (``sparq4-5opt``). ``auto`` is ``dynamic8`` for MatMul and ``int8`` for everything else.
         granularity: ``channel`` or ``tensor``.
         scale: registered scale method.
         rounding: registered rounding.
@@ -50,7 +51,12 @@ class Rule:
 
 
 DEFAULTS = Settings(
-    weights="int8", activations="auto", granularity="channel", scale="mse", rounding="compensated", range="mse"
+    weights="int8",
+    activations="auto",
+    granularity="channel",
+    scale="mse",
+    rounding="compensated",
+    range="mse",
 )
 
 
@@ -69,6 +75,9 @@ class Recipe:
     rules: tuple[Rule, ...] = ()
     first_last: str | None = "int8"
     bias_correction: bool = True
+
+
+_PLAIN = ("auto", "int8", "dynamic8", "float")  # activations without a re-coding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +100,7 @@ def make_plan(network: Network, layers: Sequence[LayerWork], recipe: Recipe) -> 
     by_name = {layer.name: layer for layer in layers}
     regions = find_regions(network.model.graph, by_name, modes)
     edges = _edge_plans(regions, layers, modes, resolved)
+    layer_plans, edges = _narrow_edges(regions, layers, layer_plans, edges)
     return Plan(
         model_sha256=network.sha256,
         layers=layer_plans,
@@ -150,7 +160,9 @@ def _merge(base: Settings, over: Settings) -> Settings:
 def _resolve(layer: LayerWork, recipe: Recipe, outermost: frozenset[str]) -> _Resolved:
     settings, reason = _merge(DEFAULTS, recipe.defaults), "default"
     if layer.name in outermost and recipe.first_last is not None and settings.weights != "float":
-        settings, reason = replace(settings, weights=recipe.first_last), "first or last layer"
+        activations = settings.activations if settings.activations in _PLAIN else "int8"
+        settings = replace(settings, weights=recipe.first_last, activations=activations)
+        reason = "first or last layer"
     for number, rule in enumerate(recipe.rules, start=1):
         if rule.matches(layer):
             return _Resolved(settings=_merge(settings, rule.settings), reason=f"rule {number}")
@@ -161,20 +173,12 @@ def activation_mode(layer: LayerWork, activations: str) -> ActivationMode:
     """The mode in which ``layer`` can honour ``activations``."""
     if layer.kind in (LayerKind.GATHER, LayerKind.CONV_TRANSPOSE) or activations == "float":
         return ActivationMode.FLOAT  # no quantized kernel: weights are packed, arithmetic stays float
-    plain_matmul = (
-        layer.kind is LayerKind.MATMUL and not layer.weight_on_left and len(layer.weight_shape) == 2
-    )
-    if layer.kind is LayerKind.MATMUL and not plain_matmul:
-        return ActivationMode.FLOAT
-    if activations == "auto":
-        return ActivationMode.DYNAMIC if layer.kind is LayerKind.MATMUL else ActivationMode.STATIC
-    if activations == "dynamic8":
-        return ActivationMode.DYNAMIC if layer.kind is LayerKind.MATMUL else ActivationMode.STATIC
-    if activations == "int8":
-        return ActivationMode.STATIC
-    raise ConfigError(
-        f"layer {layer.name}: unknown activations {activations!r}; expected auto, int8, dynamic8 or float"
-    )
+    if layer.kind is LayerKind.MATMUL:
+        if layer.weight_on_left or len(layer.weight_shape) != 2:
+            return ActivationMode.FLOAT
+        if activations in ("auto", "dynamic8"):
+            return ActivationMode.DYNAMIC
+    return ActivationMode.STATIC
 
 
 def _layer_plan(layer: LayerWork, resolved: _Resolved) -> LayerPlan:
@@ -195,6 +199,9 @@ def _layer_plan(layer: LayerWork, resolved: _Resolved) -> LayerPlan:
         scale=settings.scale,
         rounding=settings.rounding,
         activations=mode,
+        recode="none"
+        if settings.activations in _PLAIN or mode is not ActivationMode.STATIC
+        else settings.activations,
         reason=reason,
     )
 
@@ -222,4 +229,34 @@ def _edge_plans(
             else "between quantized operators",
         )
         for name in regions.roots
+    )
+
+
+def _narrow_edges(
+    regions: Regions,
+    layers: Sequence[LayerWork],
+    layer_plans: tuple[LayerPlan, ...],
+    edges: tuple[EdgePlan, ...],
+) -> tuple[tuple[LayerPlan, ...], tuple[EdgePlan, ...]]:
+    """Write a uniform re-coding that all readers of a tensor share into its own codes.
+
+    A clamp of coarser codes costs the runtime next to nothing, a table for each reader does.
+    """
+    inputs = {layer.name: layer.input for layer in layers}
+    asked: dict[str, set[str]] = {}
+    for plan in layer_plans:
+        root = regions.carries.get(inputs[plan.layer])
+        if root is not None and plan.activations is ActivationMode.STATIC and plan.weights != "float":
+            asked.setdefault(root, set()).add(plan.recode)
+    narrow = {
+        root: next(iter(names))
+        for root, names in asked.items()
+        if root in regions.layers_only and len(names) == 1 and next(iter(names)).startswith("int")
+    }
+    return (
+        tuple(
+            replace(p, recode="none") if regions.carries.get(inputs[p.layer]) in narrow else p
+            for p in layer_plans
+        ),
+        tuple(replace(e, format=narrow.get(e.tensor, e.format)) for e in edges),
     )

@@ -21,10 +21,12 @@ class Regions:
     Attributes:
         roots: tensors that get an encoding of their own, in topological order.
         carries: every coded tensor to the root whose encoding it carries.
+        layers_only: roots whose codes nobody reads but weighted layers.
     """
 
     roots: tuple[str, ...]
     carries: Mapping[str, str]
+    layers_only: frozenset[str]
 
 
 def find_regions(
@@ -139,4 +141,10 @@ def _roots(
                 absorbing.add(value.name)
             else:
                 root(value.name)
-    return Regions(roots=tuple(roots), carries=carries)
+    others: set[str] = set()
+    for node in nodes:
+        if node.name in static or any(v.name in carries for v in node.outputs[:1] if v.name not in roots):
+            continue  # a layer, or an operator that passes the codes on
+        others.update(carries[v.name] for v in node.inputs if v is not None and v.name in carries)
+    others.update(carries[v.name] for v in graph.outputs if v.name in carries)
+    return Regions(roots=tuple(roots), carries=carries, layers_only=frozenset(roots) - others)

@@ -1,0 +1,79 @@
+"""Re-codings of a layer's input: SPARQ windows, or the 2**b best levels of a format on the 8-bit grid.
+
+A format's levels are placed at ``zero point + round(integer * step)`` in units of the 8-bit codes. For
+uniform formats the step is a whole number, so that the levels are an exact coarser grid, with a zero
+point of its own; for the others it may be any number, and the table that comes out is what the layer
+multiplies. Nothing about either is approximate: the integers of the table are the operands.
+"""
+
+import numpy as np
+
+from dybitq.encodings import codec, formats, sparq
+from dybitq.errors import ConfigError
+from dybitq.fit.ranges import bins
+from dybitq.records import FittedEdge, Recoding, TensorStatistics
+
+NONE = "none"
+_STEPS = 48  # steps tried for a format that is not uniform
+
+
+def is_recoding(name: str) -> bool:
+    """Whether ``name`` is a re-coding that :func:`fit_recoding` can make."""
+    return name in set(sparq.RECODINGS) or (name in set(formats.FORMATS) and formats.get(name).bits < 8)
+
+
+def check_recoding(name: str) -> None:
+    """Refuse an unknown name.
+
+    Raises:
+        ConfigError: with the known names.
+    """
+    if name != NONE and not is_recoding(name):
+        known = ", ".join([*sparq.RECODINGS, "int2..int7", "dybit2..dybit7"])
+        raise ConfigError(f"unknown activations {name!r}; known: auto, int8, dynamic8, float, {known}")
+
+
+def fit_recoding(name: str, edge: FittedEdge, statistics: TensorStatistics) -> Recoding:
+    """The re-coding ``name`` for a layer that reads ``edge``.
+
+    Args:
+        name: a SPARQ re-coding, or a format below 8 bits; unsigned where the zero point is 0.
+        edge: the 8-bit codes that arrive.
+        statistics: of the tensor that the layer reads.
+    """
+    if name in set(sparq.RECODINGS):
+        return sparq.get(name, edge.zero_point)
+    fmt = formats.get(name, signed=edge.zero_point != 0)
+    centres, counts = bins(statistics)
+    codes = np.clip(np.rint(centres / edge.scale) + edge.zero_point, edge.low, edge.high)
+    counts = np.bincount(codes.astype(np.int64), weights=counts, minlength=256)
+    if fmt.family == "int":
+        candidates = _uniform_tables(fmt.bits, edge.zero_point)
+    else:
+        integers, _ = codec.levels(fmt)
+        candidates = _scaled_tables(integers, edge.zero_point)
+    errors = ((candidates.astype(np.float64) - np.arange(256)) ** 2) @ counts
+    table = candidates[int(np.argmin(errors))]
+    return Recoding(name=name, single=table, both=table, paired=False, zero_point=edge.zero_point)
+
+
+def _uniform_tables(bits: int, zero_point: int) -> np.ndarray:
+    """All coarser grids with a whole step that contain the zero point; uint8 ``[tables, 256]``."""
+    tables = []
+    for step in range(1, 255 // (2**bits - 1) + 2):
+        offsets = [0] if zero_point == 0 else range(1, 2**bits - 1)
+        for below in offsets:  # levels below the zero point
+            index = np.clip(np.rint((np.arange(256) - zero_point) / step), -below, 2**bits - 1 - below)
+            tables.append(np.clip(zero_point + index * step, 0, 255))
+    return np.array(tables).astype(np.uint8)
+
+
+def _scaled_tables(integers: np.ndarray, zero_point: int) -> np.ndarray:
+    """The levels at different steps around the zero point; uint8 ``[tables, 256]``."""
+    reach = max(zero_point, 255 - zero_point)
+    tables = []
+    for step in np.geomspace(0.25, 1.5, _STEPS) * reach / integers.max():
+        levels = np.unique(np.clip(np.rint(zero_point + integers * step), 0, 255))
+        middles = (levels[1:] + levels[:-1]) / 2
+        tables.append(levels[np.searchsorted(middles, np.arange(256))])
+    return np.array(tables).astype(np.uint8)
