@@ -71,29 +71,23 @@ def run_in_lanes(
     def take() -> Numbered[T] | None:
         nonlocal position
         with reading:
-            if stop.is_set():
-                return None
-            try:
-                item = next(batches, None)
-            except BaseException as error:
-                failures.append((position, error))
-                raise
-            position += 1
+            item = None if stop.is_set() else next(batches, None)
+            position += item is not None
             return item
 
     def lane() -> None:
+        number = None  # of the batch at hand, None while reading
         try:
             while (item := take()) is not None:
-                try:
-                    work(*item)
-                except BaseException as error:
-                    failures.append((item[0], error))
-                    raise
+                number = item[0]
+                work(*item)
                 with reading:
                     finished(item[2])
+                number = None
         except Stopped:
             pass
-        except BaseException:  # noqa: BLE001 - kept in failures, raised below
+        except BaseException as error:  # noqa: BLE001 - raised below, when all lanes have stopped
+            failures.append((position if number is None else number, error))
             stop.set()
             turns.stop()
 
@@ -106,6 +100,5 @@ def run_in_lanes(
             stop.set()
             turns.stop()
             raise
-    real = [(n, e) for n, e in failures if not isinstance(e, Stopped)]
-    if real:
-        raise min(real, key=lambda failure: failure[0])[1]
+    if failures:
+        raise min(failures, key=lambda failure: failure[0])[1]

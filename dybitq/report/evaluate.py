@@ -25,7 +25,7 @@ def evaluate_text(result: EvaluateResult) -> str:
 
 
 def evaluate_document(result: EvaluateResult) -> dict[str, Any]:
-    """The same as data; an SQNR without any noise is null."""
+    """The same as data; where there is no difference at all, ``sqnr_db`` is infinite and ``exact`` true."""
     return {
         "model": str(result.model),
         "reference": None if result.reference is None else str(result.reference),
@@ -36,10 +36,14 @@ def evaluate_document(result: EvaluateResult) -> dict[str, Any]:
             for metric in result.metrics
         },
         "agreement": result.agreement,
-        "outputs": [dataclasses.asdict(error) for error in result.outputs],
-        "edges": None if result.edges is None else [dataclasses.asdict(error) for error in result.edges],
+        "outputs": [_error(error) for error in result.outputs],
+        "edges": None if result.edges is None else [_error(error) for error in result.edges],
         "gates": [dataclasses.asdict(gate) for gate in result.gates],
     }
+
+
+def _error(error: TensorError) -> dict[str, Any]:
+    return {**dataclasses.asdict(error), "exact": error.sqnr_db == math.inf}
 
 
 def missed_gates(result: EvaluateResult) -> str | None:

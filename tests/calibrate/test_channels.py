@@ -1,0 +1,50 @@
+"""Sums over the channels of layer outputs."""
+
+import numpy as np
+import pytest
+
+from dybitq.calibrate import channels
+from dybitq.records import LayerKind, Window
+from tests.test_patches import layer_of
+
+RNG = np.random.default_rng(9)
+WINDOW = Window(kernel=(1, 1), strides=(1, 1), dilations=(1, 1), pads=(0, 0, 0, 0), group=1)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "axis"),
+    [
+        (layer_of(LayerKind.CONV, (3, 2, 1, 1), WINDOW), (4, 3, 2, 5), 1),
+        (layer_of(LayerKind.GEMM, (2, 3)), (4, 3), -1),
+        (layer_of(LayerKind.MATMUL, (2, 3)), (4, 5, 3), -1),
+        (layer_of(LayerKind.MATMUL, (3, 2), on_left=True), (4, 3, 5), -2),
+    ],
+)
+def test_sums_of_every_kind_of_layer(layer, shape, axis):
+    """Counts, sums and sums of squares along the channel axis, in batches."""
+    value = RNG.standard_normal(shape).astype(np.float32)
+    total = channels.init(3)
+    for start in (0, 2):
+        channels.update(total, channels.measure(value[start : start + 2], layer, 2, 2))
+    found = channels.result(total)
+    flat = np.moveaxis(value, axis, 0).reshape(3, -1).astype(np.float64)
+    assert found.count == flat.shape[1]
+    np.testing.assert_allclose(found.total, flat.sum(1))
+    np.testing.assert_allclose(found.squares, (flat**2).sum(1))
+
+
+def test_positions_are_bounded():
+    """A large output is looked at in a bounded number of positions per sample."""
+    layer = layer_of(LayerKind.CONV, (3, 2, 1, 1), WINDOW)
+    part = channels.measure(np.ones((2, 3, 100, 100), np.float32), layer, 2, 2)
+    assert part.count <= 2 * channels.POSITIONS_PER_SAMPLE
+    np.testing.assert_array_equal(part.total, part.count)
+
+
+def test_padding_samples_are_left_out():
+    """Only ``count`` samples of the run are summed."""
+    layer = layer_of(LayerKind.GEMM, (2, 3))
+    value = RNG.standard_normal((4, 3)).astype(np.float32)
+    part = channels.measure(value, layer, 4, 3)
+    assert part.count == 3
+    np.testing.assert_allclose(part.total, value[:3].astype(np.float64).sum(0))

@@ -1,0 +1,75 @@
+"""Which tensors of a quantized model are codes, and of what."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from dybitq.graph.coded import TENSOR_KEY, coded_tensors
+from dybitq.graph.read import read
+
+HEAD = '<ir_version: 10, opset_import: ["" : 21]> g (float[N, 4] x) => (float[N, 4] y)'
+SCALES = "<float s = {0.5}, uint8 z = {3}, int8[4] w = {1, 2}, float[4] v = {1, 2, 3, 4}, uint8 c = {9}>"
+
+
+@pytest.fixture
+def found(tmp_path: Path):
+    """Coded tensors of a model in text, as (tensor, codes)."""
+
+    def look(body: str, known: set[str], metadata: dict[str, str] | None = None):
+        proto = onnx.parser.parse_model(f"{HEAD} {SCALES} {{ {body} }}")
+        for node in proto.graph.node:
+            for output, tensor in (metadata or {}).items():
+                if output in node.output:
+                    node.metadata_props.append(onnx.StringStringEntryProto(key=TENSOR_KEY, value=tensor))
+        onnx.save(proto, tmp_path / "m.onnx")
+        model, _ = read(tmp_path / "m.onnx")
+        return coded_tensors(model, known)
+
+    return look
+
+
+def pairs(entries) -> list[tuple[str, str]]:
+    """Names only."""
+    return [(entry.tensor, entry.codes) for entry in entries]
+
+
+QDQ = "q = QuantizeLinear (x, s, z)  d = DequantizeLinear (q, s, z)  y = Relu (d)"
+
+
+def test_by_the_quantized_input(found):
+    """Other people's models keep the float tensor's name before the quantizer."""
+    assert pairs(found(QDQ, {"x"})) == [("x", "q")]
+
+
+def test_by_the_dequantized_output(found):
+    """Ours keep it behind the dequantizer."""
+    assert pairs(found(QDQ, {"d"})) == [("d", "q")]
+
+
+def test_by_metadata(found):
+    """What the node says comes first, on either node."""
+    assert pairs(found(QDQ, {"x", "d", "m"}, {"d": "m"})) == [("m", "q")]
+    assert pairs(found(QDQ, {"x", "m"}, {"q": "m"})) == [("m", "q")]
+
+
+def test_through_a_clamp(found):
+    """Codes narrower than 8 bits are clamped between the two."""
+    body = QDQ.replace("d = DequantizeLinear (q,", "k = Clip (q, c)  d = DequantizeLinear (k,")
+    assert pairs(found(body, {"x"})) == [("x", "k")]
+
+
+def test_unknown_tensors_are_left_out(found):
+    """A tensor that the float model does not have, and weights, are no pairs."""
+    assert found(QDQ, {"other"}) == ()
+    assert found("d = DequantizeLinear (w, s)  e = ReduceSum (d)  y = Add (x, e)", {"d", "w"}) == ()
+
+
+def test_decoding(found):
+    """Scalar and per-axis scales; without a zero point codes count from zero."""
+    (entry,) = found(QDQ, {"x"})
+    np.testing.assert_array_equal(entry.decode(np.array([[3, 5]], np.uint8)), [[0, 1]])
+    body = "q = QuantizeLinear <axis = 1> (x, v)  y = DequantizeLinear <axis = 1> (q, v)"
+    (entry,) = found(body, {"x"})
+    np.testing.assert_array_equal(entry.decode(np.full((2, 4), 2, np.uint8)), [[2, 4, 6, 8]] * 2)
