@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
+from dybitq.graph.contents import StoredTensor, stored_tensors
 from dybitq.graph.passes.gemm import canonical_gemm
+from dybitq.graph.passes.notes import float_parts
 from dybitq.graph.skeleton import (
     AS_FLOAT,
     MICROSOFT,
@@ -58,8 +60,17 @@ class _Operands:
     left: Width
     right: Width
     output: Width
-    bias: str | None
+    bias: tuple[ir.Value, ...]  # what the bias is computed from
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSurvey:
+    """What a file holds: its layers, its tensors in their order, and notes on what stays in float."""
+
+    layers: tuple[QuantizedLayer, ...]
+    tensors: tuple[StoredTensor, ...]
+    notes: tuple[str, ...]
 
 
 def quantized_survey(
@@ -73,13 +84,18 @@ def quantized_survey(
         shapes: binds dynamic extents of graph inputs.
 
     Returns:
-        Layers in topological order. Node names are those of the normal form (``docs/models.md``);
-        ``layer.weight`` is the initializer that holds the codes.
+        Layers in topological order. Node names are those of the normal form (``docs/models.md``), or what
+        the model says in ``dybitq.layer``; ``layer.weight`` is the initializer that holds the codes.
 
     Raises:
         ModelError, UnsupportedError: the graph is damaged, or its functions cannot be inlined.
         ConfigError: as :func:`dybitq.graph.survey.survey`.
     """
+    return stored_survey(model, shapes).layers
+
+
+def stored_survey(model: ir.Model, shapes: Mapping[str, tuple[int, ...]] | None = None) -> StoredSurvey:
+    """:func:`quantized_survey` with all stored tensors and with notes."""
     own = frozenset([*model.graph.initializers, *(v.name or "" for n in model.graph for v in n.outputs)])
     prepared = prepare(model)
     stored = Stored(prepared, own)
@@ -87,11 +103,16 @@ def quantized_survey(
     _simplify(prepared, operands, stored)
     counted: set[ir.Value] = set()
     layers = []
+    users: dict[str, str] = {}
     for layer in survey_model(prepared, shapes):
         found = operands.get(layer.name)
         if found is not None:
             layers.append(_quantized(layer, found, stored, counted))
-    return tuple(layers)
+            for value in (*found.bias, *(found.weight.stored if found.weight else ())):
+                users.setdefault(value.name or "", layers[-1].layer.name)
+    return StoredSurvey(
+        layers=tuple(layers), tensors=stored_tensors(model, users), notes=float_parts(prepared)
+    )
 
 
 def _multiplies(node: ir.Node, stored: Stored) -> bool:
@@ -155,7 +176,7 @@ def _operands(node: ir.Node, stored: Stored) -> _Operands:
         left=width,
         right=codes[1] or input_width(right),
         output=codes[2] or output_width(node),
-        bias=_stored_bias(_input(node, _bias_index(node)), stored),
+        bias=stored.sources(_input(node, _bias_index(node))) or (),
         reason=node.metadata_props.get(REASON_KEY, ""),
     )
 
@@ -171,12 +192,6 @@ def _positions(node: ir.Node) -> tuple[ir.Value | None, ir.Value | None]:
 def _code_width(zero_point: ir.Value | None) -> Width | None:
     """Width of the codes that a zero point belongs to; None where there is none."""
     return None if zero_point is None else input_width(zero_point)
-
-
-def _stored_bias(value: ir.Value | None, stored: Stored) -> str | None:
-    """The largest initializer behind a bias."""
-    sources = stored.sources(value)
-    return max(sources, key=stored.size).name if sources else None
 
 
 def _input(node: ir.Node, index: int) -> ir.Value | None:
@@ -246,7 +261,8 @@ def _bias_index(node: ir.Node) -> int:
 
 def _quantized(layer: LayerWork, found: _Operands, stored: Stored, counted: set[ir.Value]) -> QuantizedLayer:
     storage = found.weight
-    work = replace(layer, name=found.name, op_type=found.op_type, bias=found.bias or layer.bias)
+    bias = max(found.bias, key=stored.size).name if found.bias else layer.bias
+    work = replace(layer, name=found.name, op_type=found.op_type, bias=bias)
     if layer.kind is LayerKind.MATMUL_DYNAMIC or storage is None:
         return QuantizedLayer(
             layer=work,

@@ -33,7 +33,7 @@ def read(path: Path) -> tuple[ir.Model, str]:
         raise ModelError(f"{path}: damaged ONNX model: {reason}") from error
     _drop_constant_inputs(model)
     _check_values(model, path)
-    files = _external_files(model, path)
+    files = external_files(model, path)
     return model, sha256_of(path, files)
 
 
@@ -114,7 +114,7 @@ def _is_defined(value: ir.Value) -> bool:
     return value.producer() is not None or value.is_graph_input() or value.is_initializer()
 
 
-def _external_files(model: ir.Model, path: Path) -> tuple[Path, ...]:
+def external_files(model: ir.Model, path: Path) -> tuple[Path, ...]:
     """Files that hold external tensors, sorted by their stored location."""
     found: dict[str, Path] = {}
     for graph in (model.graph, *model.graph.subgraphs()):

@@ -89,9 +89,8 @@ def stored_bits(value: ir.Value) -> int:
     return 0 if value.const_value is None else value.const_value.dtype.bitwidth
 
 
-def type_name(value: ir.Value) -> str:
+def type_name(kind: ir.DataType | None) -> str:
     """Element type as numpy spells it: ``float32``, ``uint8``, ``int4``; float32 where it is unknown."""
-    kind = value.dtype
     if kind is None:
         return "float32"
     return {"FLOAT": "float32", "DOUBLE": "float64"}.get(kind.name, kind.name.lower())
@@ -183,7 +182,7 @@ def trace(
     size = 1
     for extent in shape_of(codes) or ():
         size *= extent or 0
-    kind = type_name(codes)
+    kind = type_name(codes.dtype)
     packed = count is not None and size != count and road.decoded
     if packed and count:
         bits = max(1, 8 * stored.size(codes) // count)
@@ -239,12 +238,20 @@ class _Road:
             if others and self.scale is None:
                 self._meet(others[0])
                 self.axis = _varying_axis(others[0])
+        elif is_op(node, "Gather", "GatherElements") and self._are_codes(node.inputs[1]):
+            main = node.inputs[1] or main
+            self.decoded = True
         elif is_op(node, "Cast"):
             source = self.stored.sources(main) or ()
             self.decoded |= any(0 < stored_bits(leaf) < _FLOAT_BITS for leaf in source)
         elif not is_op(node, "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Flatten", "Slice"):
-            self.decoded |= is_op(node, "Gather", "GatherElements", "BitShift", "BitwiseAnd", "Mod")
+            self.decoded |= is_op(node, "BitShift", "BitwiseAnd", "Mod")
         return main
+
+    def _are_codes(self, index: ir.Value | None) -> bool:
+        """Whether an index comes from a stored tensor of narrow integers: real positions are int64."""
+        sources = self.stored.sources(index) or ()
+        return bool(sources) and 0 < stored_bits(max(sources, key=self.stored.size)) <= _FLOAT_BITS
 
     def _meet(self, scale: ir.Value | None) -> None:
         if self.scale is None:

@@ -25,7 +25,7 @@ class Width:
 
 
 def _of_type(value: ir.Value) -> Width:
-    return Width(bits=32 if value.dtype is None else value.dtype.bitwidth, format=type_name(value))
+    return Width(bits=32 if value.dtype is None else value.dtype.bitwidth, format=type_name(value.dtype))
 
 
 def _of_zero_point(node: ir.Node, codes: ir.Value) -> Width:

@@ -6,7 +6,7 @@ from dybitq.graph.layers import Sizes, known_shapes, why_float
 from dybitq.graph.values import has_subgraph, is_op, shape_of
 
 _RECURRENT = ("LSTM", "GRU", "RNN")
-_QUANTIZED = (
+_QUANTIZERS = (
     "QuantizeLinear",
     "DequantizeLinear",
     "QLinearConv",
@@ -17,9 +17,24 @@ _QUANTIZED = (
 
 
 def note_float_parts(model: ir.Model) -> tuple[str, ...]:
-    """One sentence for each node or kind of node that quantization will pass over."""
+    """:func:`float_parts`, what can be overridden, and whether the model is quantized already."""
+    notes = list(float_parts(model))
+    quantized = sum(is_op(node, *_QUANTIZERS) for node in model.graph)
+    if quantized:
+        notes.append(
+            f"the model is quantized already: {quantized} quantizing operators were left as they are"
+        )
+    notes.extend(
+        f"input {value.name!r} {shape_of(value)} has a default and can be overridden: no weight"
+        for value in model.graph.inputs
+        if value.const_value is not None
+    )
+    return tuple(notes)
+
+
+def float_parts(model: ir.Model) -> tuple[str, ...]:
+    """One sentence for each node that multiplies or may multiply, and that quantization passes over."""
     notes: list[str] = []
-    quantized = 0
     shapes = known_shapes(model)
     sizes = Sizes(shown=shapes, single=shapes)
     for node in model.graph:
@@ -31,14 +46,4 @@ def note_float_parts(model: ir.Model) -> tuple[str, ...]:
             notes.append(f"{node.domain}.{node.op_type} {node.name!r}: not an ONNX operator, stays as it is")
         elif (reason := why_float(node, sizes)) is not None:
             notes.append(f"{node.op_type} {node.name!r} stays in float: {reason}")
-        quantized += is_op(node, *_QUANTIZED)
-    if quantized:
-        notes.append(
-            f"the model is quantized already: {quantized} quantizing operators were left as they are"
-        )
-    notes.extend(
-        f"input {value.name!r} {shape_of(value)} has a default and can be overridden: no weight"
-        for value in model.graph.inputs
-        if value.const_value is not None
-    )
     return tuple(notes)

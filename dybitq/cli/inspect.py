@@ -1,0 +1,32 @@
+"""``dybitq inspect``."""
+
+from pathlib import Path
+
+import click
+
+from dybitq.cli import console, options
+
+
+@click.command()
+@options.model_argument
+@click.option(
+    "--shape",
+    "shapes",
+    multiple=True,
+    metavar="NAME=D,D,...",
+    help="Shape of a model input, to count MACs; may be repeated.",
+)
+@click.option("--tensors", is_flag=True, help="List every stored tensor instead of the largest ten.")
+@options.json_option
+def command(model: Path, shapes: tuple[str, ...], tensors: bool, as_json: bool) -> None:
+    """Say what MODEL stores: how each layer is quantized, and what it costs in bits.
+
+    MODEL is any ONNX file: float, quantized by dybitq, or quantized by another tool.
+    """
+    from dybitq.api.inspect import inspect
+    from dybitq.cli.simulate import parse_shapes
+    from dybitq.report.inspect import inspection_document, inspection_text
+
+    result = inspect(model, parse_shapes(shapes))
+    text = "" if as_json else inspection_text(result, all_tensors=tensors)
+    console.show(text, inspection_document(result) if as_json else {}, as_json=as_json)
