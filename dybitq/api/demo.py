@@ -11,7 +11,7 @@ from dybitq.api.evaluate import EvaluateResult, evaluate
 from dybitq.api.quantize import QuantizeResult, quantize
 from dybitq.api.simulate import simulate
 from dybitq.errors import OutputError
-from dybitq.files import check_output
+from dybitq.files import atomic_output, check_output
 from dybitq.plan.recipe import DEFAULTS, Recipe
 from dybitq.workload import Simulation
 
@@ -90,7 +90,8 @@ def _check_folder(folder: Path, *, force: bool) -> None:
 def _run(folder: Path, progress: Progress | None) -> DemoResult:
     shipped = resources.files("dybitq.demo")
     for name in SHIPPED:
-        (folder / name).write_bytes(shipped.joinpath(name).read_bytes())
+        with atomic_output(folder / name, force=False) as temporary:
+            temporary.write_bytes(shipped.joinpath(name).read_bytes())
     calibration = calibrate(folder / MODEL, folder / DATA, folder / STATISTICS, progress=progress)
     return DemoResult(
         folder=None,

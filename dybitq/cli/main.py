@@ -8,6 +8,7 @@ import difflib
 import importlib
 import logging
 import pkgutil
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -88,4 +89,6 @@ options.add_global_options(group)
 def main() -> None:
     """Entry point of the console script."""
     logging.captureWarnings(True)
+    # A job that is told to end still removes its temporary files: SystemExit unwinds, a signal does not.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     group(prog_name="dybitq")

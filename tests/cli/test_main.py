@@ -243,3 +243,17 @@ def test_progress_bar_honours_no_color(variables, coloured):
     assert done.stdout == b""
     assert "calibrate" in drawn
     assert ("\x1b[38;" in drawn) == coloured
+
+
+def test_a_job_told_to_end_cleans_up(tmp_path):
+    """SIGTERM ends the process with 143 and removes temporary files."""
+    code = (
+        "import os, signal; from pathlib import Path; from dybitq.cli import main\n"
+        "from dybitq.files import atomic_output\n"
+        "def work(**options):\n"
+        "    with atomic_output(Path('out'), force=False):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "main.group = work; main.main()"
+    )
+    assert python(code, cwd=tmp_path).returncode == 143
+    assert list(tmp_path.iterdir()) == []
