@@ -82,7 +82,7 @@ class SerialActivationUnit:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_closed)
 class SerialBothUnit:
-    """Both operands one bit a cycle (Loom): convolutions take ``w a / lanes^2``, dense layers ``w / lanes``."""
+    """Both operands bit by bit (Loom): convolutions take ``w a / lanes^2``, dense layers ``w / lanes``."""
 
     mode: Literal["bit_serial_wa"]
     max_bits: Bits = 16
@@ -147,15 +147,19 @@ class Vector:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_closed)
 class Fusion:
-    """Which operators may ride on their producer's output tiles instead of going through DRAM."""
+    """Which operators may ride on their producer's output tiles instead of going through DRAM.
+
+    ``elementwise``: of one activation; ``residual``: of several, the others being streamed in beside.
+    """
 
     elementwise: bool = True
+    residual: bool = True
     pooling: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_closed)
 class Overhead:
-    """Fixed time per layer that uses the array, and per inference."""
+    """Fixed time per launch (an operator and what is fused into it), and per inference."""
 
     per_layer_us: Amount = 0.0
     fixed_ms: Amount = 0.0
@@ -179,13 +183,18 @@ class Energy:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_closed)
 class Dpu:
-    """A convolution engine that works on blocks of pixels x input channels x output channels a cycle."""
+    """A convolution engine that works on blocks of pixels x input channels x output channels a cycle.
+
+    ``augment_channels``: where a layer has fewer input channels than a block, neighbouring columns of the
+    kernel fill it. ``efficiency``: share of the cycles in which the engine really multiplies.
+    """
 
     pixels: Count
     in_channels: Count
     out_channels: Count
     depthwise_pixels: Count
-    efficiency: Annotated[float, Field(gt=0, le=1)]
+    augment_channels: bool = False
+    efficiency: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_closed)

@@ -109,10 +109,11 @@ def _conv_geometry(conv: ConvWork) -> tuple[int, ...]:
     )
 
 
-def _fusible(op: OpWork, fusion: Fusion) -> bool:
-    if op.macs:
-        return False
-    return fusion.pooling if op.op_type in POOLING else fusion.elementwise and op.in_place
+def _fusible(op: OpWork, fusion: Fusion, streams: int) -> bool:
+    """Whether the machine lets ``op``, which reads ``streams`` activations, ride on its producer."""
+    if op.op_type in POOLING:
+        return fusion.pooling
+    return op.in_place and (fusion.residual if streams > 1 else fusion.elementwise)
 
 
 def fuse(workload: Workload, fusion: Fusion) -> list[list[int]]:
@@ -135,7 +136,8 @@ def fuse(workload: Workload, fusion: Fusion) -> list[list[int]]:
             written[op.output] = max((written.get(index, -1) for index in op.inputs), default=-1)
             continue
         home = None
-        if _fusible(op, fusion):
+        streams = sum(not workload.tensors[index].constant for index in op.inputs)
+        if not op.macs and _fusible(op, fusion, streams):
             produced = [(written[index], index) for index in op.inputs if index in written]
             latest = max(produced, default=(-1, -1))
             others_ready = all(place < latest[0] for place, index in produced if index != latest[1])

@@ -72,12 +72,11 @@ def _merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(base)
     for key, value in top.items():
         old = result.get(key)
-        if not isinstance(old, Mapping) or not isinstance(value, Mapping):
-            result[key] = value
-        elif key == "precision" and value.get("mode", old.get("mode")) != old.get("mode"):
-            result[key] = value
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            another = key == "precision" and value.get("mode", old.get("mode")) != old.get("mode")
+            result[key] = value if another else _merged(old, value)
         else:
-            result[key] = _merged(old, value)
+            result[key] = value
     return result
 
 

@@ -62,7 +62,8 @@ def with_vector_launches(machine: Machine, prepared: Prepared, widths: Widths, c
     bound = np.where(waits > np.maximum(cycles, fill), 1, np.where(fill > cycles, 2, 3))
     mine = {
         "folds": nothing, "cycles": cycles, "fill": fill, "stall": waits, "total": whole,
-        "overhead_us": nothing, "utilisation": nothing, "mapping": nothing, "end_to_end": nothing,
+        "overhead_us": nothing + machine.overhead.per_layer_us,
+        "utilisation": nothing, "mapping": nothing, "end_to_end": nothing,
         "bound": bound,
     }  # fmt: skip
     operands = {

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dybitq.errors import ConfigError
 from dybitq.hardware.array_core import array_cycles, layout
 from dybitq.hardware.costs import Array, Costs, Widths
 from dybitq.hardware.engine import Machine, Prepared, engines, need
 from dybitq.hardware.precision import Rates, rates
+from dybitq.hardware.selection import candidates, chosen, fitting
 from dybitq.hardware.tiling import N_OUTER_HOLD, pipeline, transfers
 from dybitq.hardware.traffic import TileBytes, Tiles, bytes_per_cycle, distinct, tile_bytes, traffic
 from dybitq.hardware.vector import vector_cycles, with_vector_launches
@@ -49,22 +49,6 @@ def _packed_groups(machine: Machine, prepared: Prepared, rate: Rates) -> Array:
     )
     room = np.minimum(array.rows * rate.rows // spread.rows, array.cols * rate.cols // spread.cols)
     return np.clip(room, 1, kernels.groups[:, None]).astype(np.float64)
-
-
-def _candidates(prepared: Prepared, packed: Array) -> Tiles:
-    def wide(values: Array) -> Array:
-        return values[:, :, None] if values.ndim == 2 else values[:, None, None]
-
-    packs = np.ceil(prepared.kernels.groups[:, None] / packed)
-    return Tiles(*(wide(getattr(prepared.grid, name)) for name in Tiles._fields[:-2]), packed, packs)
-
-
-def _chosen(tiles: Tiles, best: Array) -> Tiles:
-    def pick(values: Array) -> Array:
-        full = np.broadcast_to(values, (values.shape[0], *best.shape))
-        return np.take_along_axis(full, best[None], axis=0)[0]
-
-    return Tiles(*(pick(values) for values in tiles[:-2]), tiles.packed, tiles.packs)
 
 
 def _work(machine: Machine, rate: Rates, tiles: Tiles) -> _Work:
@@ -103,34 +87,6 @@ def _timing(machine: Machine, prepared: Prepared, tiles: Tiles, size: TileBytes,
     return _Timing(total, stall, step)
 
 
-def _best(machine: Machine, prepared: Prepared, tiles: Tiles, size: TileBytes, timing: _Timing) -> Array:
-    """Index of the fastest candidate that fits, ``[L, P]``; of equally fast ones the one that moves least.
-
-    Raises:
-        ConfigError: a layer has no candidate that fits.
-    """
-    buffers = need(machine.buffers, machine, "buffers")
-    share = 512.0 if buffers.double_buffer else 1024.0
-    fits = (size.room_input <= buffers.act_kb * share) & (size.room_weight <= buffers.wgt_kb * share)
-    fits = fits & (size.room_output <= buffers.out_kb * share)
-    moved = tiles.steps * (size.input + size.weight + size.output)
-    key = np.where(fits, timing.total + moved / (1.0 + moved.max(axis=0, keepdims=True)), np.inf)
-    best = key.argmin(axis=0)
-    found = np.isfinite(np.take_along_axis(key, best[None], axis=0)[0])
-    missing = ~found.all(axis=1) & prepared.kernels.is_gemm
-    if missing.any():
-        place = int(np.flatnonzero(missing)[0])
-        op = prepared.workload.ops[prepared.kernels.heads[place]]
-        least = [np.broadcast_to(room, key.shape)[:, place].min() for room in size[4:]]
-        part = "half of each buffer" if buffers.double_buffer else "each buffer"
-        raise ConfigError(
-            f"machine {machine.name!r} cannot hold one tile of layer {op.name!r}: the smallest tiles need "
-            f"{least[0]:.0f} bytes of inputs, {least[1]:.0f} of weights and {least[2]:.0f} of accumulators "
-            f"in {part}; enlarge buffers.act_kb, buffers.wgt_kb or buffers.out_kb"
-        )
-    return best
-
-
 @engines.register("systolic")
 def price(machine: Machine, prepared: Prepared, widths: Widths) -> Costs:
     """Price every launch: products on the array, everything else on the vector unit.
@@ -139,10 +95,10 @@ def price(machine: Machine, prepared: Prepared, widths: Widths) -> Costs:
         ConfigError: the machine cannot hold one tile of a layer.
     """
     rate = rates(machine, widths.w, widths.a, (prepared.kernels.m == 1)[:, None])
-    every = _candidates(prepared, _packed_groups(machine, prepared, rate))
+    every = candidates(prepared, _packed_groups(machine, prepared, rate))
     size = tile_bytes(machine, prepared, widths, every)
     timing = _timing(machine, prepared, every, size, _work(machine, rate, every))
-    tiles = _chosen(every, _best(machine, prepared, every, size, timing))
+    tiles = chosen(every, fitting(machine, prepared, every, size, timing.total))
     return with_vector_launches(
         machine, prepared, widths, _gemm_costs(machine, prepared, widths, rate, tiles)
     )
