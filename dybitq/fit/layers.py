@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dybitq.encodings import formats
+from dybitq.fit.grid import ScaleGrid
 from dybitq.fit.moments import Quadratic, flat, quadratic
 from dybitq.fit.rounding import roundings
 from dybitq.fit.scales import scale_methods
@@ -25,11 +26,13 @@ class LayerArrays:
         weight: float32, shape of the initializer.
         bias: float32 ``[channels]`` or None.
         input_scale: scale of the static 8-bit input codes, or None.
+        grid: the scales that are allowed, where the arithmetic is to be integer-only; None allows all.
     """
 
     weight: np.ndarray
     bias: np.ndarray | None
     input_scale: float | None
+    grid: ScaleGrid | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -98,7 +101,7 @@ def round_matrix(
     if plan.granularity == "tensor":
         channels = np.zeros_like(channels)
     scale = _floor(_search(plan, fmt, matrix, channels, importance_of(form)), arrays)
-    scale, codes = _round(plan, fmt, matrix, channels, scale, form)
+    scale, codes = _round(plan, fmt, matrix, channels, _trials(plan, scale, arrays.grid), form)
     scale = _floor(_refit(matrix, fmt.table[codes].astype(np.float32), channels, scale, form), arrays)
     rounded = fmt.table[codes].astype(np.float32) * scale[channels][..., None]
     return RoundedMatrix(
@@ -142,14 +145,24 @@ def _search(
 
 
 def _floor(scale: np.ndarray, arrays: LayerArrays) -> np.ndarray:
-    """Give dead channels a usable scale, and keep every bias inside int32 at ``input scale * scale``."""
+    """Give dead channels a usable scale, keep every bias inside int32 at ``input scale * scale``; snap."""
     alive = scale > 0
     usual = float(np.median(scale[alive])) if alive.any() else 1.0
     floored = np.where(alive, scale, usual)
     if arrays.bias is not None and arrays.input_scale:
         needed = np.abs(arrays.bias) / (arrays.input_scale * _BIAS_LIMIT)
         floored = np.maximum(floored, needed if needed.size == scale.size else needed.max(initial=0))
-    return np.maximum(floored, np.finfo(np.float32).tiny).astype(np.float32)
+    floored = np.maximum(floored, np.finfo(np.float32).tiny).astype(np.float32)
+    return floored if arrays.grid is None else arrays.grid.snap(floored)
+
+
+def _trials(plan: LayerPlan, scale: np.ndarray, grid: ScaleGrid | None) -> np.ndarray:
+    """Scales that a rounding tries, float32 ``[trials, channels]``; on a grid also its points around."""
+    factors = np.array(_TRIALS[plan.rounding], np.float32)
+    trials = factors[:, None] * scale
+    if grid is None:
+        return trials
+    return np.concatenate([grid.neighbours(scale), *(grid.snap(trial)[None] for trial in trials[1:])])
 
 
 def _round(
@@ -157,25 +170,24 @@ def _round(
     fmt: NumberFormat,
     matrix: np.ndarray,
     channels: np.ndarray,
-    scale: np.ndarray,
+    trials: np.ndarray,
     form: Quadratic,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and codes with the least energy of the error among the rounding's trial scales."""
-    factors = np.array(_TRIALS[plan.rounding], np.float32)
-    trials = factors[:, None] * scale  # [trials, channels]
+    """Scale and codes with the least energy of the error among the trial scales ``[trials, channels]``."""
+    count = len(trials)
     row_scale = np.moveaxis(trials[:, channels], 0, 1)[..., None]  # [groups, trials, rows, 1]
     groups, rows, width = matrix.shape
-    stacked = np.broadcast_to(matrix[:, None], (groups, len(factors), rows, width))
-    shape = (groups, len(factors) * rows)
+    stacked = np.broadcast_to(matrix[:, None], (groups, count, rows, width))
+    shape = (groups, count * rows)
     codes = roundings.get(plan.rounding)(
         stacked.reshape(*shape, width), row_scale.reshape(*shape, 1), fmt, form
     ).reshape(stacked.shape)
     error = stacked - fmt.table[codes].astype(np.float32) * row_scale
-    energy = form.energy(error.reshape(*shape, width)).reshape(groups, len(factors), rows)
-    by_channel = np.stack([_by_channel(energy[:, t], channels) for t in range(len(factors))])
+    energy = form.energy(error.reshape(*shape, width)).reshape(groups, count, rows)
+    by_channel = np.stack([_by_channel(energy[:, t], channels) for t in range(count)])
     best = np.argmin(by_channel, axis=0)
     chosen = np.take_along_axis(codes, best[channels][:, None, :, None], axis=1)[:, 0]
-    return trials[best, np.arange(len(scale))], chosen
+    return trials[best, np.arange(trials.shape[1])], chosen
 
 
 def _by_channel(rows: np.ndarray, channels: np.ndarray) -> np.ndarray:

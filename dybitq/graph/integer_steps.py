@@ -1,0 +1,270 @@
+"""A network as integer operations: what each operator becomes, and why the rest stays in float.
+
+One walk in topological order. A tensor is *coded* when integers stand for it; which of them share one
+encoding (scale and zero point) is found on the way: operators that move values pass on the encoding of
+their input, and a branch that only a Concat reads takes the encoding of the Concat's output, so that
+joining it costs nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import onnx_ir as ir
+
+from dybitq.graph.operators import Role, clamp_bounds, role
+from dybitq.graph.pointwise_groups import Group, covered_nodes, pointwise_groups, swallowed_clamp
+from dybitq.graph.step_sharing import share_encodings, tail_nodes
+from dybitq.graph.step_windows import interpolation, mean_count, window_of
+from dybitq.graph.steps import IntegerSteps, Step, StepKind, make_step, operand, plain_attributes
+from dybitq.graph.values import int_attribute, is_constant, is_op, nodes_by_name
+from dybitq.records import LayerKind, LayerWork
+
+_REASONS = {
+    "AveragePool": "its windows differ in size at the border, or the number of channels is unknown",
+    "GlobalAveragePool": "the extent of the space is not known beforehand",
+    "Resize": "only nearest, and linear by whole factors, are integer arithmetic here",
+}
+
+
+def integer_steps(
+    model: ir.Model, layers: Mapping[str, LayerWork], quantized: frozenset[str]
+) -> IntegerSteps:
+    """Turn a normalised network into integer steps.
+
+    Args:
+        model: normalised float network; not changed.
+        layers: its survey, by node name.
+        quantized: names of the layers that may run on integers; others stay in float.
+    """
+    walk = _Walk(model, layers, quantized)
+    for node in model.graph:
+        walk.visit(node)
+    return walk.result()
+
+
+class _Walk:
+    def __init__(self, model: ir.Model, layers: Mapping[str, LayerWork], quantized: frozenset[str]) -> None:
+        self.graph = model.graph
+        self.layers = layers
+        self.quantized = quantized
+        self.nodes = nodes_by_name(model)
+        self.steps: list[Step] = []
+        self.roots: dict[str, str] = {}
+        self.bounds: dict[str, tuple[float, float]] = {}
+        self.done: set[ir.Node] = set()
+        self.behind: set[str] = set()  # tensors of the tail
+        inputs = (v for v in self.graph.inputs if v.dtype == ir.DataType.FLOAT and v.const_value is None)
+        self.inputs = {v.name for v in inputs}
+        self.tail = tail_nodes(self.graph)
+        self.groups = pointwise_groups(self.graph)
+        self.inside = covered_nodes(self.groups)
+
+    def visit(self, node: ir.Node) -> None:
+        """Add what ``node`` becomes, unless an earlier step took it in or a later table does."""
+        if node in self.done or self._is_inside_a_table(node):
+            return
+        step = self._step(node)
+        self.steps.append(self._stays(node) if step is None else step)
+
+    # ----------------------------------------------------------------- what a node becomes
+
+    def _is_inside_a_table(self, node: ir.Node) -> bool:
+        if node not in self.inside or str(node.outputs[0].name) in self.groups:
+            return False
+        return all(self._code(group.source) for group in self.groups.values() if node in group.nodes)
+
+    def _step(self, node: ir.Node) -> Step | None:
+        """The integer step of ``node``, or None if it stays in float."""
+        if node.name in self.layers:
+            return self._layer(node, self.layers[node.name]) if node.name in self.quantized else None
+        if not any(v.dtype == ir.DataType.FLOAT for v in node.inputs if v is not None):
+            return None
+        group = self.groups.get(str(node.outputs[0].name))
+        if group is not None and self._code(group.source):
+            return self._pointwise(group)
+        kind = role(node, self.layers)
+        if kind is Role.CODES or is_op(node, "GlobalMaxPool"):
+            return self._move(node)
+        if kind is Role.CLAMP:
+            return self._clamp(node)
+        if is_op(node, "Add", "Mul"):
+            return self._combine(node)
+        if is_op(node, "Concat"):
+            return self._concat(node)
+        return self._window(node)
+
+    def _window(self, node: ir.Node) -> Step | None:
+        if is_op(node, "GlobalAveragePool"):
+            count = mean_count(node)
+            return None if count is None else self._unary(node, StepKind.MEAN, count=count)
+        if is_op(node, "AveragePool"):
+            window = window_of(node)
+            return None if window is None else self._unary(node, StepKind.WINDOW_MEAN, window=window)
+        found = interpolation(node) if is_op(node, "Resize") else None
+        if found is None:
+            return None
+        return self._unary(node, StepKind.INTERPOLATE, factors=found[0], half_pixel=found[1])
+
+    def _unary(self, node: ir.Node, kind: StepKind, **details: Any) -> Step | None:
+        source = node.inputs[0]
+        shape = None if source is None else source.shape
+        channels = shape[1] if shape is not None and len(shape) > 2 else None
+        if source is None or not isinstance(channels, int) or not self._code(source):
+            return None
+        step = make_step(node, kind, (source,), channels=channels, **details)
+        if kind is StepKind.INTERPOLATE:
+            return self._carried(step)
+        return self._with_clamp(step, node.outputs[0])
+
+    def _layer(self, node: ir.Node, layer: LayerWork) -> Step | None:
+        if layer.kind is LayerKind.GATHER:
+            return None
+        names = [layer.input]
+        if layer.kind is LayerKind.MATMUL_DYNAMIC:
+            names.append(str(layer.weight))
+        values = [next(v for v in node.inputs if v is not None and v.name == name) for name in names]
+        if not all(self._code(value, demand=True) for value in values):
+            return None
+        output = node.outputs[0]
+        if layer.bias_node is not None:
+            behind = self.nodes[layer.bias_node]
+            self.done.add(behind)
+            output = behind.outputs[0]
+        kind = StepKind.PRODUCT if layer.kind is LayerKind.MATMUL_DYNAMIC else StepKind.LAYER
+        step = make_step(node, kind, values, outputs=(str(output.name),))
+        last = output.is_graph_output() and not output.uses()
+        plain = layer.kind in (LayerKind.GEMM, LayerKind.MATMUL) and not layer.weight_on_left
+        if last and plain and len(layer.weight_shape) == 2:
+            return replace(step, wide=True)
+        return self._with_clamp(step, output)
+
+    def _pointwise(self, group: Group) -> Step | None:
+        node = group.nodes[-1]
+        if len(group.nodes) == 1 and is_op(node, "Relu", "Clip"):
+            return self._clamp(node)
+        self.roots[str(group.output.name)] = str(group.output.name)
+        return replace(
+            make_step(node, StepKind.LOOKUP, (group.source,), outputs=(str(group.output.name),)),
+            function=group.function(),
+        )
+
+    def _clamp(self, node: ir.Node) -> Step | None:
+        source, bounds = node.inputs[0], clamp_bounds(node)
+        if source is None or bounds is None or not self._code(source):
+            return None
+        self.bounds[str(node.outputs[0].name)] = bounds
+        return self._carried(make_step(node, StepKind.CLAMP, (source,), bounds=bounds))
+
+    def _move(self, node: ir.Node) -> Step | None:
+        source = node.inputs[0]
+        if source is None or not self._code(source):
+            return None
+        operands = tuple(operand(v) for v in node.inputs)
+        read = (source, *(v for v in node.inputs[1:] if v is not None and not is_constant(v)))
+        step = make_step(node, StepKind.MOVE, read, operands=operands, attributes=plain_attributes(node))
+        return self._carried(step)
+
+    def _combine(self, node: ir.Node) -> Step | None:
+        operands = [v for v in node.inputs if v is not None]
+        variable = [v for v in operands if not is_constant(v)]
+        if len(operands) != 2 or not variable or not all(self._code(v) for v in variable):
+            return None
+        kind = StepKind.ADD if is_op(node, "Add") else StepKind.MULTIPLY
+        return self._with_clamp(make_step(node, kind, operands), node.outputs[0])
+
+    def _concat(self, node: ir.Node) -> Step | None:
+        operands = [v for v in node.inputs if v is not None]
+        variable = [v for v in operands if not is_constant(v)]
+        if not variable or not all(self._code(v) for v in variable):
+            return None
+        axis = int_attribute(node, "axis", 0)
+        if len({self.roots[str(v.name)] for v in variable}) == 1 and len(variable) == len(operands):
+            names = tuple(str(v.name) for v in variable)
+            step = make_step(node, StepKind.MOVE, variable, operands=names, attributes={"axis": axis})
+            return self._carried(step)
+        if node in self.tail:
+            return None
+        return self._with_clamp(make_step(node, StepKind.CONCAT, operands, axis=axis), node.outputs[0])
+
+    def _with_clamp(self, step: Step, output: ir.Value) -> Step:
+        """The step together with the Relu or Clip that is the only reader of its result."""
+        clamp = swallowed_clamp(output)
+        bounds = None if clamp is None else clamp_bounds(clamp)
+        name = str(output.name)
+        if clamp is not None and bounds is not None and clamp not in self.inside:
+            self.done.add(clamp)
+            name = str(clamp.outputs[0].name)
+            self.bounds[name] = bounds
+            step = replace(step, outputs=(name,), bounds=bounds)
+        self.roots[name] = name
+        return step
+
+    # ----------------------------------------------------------------- what stays
+
+    def _stays(self, node: ir.Node) -> Step:
+        """A node that is no integer arithmetic on codes: shapes, the tail, or float."""
+        step = make_step(
+            node, StepKind.FLOAT, [v for v in node.inputs if v is not None and not is_constant(v)]
+        )
+        values = [v for v in (*node.inputs, *node.outputs) if v is not None]
+        if not any(v.dtype == ir.DataType.FLOAT for v in values) or is_op(node, "Shape", "Size"):
+            return replace(step, kind=StepKind.SHAPE)
+        if node in self.tail and all(self._is_dequantized(v) for v in node.inputs if v is not None):
+            self.behind.update(step.outputs)
+            return replace(step, kind=StepKind.TAIL)
+        return replace(step, reason=self._reason(node))
+
+    def _is_dequantized(self, value: ir.Value) -> bool:
+        """Whether a value that the tail reads is coded, constant, or from the tail itself."""
+        known = value.name in self.roots or value.name in self.behind
+        return known or is_constant(value) or value.dtype != ir.DataType.FLOAT
+
+    def _reason(self, node: ir.Node) -> str:
+        layer = self.layers.get(str(node.name))
+        if layer is not None:
+            gather = layer.kind is LayerKind.GATHER
+            return "it hands out rows of a float table" if gather else "the plan leaves it in float"
+        inputs = [v for v in node.inputs if v is not None and not is_constant(v)]
+        unknown = [v.name for v in inputs if v.name not in self.roots and v.name not in self.inputs]
+        supported = role(node, self.layers) is not Role.FLOAT or str(node.outputs[0].name) in self.groups
+        if supported and unknown:
+            return f"its input {unknown[0]!r} is float"
+        return _REASONS.get(node.op_type, f"{node.op_type} has no integer form here")
+
+    # ----------------------------------------------------------------- codes and encodings
+
+    def _code(self, value: ir.Value, *, demand: bool = False) -> bool:
+        """Whether ``value`` has codes; a float input gets a quantizer, with ``demand`` any float tensor."""
+        name = str(value.name)
+        if name in self.roots:
+            return True
+        if name not in self.inputs and not (demand and value.dtype == ir.DataType.FLOAT):
+            return False
+        self.roots[name] = name
+        step = Step(kind=StepKind.QUANTIZE, name=name, op_type="", inputs=(name,), outputs=(name,))
+        self.steps.append(step)
+        return True
+
+    def _carried(self, step: Step) -> Step:
+        """The outputs of ``step`` have the encoding of its first input."""
+        for name in step.outputs:
+            self.roots[name] = self.roots[step.inputs[0]]
+        return step
+
+    def result(self) -> IntegerSteps:
+        """Join encodings at Concats, and look at who reads what."""
+        outputs = tuple(str(v.name) for v in self.graph.outputs)
+        steps, roots = share_encodings(self.steps, self.roots, set(outputs))
+        readers: dict[str, list[Step]] = {}
+        for step in steps:
+            for name in step.inputs:
+                readers.setdefault(name, []).append(step)
+        responses = {
+            name: found[0].function
+            for name, found in readers.items()
+            if len(found) == 1 and found[0].function is not None and name not in outputs
+        }
+        return IntegerSteps(
+            steps=tuple(steps), roots=roots, bounds=self.bounds, responses=responses, outputs=outputs
+        )
