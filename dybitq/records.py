@@ -10,6 +10,8 @@ from enum import StrEnum
 
 import numpy as np
 
+from dybitq.arithmetic import DEFAULT_OPTIONS, FLOAT_RESCALE, IntegerOptions
+
 Shape = tuple[int | None, ...]
 
 
@@ -291,6 +293,7 @@ class LayerPlan:
     activations: ActivationMode = ActivationMode.STATIC
     recode: str = "none"
     reason: str = ""
+    snap: float = 0.0  # integer-only, as carried out: largest relative move of a scale onto the dyadic grid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,6 +304,7 @@ class EdgePlan:
     format: str = "int8"
     range: str = "mse"  # registered range method: minmax | percentile | mse | entropy | ...
     reason: str = ""
+    snap: float = 0.0  # integer-only, as carried out: relative error of the factors that write the tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,7 +315,8 @@ class Plan:
     layers: tuple[LayerPlan, ...]
     edges: tuple[EdgePlan, ...]
     bias_correction: bool = True
-    arithmetic: str = "float-rescale"  # float-rescale | integer-fast | integer-explicit
+    arithmetic: str = FLOAT_RESCALE
+    integer: IntegerOptions = DEFAULT_OPTIONS
 
 
 # --------------------------------------------------------------------------- fitted

@@ -18,6 +18,17 @@ class SettingsShape(Strict):
     range: str | None = None
 
 
+class IntegerShape(Strict):
+    """Options of integer-only arithmetic."""
+
+    only: Literal["strict", "report"] = "strict"
+    rounding: Literal["half-even", "half-up"] = "half-even"
+    scales: Literal["free", "pow2"] = "free"
+    multiplier_bits: int = 0
+    residual_bits: Literal[8, 16] = 8
+    residual_rounding: Literal["sum", "branch"] = "sum"
+
+
 class RuleShape(SettingsShape):
     """A rule: what it matches, then settings."""
 
@@ -32,6 +43,8 @@ class RecipeShape(Strict):
     rules: list[RuleShape] = Field(default_factory=list)
     first_last: str | None = "int8"
     bias_correction: bool = True
+    arithmetic: Literal["float-rescale", "integer-fast", "integer-explicit"] = "float-rescale"
+    integer: IntegerShape = Field(default_factory=IntegerShape)
 
 
 class LayerPlanShape(Strict):
@@ -45,6 +58,7 @@ class LayerPlanShape(Strict):
     activations: Literal["static", "dynamic", "float"] = "static"
     recode: str = "none"
     reason: str = ""
+    snap: float = 0.0
 
 
 class EdgePlanShape(Strict):
@@ -54,6 +68,7 @@ class EdgePlanShape(Strict):
     format: str = "int8"
     range: str = "mse"
     reason: str = ""
+    snap: float = 0.0
 
 
 class PlanShape(Strict):
@@ -62,6 +77,7 @@ class PlanShape(Strict):
     schema_version: Literal[1]
     model_sha256: str
     bias_correction: bool = True
-    arithmetic: str = "float-rescale"
+    arithmetic: Literal["float-rescale", "integer-fast", "integer-explicit"] = "float-rescale"
+    integer: IntegerShape = Field(default_factory=IntegerShape)
     layers: list[LayerPlanShape]
     edges: list[EdgePlanShape]

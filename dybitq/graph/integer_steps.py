@@ -104,7 +104,7 @@ class _Walk:
         found = interpolation(node) if is_op(node, "Resize") else None
         if found is None:
             return None
-        return self._unary(node, StepKind.INTERPOLATE, factors=found[0], half_pixel=found[1])
+        return self._unary(node, StepKind.INTERPOLATE, factor=found[0], half_pixel=found[1])
 
     def _unary(self, node: ir.Node, kind: StepKind, **details: Any) -> Step | None:
         source = node.inputs[0]

@@ -7,6 +7,8 @@ import onnx_ir as ir
 from dybitq.graph.values import constant, int_attribute, ints_attribute, shape_of
 from dybitq.records import Window
 
+_LARGEST_WEIGHT = 127  # of an int8
+
 
 def mean_count(node: ir.Node) -> int | None:
     """How many values a GlobalAveragePool averages; None where the space is not known."""
@@ -39,8 +41,8 @@ def window_of(node: ir.Node) -> Window | None:
     )
 
 
-def interpolation(node: ir.Node) -> tuple[tuple[int, ...], bool] | None:
-    """Factors of a linear Resize of pictures, and whether it aligns pixel centres; None for any other."""
+def interpolation(node: ir.Node) -> tuple[int, bool] | None:
+    """Factor of a linear Resize of pictures, and whether it aligns pixel centres; None for any other."""
     mode = _text(node, "mode", "nearest")
     place = _text(node, "coordinate_transformation_mode", "half_pixel")
     if mode != "linear" or int_attribute(node, "antialias", 0) or "axes" in node.attributes:
@@ -50,9 +52,12 @@ def interpolation(node: ir.Node) -> tuple[tuple[int, ...], bool] | None:
     scales = _scales(node)
     if scales is None or len(scales) != 4 or scales[:2] != (1.0, 1.0) or scales[2] != scales[3]:
         return None
-    if any(scale != int(scale) or scale < 1 for scale in scales):
+    factor = int(scales[2])
+    half_pixel = place != "asymmetric"
+    largest = 2 * factor - 1 if half_pixel and factor % 2 == 0 else factor
+    if scales[2] != factor or factor < 1 or largest**2 > _LARGEST_WEIGHT:
         return None
-    return tuple(int(scale) for scale in scales[2:]), place != "asymmetric"
+    return factor, half_pixel
 
 
 def _scales(node: ir.Node) -> tuple[float, ...] | None:

@@ -49,7 +49,7 @@ class Step:
         constants: float32 constant operands, by name.
         bounds: of the Relu or Clip that the step takes in (for CLAMP: of itself).
         window: of a WINDOW_MEAN.
-        factors: whole factors of an INTERPOLATE, one for each spatial axis.
+        factor: whole factor of an INTERPOLATE, the same for rows and columns.
         half_pixel: whether an INTERPOLATE aligns pixel centres (otherwise the first pixels).
         channels: channels of a WINDOW_MEAN or INTERPOLATE.
         count: how many values a MEAN averages.
@@ -69,7 +69,7 @@ class Step:
     constants: Mapping[str, np.ndarray] = field(default_factory=dict)
     bounds: tuple[float, float] | None = None
     window: Window | None = None
-    factors: tuple[int, ...] = ()
+    factor: int = 1
     half_pixel: bool = False
     channels: int = 0
     count: int = 0

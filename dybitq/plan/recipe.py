@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
 
+from dybitq.arithmetic import DEFAULT_OPTIONS, FLOAT_RESCALE, IntegerOptions
 from dybitq.errors import ConfigError
 from dybitq.graph.load import Network
 from dybitq.plan.regions import Regions, find_regions
@@ -69,19 +70,25 @@ class Recipe:
         rules: in order; for each layer the first that matches is used.
         first_last: weight format of first and last layers unless a rule names one; None: no exception.
         bias_correction: whether biases take up the mean error of the rounded weights.
+        arithmetic: see :mod:`dybitq.arithmetic`.
+        integer: options of integer-only arithmetic.
     """
 
     defaults: Settings = DEFAULTS
     rules: tuple[Rule, ...] = ()
     first_last: str | None = "int8"
     bias_correction: bool = True
+    arithmetic: str = FLOAT_RESCALE
+    integer: IntegerOptions = DEFAULT_OPTIONS
 
 
 _PLAIN = ("auto", "int8", "dynamic8", "float")  # activations without a re-coding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Resolved:
+class Resolved:
+    """Settings of one layer, and where they come from."""
+
     settings: Settings
     reason: str
 
@@ -92,9 +99,7 @@ def make_plan(network: Network, layers: Sequence[LayerWork], recipe: Recipe) -> 
     Raises:
         ConfigError: a rule matches no layer, or a setting has a value that no layer can take.
     """
-    _check_rules(layers, recipe.rules)
-    outermost = end_layers(network.model.graph, layers)
-    resolved = {layer.name: _resolve(layer, recipe, outermost) for layer in layers}
+    resolved = resolve_settings(network, layers, recipe)
     layer_plans = tuple(_layer_plan(layer, resolved[layer.name]) for layer in layers)
     modes = {p.layer: p.activations for p in layer_plans if p.weights != "float"}
     by_name = {layer.name: layer for layer in layers}
@@ -107,6 +112,17 @@ def make_plan(network: Network, layers: Sequence[LayerWork], recipe: Recipe) -> 
         edges=edges,
         bias_correction=recipe.bias_correction,
     )
+
+
+def resolve_settings(network: Network, layers: Sequence[LayerWork], recipe: Recipe) -> dict[str, Resolved]:
+    """Settings of every layer by name.
+
+    Raises:
+        ConfigError: a rule matches no layer.
+    """
+    _check_rules(layers, recipe.rules)
+    outermost = end_layers(network.model.graph, layers)
+    return {layer.name: _resolve(layer, recipe, outermost) for layer in layers}
 
 
 def end_layers(graph: ir.Graph, layers: Sequence[LayerWork]) -> frozenset[str]:
@@ -157,7 +173,7 @@ def _merge(base: Settings, over: Settings) -> Settings:
     return replace(base, **changes)
 
 
-def _resolve(layer: LayerWork, recipe: Recipe, outermost: frozenset[str]) -> _Resolved:
+def _resolve(layer: LayerWork, recipe: Recipe, outermost: frozenset[str]) -> Resolved:
     settings, reason = _merge(DEFAULTS, recipe.defaults), "default"
     if layer.name in outermost and recipe.first_last is not None and settings.weights != "float":
         activations = settings.activations if settings.activations in _PLAIN else "int8"
@@ -165,8 +181,8 @@ def _resolve(layer: LayerWork, recipe: Recipe, outermost: frozenset[str]) -> _Re
         reason = "first or last layer"
     for number, rule in enumerate(recipe.rules, start=1):
         if rule.matches(layer):
-            return _Resolved(settings=_merge(settings, rule.settings), reason=f"rule {number}")
-    return _Resolved(settings=settings, reason=reason)
+            return Resolved(settings=_merge(settings, rule.settings), reason=f"rule {number}")
+    return Resolved(settings=settings, reason=reason)
 
 
 def activation_mode(layer: LayerWork, activations: str) -> ActivationMode:
@@ -181,7 +197,7 @@ def activation_mode(layer: LayerWork, activations: str) -> ActivationMode:
     return ActivationMode.STATIC
 
 
-def _layer_plan(layer: LayerWork, resolved: _Resolved) -> LayerPlan:
+def _layer_plan(layer: LayerWork, resolved: Resolved) -> LayerPlan:
     settings = resolved.settings
     assert settings.weights and settings.activations and settings.granularity  # DEFAULTS has them all
     assert settings.scale and settings.rounding
@@ -210,7 +226,7 @@ def _edge_plans(
     regions: Regions,
     layers: Sequence[LayerWork],
     modes: Mapping[str, ActivationMode],
-    resolved: Mapping[str, _Resolved],
+    resolved: Mapping[str, Resolved],
 ) -> tuple[EdgePlan, ...]:
     method: dict[str, str] = {}
     readers: dict[str, list[str]] = {}

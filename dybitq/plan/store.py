@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from dybitq.arithmetic import DEFAULT_OPTIONS, IntegerOptions
 from dybitq.errors import ConfigError
 from dybitq.plan.recipe import DEFAULTS, Recipe, Rule, Settings
 from dybitq.records import ActivationMode, EdgePlan, LayerPlan, Plan
@@ -35,6 +36,8 @@ def read_recipe(path: Path) -> Recipe:
         rules=tuple(rules),
         first_last=shape.first_last,
         bias_correction=shape.bias_correction,
+        arithmetic=shape.arithmetic,
+        integer=IntegerOptions(**shape.integer.model_dump()),
     )
 
 
@@ -69,6 +72,7 @@ def parse_plan(document: Any, *, source: str) -> Plan:
         edges=edges,
         bias_correction=shape.bias_correction,
         arithmetic=shape.arithmetic,
+        integer=IntegerOptions(**shape.integer.model_dump()),
     )
 
 
@@ -78,6 +82,9 @@ def plan_document(plan: Plan, *, reasons: bool = True) -> dict[str, Any]:
     for name in ("bias_correction", "arithmetic"):
         if getattr(plan, name) != Plan.__dataclass_fields__[name].default:
             document[name] = getattr(plan, name)
+    options = {k: v for k, v in dataclasses.asdict(plan.integer).items() if v != getattr(DEFAULT_OPTIONS, k)}
+    if options:
+        document["integer"] = options
     document["layers"] = [_changed(layer, reasons=reasons) for layer in plan.layers]
     document["edges"] = [_changed(edge, reasons=reasons) for edge in plan.edges]
     return document
