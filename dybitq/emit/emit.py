@@ -40,12 +40,12 @@ def emit(network: Network, layers: Mapping[str, LayerWork], plan: Plan, fitted: 
 
 
 def _forget_shapes(model: ir.Model) -> None:
-    """Drop the inferred types of inner tensors: whoever loads the file infers them again."""
-    outputs = set(model.graph.outputs)
-    for node in model.graph:
-        for value in node.outputs:
-            if value not in outputs:
-                value.type = value.shape = None
+    """Drop the inferred types of inner tensors: whoever loads the file infers or reads them again."""
+    ends = {*model.graph.outputs, *model.graph.inputs}
+    inner = [value for node in model.graph for value in node.outputs]
+    for value in (*inner, *model.graph.initializers.values()):
+        if value not in ends:
+            value.type = value.shape = None
 
 
 class _Walk:

@@ -40,18 +40,41 @@ def add_decode(
     dtype = np.dtype(np.float32 if as_float else np.int8)
     if fmt.bits == 8 and not as_float:
         return builder.constant(fmt.table[codes].astype(np.int8), "w")
-    stream = np.frombuffer(bit_stream.pack(codes.reshape(-1), fmt.bits, whole_groups=True), np.uint8)
-    index_bits = GROUP[fmt.bits] * fmt.bits
-    stored = builder.constant(stream.view("<u2") if index_bits == 16 else stream, "w")
-    builder.add_function(_unpack_function(builder, fmt.bits))
+    stored = builder.constant(stored_form(codes, fmt.bits), "w")
+    whole = codes.size % codes_stored_together(fmt.bits) == 0
+    builder.add_function(_unpack_function(builder, fmt.bits, whole=whole))
     return builder.node(
-        f"Unpack{fmt.bits}",
+        f"Unpack{fmt.bits}" if whole else f"Unpack{fmt.bits}Part",
         [stored, _rows(builder, fmt, dtype)],
         output="i",
-        attributes={"shape": list(codes.shape), "count": [codes.size]},
+        attributes={"shape": list(codes.shape)} | ({} if whole else {"count": [codes.size]}),
         domain=DOMAIN,
         before=before,
     )
+
+
+def codes_stored_together(bits: int) -> int:
+    """Codes after which the stored form is complete: one index where it is 8 or 16 bits wide, else eight."""
+    group = GROUP[bits]
+    return group if group * bits in (8, 16) else bit_stream.GROUP
+
+
+def stored_form(codes: np.ndarray, bits: int) -> np.ndarray:
+    """Packed codes as the initializer that holds them, padded with zero codes to whole rows.
+
+    Returns:
+        uint8 or uint16 ``[indices]`` where an index has 8 or 16 bits; otherwise uint8 ``[rows, bits]``, a row
+        holding eight codes.
+    """
+    together = codes_stored_together(bits)
+    rows = -(-codes.size // together)
+    flat = np.zeros(rows * together, np.uint8)
+    flat[: codes.size] = codes.reshape(-1)
+    stream = np.frombuffer(bit_stream.pack(flat, bits), np.uint8)
+    index_bits = GROUP[bits] * bits
+    if index_bits == 16:
+        return stream.view("<u2")
+    return stream if index_bits == 8 else stream.reshape(rows, bits)
 
 
 def _rows(builder: Builder, fmt: NumberFormat, dtype: np.dtype) -> ir.Value:
@@ -80,8 +103,10 @@ class _Body:
         self.nodes.append(node)
         return node.outputs[0]
 
-    def constant(self, array: np.ndarray) -> ir.Value:
-        node = ir.node("Constant", [], {"value": ir.tensor(array)})
+    def constant(self, value: np.ndarray | list[int]) -> ir.Value:
+        """A tensor, or a list of int64 (which takes fewer bytes as an attribute of its own kind)."""
+        attributes = {"value_ints": value} if isinstance(value, list) else {"value": ir.tensor(value)}
+        node = ir.node("Constant", [], attributes)
         node.outputs[0].name = f"t{len(self.nodes)}"
         self.nodes.append(node)
         return node.outputs[0]
@@ -113,11 +138,11 @@ def _rows_function(builder: Builder, bits: int) -> ir.Function:
     group, size = GROUP[bits], 2**bits
     body = _Body()
     table = ir.val("table")
-    cube = body.constant(np.full(group, size, np.int64))
-    column = body.constant(np.array([-1, 1], np.int64))
+    cube = body.constant([size] * group)
+    column = body.constant([-1, 1])
     columns = []
     for j in range(group):
-        shape = np.ones(group, np.int64)
+        shape = [1] * group
         shape[group - 1 - j] = size  # the first code of a group is the lowest part of the index
         axis = body.op("Reshape", table, body.constant(shape))
         columns.append(body.op("Reshape", body.op("Expand", axis, cube), column))
@@ -125,24 +150,26 @@ def _rows_function(builder: Builder, bits: int) -> ir.Function:
     return _function(builder, f"Rows{bits}", [table], body, rows, ())
 
 
-def _unpack_function(builder: Builder, bits: int) -> ir.Function:
-    """Stored stream and rows to a tensor of ``shape``; ``count`` cuts the padding off."""
+def _unpack_function(builder: Builder, bits: int, *, whole: bool) -> ir.Function:
+    """Stored codes and rows to a tensor of ``shape``; unless ``whole``, ``count`` cuts the padding off."""
     body = _Body()
     stored, rows = ir.val("stored"), ir.val("rows")
     index_bits = GROUP[bits] * bits
     if index_bits in (8, 16):
         index = body.op("Cast", stored, to=int(ir.DataType.INT32))
     else:
-        octets = body.op("Reshape", stored, body.constant(np.array([-1, bits], np.int64)))
-        octets = body.op("Cast", octets, to=int(ir.DataType.FLOAT))
+        octets = body.op("Cast", stored, to=int(ir.DataType.FLOAT))
         windows = body.op("MatMul", octets, body.constant(window_matrix(bits)))
         windows = body.op("Cast", windows, to=int(ir.DataType.INT32))
         index = body.op("Mod", windows, body.constant(np.array(1 << index_bits, np.int32)))
-    picked = body.op("Gather", rows, index, axis=0)
-    flat = body.op("Reshape", picked, body.constant(np.array([-1], np.int64)))
-    kept = body.op("Slice", flat, body.constant(np.zeros(1, np.int64)), body.integers("count"))
-    shaped = body.op("Reshape", kept, body.integers("shape"))
-    return _function(builder, f"Unpack{bits}", [stored, rows], body, shaped, ("shape", "count"))
+    integers = body.op("Gather", rows, index, axis=0)
+    if not whole:
+        flat = body.op("Reshape", integers, body.constant([-1]))
+        integers = body.op("Slice", flat, body.constant([0]), body.integers("count"))
+    shaped = body.op("Reshape", integers, body.integers("shape"))
+    name = f"Unpack{bits}" if whole else f"Unpack{bits}Part"
+    attributes = ("shape",) if whole else ("shape", "count")
+    return _function(builder, name, [stored, rows], body, shaped, attributes)
 
 
 def window_matrix(bits: int) -> np.ndarray:
