@@ -7,7 +7,7 @@ import numpy as np
 from dybitq.calibrate.sampling import stride
 from dybitq.records import ChannelStatistics, LayerKind, LayerWork
 
-POSITIONS_PER_SAMPLE = 32
+POSITIONS_PER_SAMPLE = 16
 
 
 @dataclass(slots=True, eq=False)

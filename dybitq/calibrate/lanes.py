@@ -5,6 +5,7 @@ without waiting for one another inside an operator. What a batch adds is folded 
 of the batches, one total at a time, so floating-point sums do not depend on the number of lanes.
 """
 
+import os
 import threading
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -50,6 +51,12 @@ class Turnstile:
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
+
+
+def cores() -> int:
+    """Cores that this process may use, at most 8: every lane holds the activations of a batch."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return min(8, len(affinity(0)) if affinity else os.cpu_count() or 1)
 
 
 def run_in_lanes(

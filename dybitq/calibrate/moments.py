@@ -110,10 +110,11 @@ def measure(
     batch: int,
     count: int,
     function: Function | None = None,
+    real: np.ndarray | None = None,
 ) -> MomentPart | None:
     """The part of ``count`` samples out of a run of ``batch``; ``first_sample`` numbers them in the pass.
 
-    The layer reads ``function(x)``. Patches are taken at positions that change from sample to sample
+    The layer reads ``function(x)``; ``real`` marks the positions ``[batch, length]`` that are no padding. Patches are taken at positions that change from sample to sample
     (:mod:`dybitq.calibrate.sampling`).
     """
     if x.size == 0:
@@ -121,7 +122,7 @@ def measure(
     if function is not None and _pads(layer) and function(np.zeros(1, np.float32))[0] != 0:
         x, function = function(x), None
     groups, k = patch_geometry(layer)
-    patches = sampled_patches(x, layer, patches_per_sample(groups, k), first_sample, batch, count)
+    patches = sampled_patches(x, layer, patches_per_sample(groups, k), first_sample, batch, count, real)
     patches = patches.astype(np.float32, copy=False)
     if function is not None:  # cheaper on the few values of the patches than on the whole tensor
         patches = function(patches)
@@ -134,19 +135,28 @@ def _pads(layer: LayerWork) -> bool:
 
 
 def sampled_patches(
-    x: np.ndarray, layer: LayerWork, wanted: int, first_sample: int, batch: int, count: int
+    x: np.ndarray,
+    layer: LayerWork,
+    wanted: int,
+    first_sample: int,
+    batch: int,
+    count: int,
+    real: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Patches of the first ``count`` samples, ``[groups, rows, K]``."""
+    """Patches of the first ``count`` samples, ``[groups, rows, K]``; of ``real`` positions only."""
     grid = patch_grid(x.shape, layer)
     if x.ndim == 1 or x.shape[0] % batch:  # does not grow with the batch: one sample stands for all
         return extract_patches(x, layer, positions(grid, wanted, first_sample))
     each = x.shape[0] // batch
-    chosen = [
-        extract_patches(
-            x[i * each : (i + 1) * each], layer, positions(grid, -(-wanted // each), first_sample + i)
-        )
-        for i in range(count)
-    ]
+    masked = real is not None and each == 1 and grid == real.shape[1:]
+    chosen = []
+    for i in range(count):
+        if masked and real is not None:
+            inside = np.flatnonzero(real[i])
+            where = inside[positions((len(inside),), wanted, first_sample + i)]
+        else:
+            where = positions(grid, -(-wanted // each), first_sample + i)
+        chosen.append(extract_patches(x[i * each : (i + 1) * each], layer, where))
     return chosen[0] if count == 1 else np.concatenate(chosen, axis=1)
 
 

@@ -1,6 +1,5 @@
 """One pass of the data through the float32 model: batches in, statistics out."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -8,7 +7,8 @@ import numpy as np
 
 from dybitq.calibrate import channels, moments, tensors
 from dybitq.calibrate.derive import Derived, derived_tensors
-from dybitq.calibrate.lanes import Turnstile, run_in_lanes
+from dybitq.calibrate.lanes import Turnstile, cores, run_in_lanes
+from dybitq.data.padding import real_positions
 from dybitq.data.source import Batch, DataSource
 from dybitq.errors import DataError
 from dybitq.graph.export import float_tensors, with_outputs
@@ -135,7 +135,7 @@ def collect(
         if settings.progress is not None:
             settings.progress("calibrate", done, max(expected, done))
 
-    run_in_lanes(_numbered(source), work, finished, turns, settings.lanes or _cores())
+    run_in_lanes(_numbered(source), work, finished, turns, settings.lanes or cores())
     return _result(network, totals, watch, done)
 
 
@@ -157,12 +157,6 @@ def _numbered(source: DataSource) -> Iterator[tuple[int, int, Batch]]:
     for number, batch in enumerate(source):
         yield number, first, batch
         first += batch.count
-
-
-def _cores() -> int:
-    """Cores that this process may use, at most 8: every lane holds the activations of a batch."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return min(8, len(affinity(0)) if affinity else os.cpu_count() or 1)
 
 
 def _available(watch: Watch, session: Session) -> Watch:
@@ -243,11 +237,12 @@ def _measure(
                 channels.update(totals.channels[layer], sums)
 
     yield "tensors and channels", add
+    real = real_positions(batch.feeds)
     for key, (layer, kind) in watch.keyed.items():
         follows = watch.derived.get(layer.input)
         x = values[layer.input if follows is None else follows.source]
         function = None if follows is None else follows.function
-        moment = moments.measure(x, layer, kind, first_sample, extent, batch.count, function)
+        moment = moments.measure(x, layer, kind, first_sample, extent, batch.count, function, real)
         yield key, _folder(totals.moments[key], moment)
 
 

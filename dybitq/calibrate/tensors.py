@@ -16,7 +16,7 @@ from dybitq.records import TensorStatistics
 
 BINS = 1 << 16
 _EXPONENT = 0x7F80  # all ones in a bin of infinities and NaN
-VALUES_PER_SAMPLE = 8192
+VALUES_PER_SAMPLE = 4096
 """Values of one sample that enter the histogram; smaller tensors enter whole."""
 
 
@@ -69,7 +69,7 @@ def measure(value: np.ndarray, batch: int, count: int) -> TensorPart | None:
     rows = by_sample(value, batch, count)
     within = math.prod(value.shape[1:])
     step = stride((rows.shape[1] // within, *value.shape[1:]), VALUES_PER_SAMPLE)
-    bins = rows.view(np.uint16)[:, 1 :: 2 * step].reshape(-1).astype(np.int64)
+    bins = rows.view(np.uint16)[:, 1 :: 2 * step].astype(np.int64).reshape(-1)
     minima, maxima = rows.min(axis=1), rows.max(axis=1)
     if np.isinf(minima).any() or np.isinf(maxima).any():
         finite = np.isfinite(rows)
