@@ -26,9 +26,7 @@ class Builder:
     def _name(self, kind: str) -> str:
         return f"{kind}_{len(self.nodes)}"
 
-    def _node(
-        self, op_type: str, inputs: list[str], shape: tuple[int, int, int], **attributes: object
-    ) -> str:
+    def node(self, op_type: str, inputs: list[str], shape: tuple[int, int, int], **attributes: object) -> str:
         name = self._name(op_type.lower())
         self.nodes.append(helper.make_node(op_type, inputs, [name], name=name, **attributes))
         self.shapes[name] = shape
@@ -65,7 +63,7 @@ class Builder:
         kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
         size, pads = self._window(x, kernel, stride, pad)
         weight = self._weight(out, self.shapes[x][0] // group, *kernel)
-        y = self._node(
+        y = self.node(
             "Conv",
             [x, weight],
             (out, *size),
@@ -74,7 +72,7 @@ class Builder:
             pads=pads,
             group=group,
         )
-        return self._node("Relu", [y], (out, *size)) if relu else y
+        return self.node("Relu", [y], (out, *size)) if relu else y
 
     def depthwise(self, x: str, kernel: int = 3, stride: int = 1) -> str:
         """Depthwise convolution."""
@@ -87,37 +85,37 @@ class Builder:
         """MaxPool or AveragePool."""
         size, pads = self._window(x, (kernel, kernel), stride, pad)
         shape = (self.shapes[x][0], *size)
-        return self._node(
+        return self.node(
             f"{kind}Pool", [x], shape, kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=pads
         )
 
     def add(self, x: str, y: str, relu: bool = True) -> str:
         """Residual addition."""
-        z = self._node("Add", [x, y], self.shapes[x])
-        return self._node("Relu", [z], self.shapes[z]) if relu else z
+        z = self.node("Add", [x, y], self.shapes[x])
+        return self.node("Relu", [z], self.shapes[z]) if relu else z
 
     def concat(self, *parts: str) -> str:
         """Concatenation of channels."""
         shapes = [self.shapes[part] for part in parts]
-        return self._node("Concat", list(parts), (sum(s[0] for s in shapes), *shapes[0][1:]), axis=1)
+        return self.node("Concat", list(parts), (sum(s[0] for s in shapes), *shapes[0][1:]), axis=1)
 
     def upsample(self, x: str) -> str:
         """Nearest-neighbour doubling."""
         channels, height, width = self.shapes[x]
         scales = f"scales_{len(self.nodes)}"
         self.weights.append(numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), scales))
-        return self._node("Resize", [x, "", scales], (channels, 2 * height, 2 * width), mode="nearest")
+        return self.node("Resize", [x, "", scales], (channels, 2 * height, 2 * width), mode="nearest")
 
     def classifier(self, x: str, *widths: int) -> onnx.ModelProto:
         """Global average pooling if the map is larger than 1x1 and one layer follows; then dense layers."""
         if len(widths) == 1 and self.shapes[x][1:] != (1, 1):
-            x = self._node("GlobalAveragePool", [x], (self.shapes[x][0], 1, 1))
+            x = self.node("GlobalAveragePool", [x], (self.shapes[x][0], 1, 1))
         features = int(np.prod(self.shapes[x]))
-        x = self._node("Flatten", [x], (features, 1, 1))
+        x = self.node("Flatten", [x], (features, 1, 1))
         for index, width in enumerate(widths):
-            x = self._node("Gemm", [x, self._weight(width, features)], (width, 1, 1), transB=1)
+            x = self.node("Gemm", [x, self._weight(width, features)], (width, 1, 1), transB=1)
             if index < len(widths) - 1:
-                x = self._node("Relu", [x], (width, 1, 1))
+                x = self.node("Relu", [x], (width, 1, 1))
             features = width
         return self.model(x)
 
@@ -148,9 +146,8 @@ def resnet18() -> onnx.ModelProto:
 def resnet(units: tuple[int, ...], style: str, size: int = 224) -> onnx.ModelProto:
     """Bottleneck ResNet.
 
-    ``style``: where a stage halves the map: ``caffe`` in the first 1x1 of its first unit (He et al.), ``slim``
-    in the 3x3 of the last unit of the stage before (TensorFlow-Slim), ``slim2`` the same with identities
-    kept before activation (v2).
+    ``style``: where a stage halves the map: ``caffe`` in the first 1x1 of its first unit (He et al.),
+    ``slim`` in the 3x3 of the last unit of the stage before (TensorFlow-Slim).
     """
     b = Builder(3, size, size)
     x = b.pool(b.conv("input", 64, 7, 2), kernel=3)
@@ -235,7 +232,7 @@ def squeezenet1_1(size: int = 227) -> onnx.ModelProto:
         s = b.conv(x, squeeze)
         x = b.concat(b.conv(s, expand), b.conv(s, expand, 3))
     x = b.conv(x, 1000)
-    return b.model(b._node("GlobalAveragePool", [x], (1000, 1, 1)))
+    return b.model(b.node("GlobalAveragePool", [x], (1000, 1, 1)))
 
 
 def inception_v1() -> onnx.ModelProto:
@@ -244,9 +241,11 @@ def inception_v1() -> onnx.ModelProto:
     x = b.pool(b.conv("input", 64, 7, 2), kernel=3)
     x = b.pool(b.conv(b.conv(x, 64), 192, 3), kernel=3)
     blocks = {
-        "3a": (64, 96, 128, 16, 32, 32), "3b": (128, 128, 192, 32, 96, 64), "4a": (192, 96, 208, 16, 48, 64),
-        "4b": (160, 112, 224, 24, 64, 64), "4c": (128, 128, 256, 24, 64, 64), "4d": (112, 144, 288, 32, 64, 64),
-        "4e": (256, 160, 320, 32, 128, 128), "5a": (256, 160, 320, 32, 128, 128), "5b": (384, 192, 384, 48, 128, 128),
+        "3a": (64, 96, 128, 16, 32, 32), "3b": (128, 128, 192, 32, 96, 64),
+        "4a": (192, 96, 208, 16, 48, 64), "4b": (160, 112, 224, 24, 64, 64),
+        "4c": (128, 128, 256, 24, 64, 64), "4d": (112, 144, 288, 32, 64, 64),
+        "4e": (256, 160, 320, 32, 128, 128), "5a": (256, 160, 320, 32, 128, 128),
+        "5b": (384, 192, 384, 48, 128, 128),
     }  # fmt: skip
     for name, (c1, r3, c3, r5, c5, pp) in blocks.items():
         if name in ("4a", "5a"):
@@ -350,7 +349,7 @@ def yolov2(size: int = 448, classes: int = 20) -> onnx.ModelProto:
     route = _darknet(b, x, (512, 256, 512, 256, 512), (3, 1, 3, 1, 3))
     x = _darknet(b, b.pool(route), (1024, 512, 1024, 512, 1024, 1024, 1024), (3, 1, 3, 1, 3, 3, 3))
     channels, height, width = b.shapes[y := b.conv(route, 64)]
-    folded = b._node("SpaceToDepth", [y], (4 * channels, height // 2, width // 2), blocksize=2)
+    folded = b.node("SpaceToDepth", [y], (4 * channels, height // 2, width // 2), blocksize=2)
     x = b.conv(b.concat(folded, x), 1024, 3)
     return b.model(b.conv(x, 5 * (5 + classes), relu=False))
 

@@ -47,6 +47,7 @@ PRODUCTS: dict[str, Operands] = {
     "MatMulIntegerToFloat": _PLAIN,
     "FusedMatMul": _PLAIN,
     "QLinearMatMul": _QLINEAR,
+    "MatMulNBits": _PLAIN,
 }
 """Operators that are products, of ONNX and of onnxruntime's own domain."""
 
@@ -73,6 +74,9 @@ def product(node: ir.Node, shapes: tuple[Shape, Shape, Shape], *, weight_on_left
             return None
         m = left[0] * math.prod(left[2:])
         return Product(groups=group, m=m, k=right[0] // group, n=right[1] * math.prod(right[2:]))
+    if node.op_type == "MatMulNBits":
+        k, n = int_attribute(node, "K", 1), int_attribute(node, "N", 1)
+        return Product(groups=1, m=math.prod(left[:-1]), k=k, n=n)
     if node.op_type in ("Gemm", "QGemm"):
         k = left[0] if int_attribute(node, "transA", 0) else left[-1]
         return Product(groups=1, m=out[0], k=k, n=out[-1]) if len(out) == 2 else None

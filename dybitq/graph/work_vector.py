@@ -58,7 +58,6 @@ _ELEMENTWISE = [
     "QLinearAdd",
     "QLinearMul",
     "QLinearLeakyRelu",
-    "DynamicQuantizeLinear",
 ]
 # One look-up in a 256-entry table per element, as integer accelerators have them.
 _TABLES = [
@@ -140,6 +139,8 @@ PASSES: dict[str, Passes] = {
         )
     },
     **{name: Passes(per_element=3) for name in ("LpNormalization", "RMSNormalization", "LRN")},
+    # minimum and maximum; quantize
+    "DynamicQuantizeLinear": Passes(per_element=3),
     "BatchNormalization": Passes(per_element=2, in_place=True),
     **{name: Passes(per_element=1) for name in ("MaxPool", "AveragePool", "LpPool", "QLinearAveragePool")},
 }

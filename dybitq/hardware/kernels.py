@@ -119,37 +119,54 @@ def _fusible(op: OpWork, fusion: Fusion, streams: int) -> bool:
 def fuse(workload: Workload, fusion: Fusion) -> list[list[int]]:
     """Group operators into launches, heads first.
 
-    An operator rides on the launch that wrote one of its inputs last, when that input has no other
-    reader, is no output of the network, and every other activation it reads was written before that
-    launch started (it can be streamed in beside the tiles).
+    An operator rides on the last launch that writes one of its inputs, if every other activation it reads
+    was written before that launch (it is streamed in beside the tiles). A launch hands on one tensor, that
+    of its last operator; what would need more is cut off and launched by itself.
     """
-    readers = [0] * len(workload.tensors)
-    for op in workload.ops:
-        for index in set(op.inputs):
-            readers[index] += 1
-    for index in workload.outputs:
-        readers[index] += 1
     launches: list[list[int]] = []
     written: dict[int, int] = {}
     for number, op in enumerate(workload.ops):
+        home = _home(workload, fusion, op, written)
         if op.view:
             written[op.output] = max((written.get(index, -1) for index in op.inputs), default=-1)
             continue
-        home = None
-        streams = sum(not workload.tensors[index].constant for index in op.inputs)
-        if not op.macs and _fusible(op, fusion, streams):
-            produced = [(written[index], index) for index in op.inputs if index in written]
-            latest = max(produced, default=(-1, -1))
-            others_ready = all(place < latest[0] for place, index in produced if index != latest[1])
-            is_last = latest[0] >= 0 and workload.ops[launches[latest[0]][-1]].output == latest[1]
-            if is_last and readers[latest[1]] == 1 and others_ready:
-                home = latest[0]
         if home is None:
             home = len(launches)
             launches.append([])
         launches[home].append(number)
         written[op.output] = home
-    return launches
+    readers: dict[int, set[int]] = {index: {-1} for index in workload.outputs}
+    for number, op in enumerate(workload.ops):
+        for index in op.inputs:
+            readers.setdefault(index, set()).add(number)
+    return [part for launch in launches for part in _cut(workload, launch, readers)]
+
+
+def _home(workload: Workload, fusion: Fusion, op: OpWork, written: dict[int, int]) -> int | None:
+    """The launch that ``op`` may ride on, if any."""
+    streams = [index for index in set(op.inputs) if not workload.tensors[index].constant]
+    places = [written.get(index, -1) for index in streams]
+    home = max(places, default=-1)
+    if op.view or op.macs or home < 0 or not _fusible(op, fusion, len(streams)):
+        return None
+    carried = max(workload.tensors[i].elements for i in streams if written.get(i, -1) == home)
+    # What grows on the way (a gate spread over a feature map) cannot ride on the smaller tensor's tiles.
+    return home if workload.tensors[op.output].elements <= carried else None
+
+
+def _cut(workload: Workload, launch: list[int], readers: dict[int, set[int]]) -> list[list[int]]:
+    """Split a launch so that every part hands on exactly the tensor of its last operator."""
+    parts = []
+    while launch:
+        end = 1
+        for size in range(2, len(launch) + 1):
+            own = set(launch[:size])
+            leaving = [number for number in own if readers.get(workload.ops[number].output, set()) - own]
+            if all(number == launch[size - 1] for number in leaving):
+                end = size
+        parts.append(launch[:end])
+        launch = launch[end:]
+    return parts
 
 
 def build(workload: Workload, fusion: Fusion) -> Kernels:

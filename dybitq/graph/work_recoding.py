@@ -1,0 +1,65 @@
+"""Re-codings between a quantizer and a layer: steps on codes that hardware does at the edge of its array."""
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from dybitq.graph.values import is_op
+
+RECODE_KEY = "dybitq.recode"
+
+_STEPS = frozenset(
+    "Reshape Cast GatherElements Gather Shape Equal Where Max Min Clip Mul Add Sub Mod BitShift".split()  # noqa: SIM905
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Recodings:
+    """Nodes that only re-code, and what each of their results stands for.
+
+    Attributes:
+        nodes: not priced.
+        source: the codes behind each re-coded value, by name.
+    """
+
+    nodes: frozenset[ir.Node]
+    source: dict[str, ir.Value]
+
+
+def find_recodings(model: ir.Model, constant: set[str]) -> Recodings:
+    """All re-codings of layers that say in their metadata that they have one."""
+    nodes: set[ir.Node] = set()
+    source: dict[str, ir.Value] = {}
+    for node in model.graph:
+        if RECODE_KEY not in node.metadata_props:
+            continue
+        for value in node.inputs:
+            dequantize = None if value is None else value.producer()
+            if dequantize is None or not is_op(dequantize, "DequantizeLinear"):
+                continue
+            codes = dequantize.inputs[0]
+            if codes is None or (codes.name or "") in constant:
+                continue
+            steps, origins = _walk(codes, constant)
+            if steps and len(origins) == 1:
+                nodes |= steps
+                source[codes.name or ""] = next(iter(origins))
+    return Recodings(nodes=frozenset(nodes), source=source)
+
+
+def _walk(codes: ir.Value, constant: set[str]) -> tuple[set[ir.Node], set[ir.Value]]:
+    """Steps back to the quantized codes, and the codes they start from."""
+    steps: set[ir.Node] = set()
+    origins: set[ir.Value] = set()
+    pending = [codes]
+    while pending:
+        value = pending.pop()
+        node = value.producer()
+        if (value.name or "") in constant:
+            continue
+        if node is None or node.op_type not in _STEPS:
+            origins.add(value)
+        elif node not in steps:
+            steps.add(node)
+            pending += [item for item in node.inputs if item is not None]
+    return steps, origins
