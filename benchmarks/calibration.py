@@ -78,7 +78,7 @@ def median(values: list[float]) -> float:
 def time_table(zoo: Path, rounds: int) -> None:
     """Seconds of every way, and ratios of calibration to both bare runs."""
     print(
-        "| network | run | seconds | CPU seconds | / plain | / lanes | peak MiB |\n|---|---|---|---|---|---|---|"
+        "| network | run | seconds | CPU seconds | / plain | / lanes | peak MiB |", "|---" * 7 + "|", sep="\n"
     )
     for name in NETWORKS:
         turns = [{way: measured(zoo, name, way, SAMPLES) for way in WAYS} for _ in range(rounds)]

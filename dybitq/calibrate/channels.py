@@ -40,11 +40,18 @@ def channel_axis(layer: LayerWork) -> int:
     return -2 if layer.weight_on_left else -1
 
 
-def measure(value: np.ndarray, layer: LayerWork, batch: int, count: int) -> ChannelPart | None:
-    """The part that an output ``[batch, ...]`` of the layer adds, ``count`` samples of a run of ``batch``."""
+def measure(
+    value: np.ndarray, layer: LayerWork, batch: int, count: int, real: np.ndarray | None = None
+) -> ChannelPart | None:
+    """The part that an output ``[batch, ...]`` of the layer adds, ``count`` samples of a run of ``batch``.
+
+    Of a sequence ``[batch, length, features]`` only the positions in ``real`` count.
+    """
     if value.size == 0 or value.ndim == 0:
         return None
-    if value.shape[0] % batch == 0 and value.ndim > 1:
+    if real is not None and value.ndim == 3 and value.shape[:2] == real.shape and not layer.weight_on_left:
+        value = value[:count][real[:count]]
+    elif value.shape[0] % batch == 0 and value.ndim > 1:
         value = value[: count * (value.shape[0] // batch)]
     rows = np.moveaxis(value, channel_axis(layer), 0)
     channels = rows.shape[0]

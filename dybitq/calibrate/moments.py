@@ -114,7 +114,8 @@ def measure(
 ) -> MomentPart | None:
     """The part of ``count`` samples out of a run of ``batch``; ``first_sample`` numbers them in the pass.
 
-    The layer reads ``function(x)``; ``real`` marks the positions ``[batch, length]`` that are no padding. Patches are taken at positions that change from sample to sample
+    The layer reads ``function(x)``; ``real`` marks the positions ``[batch, length]`` that are no padding
+    (:mod:`dybitq.data.padding`). Patches are taken at positions that change from sample to sample
     (:mod:`dybitq.calibrate.sampling`).
     """
     if x.size == 0:

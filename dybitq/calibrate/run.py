@@ -215,9 +215,10 @@ def _measure(
     Moments are many and large, so each is handed over before the next one is computed.
     """
     extent = next(iter(batch.feeds.values())).shape[0] if batch.feeds else 1
+    real = real_positions(batch.feeds)
     seen: dict[str, tensors.TensorPart] = {}
     for name in watch.fetched:
-        part = tensors.measure(values[name], extent, batch.count)
+        part = tensors.measure(values[name], extent, batch.count, real)
         if part is not None:
             _require_finite(name, part, batch)
             seen[name] = part
@@ -237,7 +238,6 @@ def _measure(
                 channels.update(totals.channels[layer], sums)
 
     yield "tensors and channels", add
-    real = real_positions(batch.feeds)
     for key, (layer, kind) in watch.keyed.items():
         follows = watch.derived.get(layer.input)
         x = values[layer.input if follows is None else follows.source]

@@ -30,5 +30,5 @@ def positions(extents: Sequence[int], wanted: int, sample: int) -> np.ndarray:
         return np.arange(count)
     # The golden section spreads the starts evenly, whatever the number of samples is.
     step = stride(extents, wanted)
-    offset = int((sample * 0.6180339887498949 % 1.0) * step)
+    offset = int((sample * 0.6180339887498949 % 1.0) * min(step, count))
     return np.arange(offset, count, step)

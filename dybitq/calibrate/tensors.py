@@ -6,7 +6,7 @@ cost nothing, and histograms of two shards add up.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -58,13 +58,16 @@ def by_sample(value: np.ndarray, batch: int, count: int) -> np.ndarray:
     return value.reshape(1, -1)
 
 
-def measure(value: np.ndarray, batch: int, count: int) -> TensorPart | None:
+def measure(value: np.ndarray, batch: int, count: int, real: np.ndarray | None = None) -> TensorPart | None:
     """The part that float32 ``value`` adds, ``count`` samples of a run of ``batch``; None if it is empty.
 
-    Infinities, which attention masks hold rightly, are left out. The extremes of a sample with NaN are NaN.
+    Of a sequence ``[batch, length, features]`` only the positions in ``real`` count, bool
+    ``[batch, length]`` (:mod:`dybitq.data.padding`). Infinities, which attention masks hold rightly, are left out. The extremes of a sample with NaN are NaN.
     """
     if value.size == 0:
         return None
+    if real is not None and value.ndim == 3 and value.shape[:2] == real.shape:
+        return _joined([measure(value[i : i + 1, real[i]], 1, 1) for i in range(count)])
     value = np.ascontiguousarray(value, np.float32)
     rows = by_sample(value, batch, count)
     within = math.prod(value.shape[1:])
@@ -83,6 +86,17 @@ def measure(value: np.ndarray, batch: int, count: int) -> TensorPart | None:
         minima=np.repeat(minima.astype(np.float64), repeats),
         maxima=np.repeat(maxima.astype(np.float64), repeats),
         bins=bins,
+    )
+
+
+def _joined(parts: Sequence[TensorPart | None]) -> TensorPart | None:
+    some = [part for part in parts if part is not None]
+    if not some:
+        return None
+    return TensorPart(
+        minima=np.concatenate([part.minima for part in some]),
+        maxima=np.concatenate([part.maxima for part in some]),
+        bins=np.concatenate([part.bins for part in some]),
     )
 
 

@@ -48,3 +48,13 @@ def test_padding_samples_are_left_out():
     part = channels.measure(value, layer, 4, 3)
     assert part.count == 3
     np.testing.assert_allclose(part.total, value[:3].astype(np.float64).sum(0))
+
+
+def test_padded_positions_are_left_out():
+    """Only real positions of a sequence are summed."""
+    layer = layer_of(LayerKind.MATMUL, (2, 3))
+    value = RNG.standard_normal((2, 4, 3)).astype(np.float32)
+    real = np.array([[1, 1, 0, 0], [1, 0, 1, 1]], bool)
+    part = channels.measure(value, layer, 2, 2, real)
+    assert part.count == 5
+    np.testing.assert_allclose(part.total, value[real].astype(np.float64).sum(0))

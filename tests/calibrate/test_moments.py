@@ -111,3 +111,13 @@ def test_a_block_that_holds_everything_is_full():
     """Blocks larger than K would only waste memory."""
     kinds = moments.choose_kinds({"s": layer_of(LayerKind.GEMM, (10, 7))}, MomentKind.BLOCK, 1 << 20)
     assert kinds == {"s": MomentKind.FULL}
+
+
+def test_padded_positions_are_left_out():
+    """Only real positions of a sequence are summed."""
+    layer = layer_of(LayerKind.MATMUL, (3, 7))
+    x = RNG.standard_normal((2, 4, 3)).astype(np.float32)
+    real = np.array([[1, 1, 0, 0], [1, 0, 1, 1]], bool)
+    part = moments.measure(x, layer, MomentKind.FULL, 0, 2, 2, real=real)
+    assert part.rows == 5
+    np.testing.assert_allclose(part.second[0], x[real].T @ x[real], rtol=1e-5, atol=1e-5)

@@ -68,6 +68,17 @@ def test_a_tensor_without_batch_axis_stands_for_all():
     assert part.maxima.tolist() == [2, 2, 2] and len(part.bins) == 2
 
 
+def test_padded_positions_are_left_out():
+    """Only real positions of a sequence count; a sample without any adds nothing."""
+    x = RNG.standard_normal((3, 4, 5)).astype(np.float32)
+    real = np.array([[1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]], bool)
+    part = tensors.measure(x, 3, 3, real)
+    assert part.maxima.tolist() == [x[0, :2].max(), x[2].max()]
+    expected = histogram(np.concatenate([x[0, :2], x[2]]))
+    np.testing.assert_array_equal(np.bincount(part.bins, minlength=65536), expected)
+    assert len(tensors.measure(x[:, 0], 3, 3, real).bins) == 15
+
+
 def test_infinities_are_left_out():
     """An attention mask's infinity is in neither extremes nor histogram."""
     x = np.array([[1, -np.inf, 3], [-np.inf] * 3], np.float32)
