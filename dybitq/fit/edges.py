@@ -1,6 +1,7 @@
 """Activation edges: scale, zero point and clamp of every coded tensor, from its histogram."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from dybitq.fit.ranges import profile, range_methods
 from dybitq.graph.pointwise import Response
 from dybitq.records import EdgePlan, FittedEdge, TensorStatistics
 
+_COARSER = 1.25  # how much coarser a concatenation may be coded to spare one of its parts a rounding
 _SMALLEST_RANGE = 1e-30  # below it a tensor is taken as constant zero: 255 steps would underflow
 
 
@@ -49,6 +51,24 @@ def fit_edge(
         low=max(0, first),
         high=min(levels - 1, last),
     )
+
+
+def joined_edge(own: FittedEdge, parts: Sequence[FittedEdge]) -> FittedEdge:
+    """Encoding of a concatenation: that of the part whose range covers all others, if one does.
+
+    The codes of that part are then copied as they are: no second rounding, and no table to look them up in.
+    An encoding much coarser than ``own``, which was fitted to the concatenation itself, is not taken.
+    """
+    widest = max(parts, key=lambda part: part.scale * (part.high - part.low), default=own)
+    (low, high), step = _real_range(widest), widest.scale
+    covers = all(low <= a + step / 2 and b <= high + step / 2 for a, b in map(_real_range, parts))
+    if not parts or not covers or widest.format != own.format or step > own.scale * _COARSER:
+        return own
+    return widest
+
+
+def _real_range(edge: FittedEdge) -> tuple[float, float]:
+    return (edge.low - edge.zero_point) * edge.scale, (edge.high - edge.zero_point) * edge.scale
 
 
 def clamp_codes(bounds: tuple[float, float] | None, scale: float, zero_point: int) -> tuple[int, int]:

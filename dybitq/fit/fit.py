@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from dybitq.errors import StatisticsError
-from dybitq.fit.edges import fit_edge
+from dybitq.fit.edges import fit_edge, joined_edge
 from dybitq.fit.layers import LayerArrays, fit_layer
 from dybitq.fit.recode import NONE, fit_recoding
 from dybitq.graph.load import Network
@@ -74,7 +74,7 @@ def fit_recodings(
 
 def fit_edges(plan: Plan, statistics: Statistics, tensors: Tensors) -> dict[str, FittedEdge]:
     """Fit the coded tensors of a plan."""
-    edges = {}
+    edges: dict[str, FittedEdge] = {}
     for edge in plan.edges:
         found = statistics.tensors.get(edge.tensor)
         if found is None:
@@ -82,7 +82,10 @@ def fit_edges(plan: Plan, statistics: Statistics, tensors: Tensors) -> dict[str,
                 f"tensor {edge.tensor}: not in the statistics, which hold {len(statistics.tensors)} tensors; "
                 "calibrate this model again"
             )
-        edges[edge.tensor] = fit_edge(edge, found, tensors.clamp(edge.tensor), tensors.response(edge.tensor))
+        own = fit_edge(edge, found, tensors.clamp(edge.tensor), tensors.response(edge.tensor))
+        roots = [tensors.coded_root(part, edges) for part in tensors.concatenated(edge.tensor)]
+        parts = [edges[root] for root in roots if root is not None]
+        edges[edge.tensor] = joined_edge(own, parts) if len(parts) == len(roots) else own
     return edges
 
 

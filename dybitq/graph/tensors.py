@@ -6,9 +6,9 @@ import numpy as np
 import onnx_ir as ir
 
 from dybitq.graph.load import Network
-from dybitq.graph.operators import clamp_bounds
+from dybitq.graph.operators import Role, clamp_bounds, role
 from dybitq.graph.pointwise import Response, response_of
-from dybitq.graph.values import require_constant, values_by_name
+from dybitq.graph.values import is_op, require_constant, values_by_name
 
 
 class Tensors:
@@ -36,10 +36,18 @@ class Tensors:
         """What all readers of the tensor together make of each value, if that is one elementwise function."""
         return response_of(self._values[name])
 
+    def concatenated(self, name: str) -> tuple[str, ...]:
+        """The tensors that a Concat joins into ``name``; none for any other producer."""
+        node = self._values[name].producer()
+        if not is_op(node, "Concat") or node is None:
+            return ()
+        return tuple(value.name or "" for value in node.inputs if value is not None)
+
     def coded_root(self, name: str, coded: Container[str]) -> str | None:
         """The tensor in ``coded`` whose codes arrive at ``name`` through operators that only move them."""
         current: ir.Value | None = self._values[name]
         while current is not None and current.name not in coded:
             node = current.producer()
-            current = node.inputs[0] if node is not None and node.inputs else None
+            moved = node is not None and role(node, {}) in (Role.CODES, Role.CLAMP)
+            current = node.inputs[0] if node is not None and moved else None
         return None if current is None else current.name
