@@ -254,7 +254,7 @@ def _require_finite(name: str, part: tensors.TensorPart, batch: Batch) -> None:
     """Extremes of a sample with NaN are NaN, so they tell."""
     bad = np.isnan(part.minima)
     if bad.any():
-        sample = batch.names[int(np.flatnonzero(bad)[0])]
+        sample = batch.names[min(int(np.flatnonzero(bad)[0]), batch.count - 1)]
         raise DataError(
             f"tensor {name!r} holds NaN for the sample {sample}; the float32 model itself computes it, so "
             "there is nothing to quantize: check the model and the transforms"

@@ -62,7 +62,8 @@ def measure(value: np.ndarray, batch: int, count: int, real: np.ndarray | None =
     """The part that float32 ``value`` adds, ``count`` samples of a run of ``batch``; None if it is empty.
 
     Of a sequence ``[batch, length, features]`` only the positions in ``real`` count, bool
-    ``[batch, length]`` (:mod:`dybitq.data.padding`). Infinities, which attention masks hold rightly, are left out. The extremes of a sample with NaN are NaN.
+    ``[batch, length]`` (:mod:`dybitq.data.padding`). Infinities, which attention masks hold rightly, are
+    left out. The extremes of a sample with NaN are NaN.
     """
     if value.size == 0:
         return None
