@@ -11,11 +11,11 @@ import numpy as np
 
 from dybitq.encodings import formats
 from dybitq.errors import StatisticsError
+from dybitq.fit.assembly import SIGNED_ZERO
 from dybitq.fit.ranges import Profile, profile, range_methods
 from dybitq.graph.pointwise import Response
 from dybitq.records import EdgePlan, FittedEdge, TensorStatistics
 
-SIGNED_ZERO = 128
 _SMALLEST_RANGE = 1e-30
 _FRACTIONS = np.concatenate([np.linspace(1.0, 0.5, 51), np.geomspace(0.49, 0.01, 40)])
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dybitq.calibrate.moments import patches_per_sample, sampled_patches
+from dybitq.data.padding import real_positions
 from dybitq.data.source import DataSource
 from dybitq.encodings.sparq import apply_pairs
 from dybitq.fit.fit import Progress, fit_edges, fit_recodings, layer_arrays
@@ -182,7 +183,8 @@ def measure_pairs(
         z = fed(z, layer, feed)
         size = len(next(iter(batch.feeds.values())))
         wanted = _PATCHES * patches_per_sample(*patch_geometry(layer))
-        sums.add(*(sampled_patches(v, layer, wanted, seen, size, batch.count) for v in (x, z)))
+        real = real_positions(batch.feeds)
+        sums.add(*(sampled_patches(v, layer, wanted, seen, size, batch.count, real) for v in (x, z)))
         seen += batch.count
     return sums.result()
 
