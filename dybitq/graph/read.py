@@ -7,6 +7,7 @@ import onnx
 import onnx_ir as ir
 
 from dybitq.errors import ModelError, UnsupportedError
+from dybitq.graph.integrity import check_nodes, check_tensors, check_text, check_values
 
 MINIMUM_OPSET = 11
 
@@ -26,13 +27,15 @@ def read(path: Path) -> tuple[ir.Model, str]:
     _check_versions(proto, path)
     _check_supported(proto, path)
     try:
-        model = ir.serde.deserialize_model(proto)
-        ir.external_data.set_base_dir(model.graph, path.parent)
-    except Exception as error:  # onnx-ir wraps whatever went wrong; its first line says where
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{path}: damaged ONNX model: {reason}") from error
+        check_text(proto)
+        check_nodes(proto)
+        model = _deserialize(proto)
+        check_tensors(model)
+        check_values(model)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    ir.external_data.set_base_dir(model.graph, path.parent)
     _drop_constant_inputs(model)
-    _check_values(model, path)
     files = external_files(model, path)
     return model, sha256_of(path, files)
 
@@ -56,6 +59,15 @@ def _parse(path: Path) -> onnx.ModelProto:
     if not proto.HasField("graph") or not proto.opset_import:
         raise ModelError(f"{path}: is not an ONNX model, or is truncated ({size} bytes)")
     return proto
+
+
+def _deserialize(proto: onnx.ModelProto) -> ir.Model:
+    try:
+        return ir.serde.deserialize_model(proto)
+    except Exception as error:  # onnx-ir wraps whatever went wrong in an error of its own
+        cause = error.__cause__ or error
+        reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+        raise ModelError(f"the model is damaged: {reason}") from error
 
 
 def _check_versions(proto: onnx.ModelProto, path: Path) -> None:
@@ -93,25 +105,6 @@ def _drop_constant_inputs(model: ir.Model) -> None:
         kept = [value for value in inputs if value.const_value is None]
         inputs.clear()
         inputs.extend(kept)
-
-
-def _check_values(model: ir.Model, path: Path) -> None:
-    """Every value that a node reads, or that the graph returns, comes from somewhere."""
-    for graph in (model.graph, *model.graph.subgraphs()):
-        for node in graph:
-            for value in node.inputs:
-                if value is not None and not _is_defined(value):
-                    raise ModelError(
-                        f"{path}: node {node.name or node.op_type!r} reads {value.name!r}, which no input, "
-                        "initializer or node provides"
-                    )
-    for value in model.graph.outputs:
-        if not _is_defined(value):
-            raise ModelError(f"{path}: output {value.name!r} is produced by no node")
-
-
-def _is_defined(value: ir.Value) -> bool:
-    return value.producer() is not None or value.is_graph_input() or value.is_initializer()
 
 
 def external_files(model: ir.Model, path: Path) -> tuple[Path, ...]:

@@ -10,7 +10,7 @@ from dybitq.graph.coded import TENSOR_KEY, coded_tensors
 from dybitq.graph.read import read
 
 HEAD = '<ir_version: 10, opset_import: ["" : 21]> g (float[N, 4] x) => (float[N, 4] y)'
-SCALES = "<float s = {0.5}, uint8 z = {3}, int8[4] w = {1, 2}, float[4] v = {1, 2, 3, 4}, uint8 c = {9}>"
+SCALES = "<float s = {0.5}, uint8 z = {3}, int8[2] w = {1, 2}, float[4] v = {1, 2, 3, 4}, uint8 c = {9}>"
 
 
 @pytest.fixture

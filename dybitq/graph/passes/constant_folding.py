@@ -1,7 +1,7 @@
 """Nodes whose inputs are all constant are computed once, with the ONNX reference operators.
 
-Shape of a tensor whose extents are all known counts as constant. Quantizers and dequantizers, random
-operators, and results much larger than their operands are left alone: see
+Shape of a tensor whose extents are all known counts as constant. Only operators that prepare weights,
+masks and shapes are folded, and only where the result is not much larger than its operands: see
 docs/decisions/constant-folding.md.
 """
 
@@ -11,12 +11,33 @@ import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
 from dybitq.graph.shapes import infer
-from dybitq.graph.values import constant, has_subgraph, is_constant, is_op, shape_of
+from dybitq.graph.values import constant, is_constant, is_op, shape_of
 
-_KEPT = (
-    *("Constant", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"),
-    *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"),
+_FOLDED = frozenset(
+    {
+        *("Add", "Sub", "Mul", "Div", "Neg", "Abs", "Sign", "Mod", "Pow", "Sqrt", "Reciprocal", "Exp", "Log"),
+        *("Floor", "Ceil", "Round", "Clip", "Relu", "Erf", "Sigmoid", "Tanh", "Sin", "Cos", "CumSum"),
+        *("Max", "Min", "Sum", "Mean", "MatMul", "Cast", "CastLike", "Identity", "Where"),
+        *("And", "Or", "Xor", "Not", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"),
+        *("IsInf", "IsNaN", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot"),
+        *("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2"),
+        *("ReduceSumSquare", "ArgMax", "ArgMin"),
+        *("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Concat", "Split", "Slice", "Pad"),
+        *("Expand", "Tile", "DepthToSpace", "SpaceToDepth", "Trilu", "Range", "ConstantOfShape", "EyeLike"),
+        *(
+            "Gather",
+            "GatherElements",
+            "GatherND",
+            "ScatterElements",
+            "ScatterND",
+            "NonZero",
+            "OneHot",
+            "Size",
+        ),
+    }
 )
+"""What prepares weights, masks and shapes, and means the same in the reference and in every runtime."""
+
 _SMALL_BYTES = 1 << 16
 _GROWTH = 4  # int8 to float32, the widest Cast worth folding
 _ROUNDS = 8
@@ -34,13 +55,13 @@ def fold_constants(model: ir.Model) -> tuple[str, ...]:
 
 
 def _fold(model: ir.Model, node: ir.Node, inferred: set[str]) -> bool:
-    if node.domain not in ("", "ai.onnx") or node.op_type in _KEPT or has_subgraph(node):
+    if not is_op(node, "Shape", *_FOLDED):
         return False
     if any(value.is_graph_output() for value in node.outputs):
         return False
     if is_op(node, "Shape"):
         return _fold_shape(model, node, inferred)
-    if not node.inputs or not all(value is None or is_constant(value) for value in node.inputs):
+    if not node.inputs or not all(value is None or _is_number(value) for value in node.inputs):
         return False
     if not _worth_it(node):
         return False
@@ -49,6 +70,11 @@ def _fold(model: ir.Model, node: ir.Node, inferred: set[str]) -> bool:
         return False
     _replace(model, node, results)
     return True
+
+
+def _is_number(value: ir.Value) -> bool:
+    """Whether the value is a constant of a type that numpy has, so not of strings."""
+    return is_constant(value) and value.dtype is not None and value.dtype != ir.DataType.STRING
 
 
 def _fold_shape(model: ir.Model, node: ir.Node, inferred: set[str]) -> bool:

@@ -9,7 +9,6 @@ See docs/decisions/opset-conversion.md for why the converter of onnx is not used
 import numpy as np
 import onnx_ir as ir
 
-from dybitq.errors import UnsupportedError
 from dybitq.graph.shapes import infer
 from dybitq.graph.values import Namer, int_attribute, ints_attribute, is_op, rank_of, take_over
 
@@ -18,11 +17,7 @@ IR_VERSION = 10  # metadata on nodes needs it; what every onnxruntime since 1.18
 
 
 def upgrade_opset(model: ir.Model) -> tuple[str, ...]:
-    """Convert opset 11 and 12 to 13, and set the IR version that the emitted models use.
-
-    Raises:
-        UnsupportedError: a Softmax that flattens several axes of a tensor of unknown rank.
-    """
+    """Convert opset 11 and 12 to 13, and set the IR version that the emitted models use."""
     opsets = model.graph.opset_imports
     if "ai.onnx" in opsets:
         opsets[""] = opsets.pop("ai.onnx")
@@ -69,25 +64,19 @@ def _attribute_to_input(node: ir.Node, attribute: str, namer: Namer) -> None:
 
 
 def _along_one_axis(node: ir.Node, namer: Namer) -> None:
-    """Opset 12 coerces the input to ``[prod(shape[:axis]), prod(shape[axis:])]`` and works on its rows."""
+    """Opset 12 flattens the input to ``[prod(shape[:axis]), prod(shape[axis:])]`` and works on its rows."""
     axis = int_attribute(node, "axis", 1)
     data = node.inputs[0]
     rank = rank_of(data)
-    if axis == -1 or (rank is not None and axis % rank == rank - 1):
-        node.attributes["axis"] = ir.AttrInt64("axis", -1)
+    node.attributes["axis"] = ir.AttrInt64("axis", -1)
+    if axis == -1 or (rank and axis % rank == rank - 1):
         return
-    if rank is None or data is None:
-        raise UnsupportedError(
-            f"{node.op_type} {node.name or node.outputs[0].name!r} of opset 12 flattens its input from axis "
-            f"{axis}, and the input's rank is unknown; export the model with opset 13 or newer"
-        )
     graph = _graph_of(node)
     base = node.name or f"{node.outputs[0].name}"
     shape = namer.node("Shape", [data], base=f"{base}_shape")
-    flat = namer.node("Flatten", [data], {"axis": axis % rank}, base=f"{base}_flatten", like=data)
+    flat = namer.node("Flatten", [data], {"axis": axis}, base=f"{base}_flatten", like=data)
     graph.insert_before(node, [shape, flat])
     node.replace_input_with(0, flat.outputs[0])
-    node.attributes["axis"] = ir.AttrInt64("axis", -1)
     rows = node.outputs[0]
     back = namer.node("Reshape", [rows, shape.outputs[0]], base=f"{base}_rows", like=rows)
     graph.insert_after(node, back)
