@@ -76,7 +76,7 @@ class Quantize:
 class Dequantize:
     """Integers to float: ``(q - zero_point) * scale``, in float32, once at the output.
 
-    ``scale`` is float32 ``[1]``, or ``[channels]`` along ``axis`` where the input is an accumulator.
+    ``scale`` is float32 ``[1]``, or ``[channels]`` along the last axis where the input is an accumulator.
     """
 
     name: str
@@ -84,7 +84,6 @@ class Dequantize:
     output: str
     scale: np.ndarray
     zero_point: int
-    axis: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -108,7 +107,8 @@ class Convolution:
 class Product:
     """``requantize((q - input_zero) @ w + bias)`` with ``w`` as ``[..., K, N]``; bias along N.
 
-    Without ``requantize`` the output is the int32 accumulator itself.
+    Without ``requantize`` the output is the int32 accumulator itself. ``input_rank`` is the rank of the
+    input, None where it is unknown.
     """
 
     name: str
@@ -118,6 +118,7 @@ class Product:
     weight: Weight
     bias: np.ndarray | None
     requantize: Requantize | None
+    input_rank: int | None = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -188,6 +189,7 @@ class Mean:
     input: str
     output: str
     input_zero: int
+    axes: tuple[int, ...]
     count: int
     requantize: Requantize
 

@@ -1,7 +1,7 @@
 """Small tools to add nodes and constants to a graph: shared constants, fresh names, places to insert."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -30,6 +30,16 @@ class Builder:
             name = f"{base}{self._count[base]}"
             if name not in self._names:
                 return name
+
+    def reserve(self, names: Iterable[str]) -> None:
+        """Never hand out these names: they will be given to values later."""
+        self._names.update(names)
+
+    def append(self, node: ir.Node) -> None:
+        """Put a node behind all that were put at the head; its outputs get names of their own."""
+        for value in node.outputs:
+            value.name = self.fresh("t")
+        self._insert_at_head(node)
 
     def constant(self, array: np.ndarray, base: str) -> ir.Value:
         """An initializer that holds ``array``; an equal one is used again."""

@@ -23,7 +23,7 @@ GROUP = {1: 8, 2: 4, 3: 4, 4: 4, 5: 2, 6: 2, 7: 2, 8: 1}
 
 
 def add_decode(
-    builder: Builder, fmt: NumberFormat, codes: np.ndarray, *, as_float: bool, before: ir.Node
+    builder: Builder, fmt: NumberFormat, codes: np.ndarray, *, as_float: bool, before: ir.Node | None = None
 ) -> ir.Value:
     """Store ``codes`` packed and add the nodes that turn them into integers.
 
@@ -32,7 +32,7 @@ def add_decode(
         fmt: the table; its integers must fit int8 unless ``as_float``.
         codes: uint8, any shape.
         as_float: make float32 integers instead of int8 ones.
-        before: node in front of which the decode goes.
+        before: node in front of which the decode goes; None puts it at the head of the graph.
 
     Returns:
         int8 or float32 value, shape of ``codes``.

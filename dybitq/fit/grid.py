@@ -6,7 +6,7 @@ import numpy as np
 
 from dybitq.encodings import dyadic
 
-_NEIGHBOURS = (-2, -1, 0, 1, 2)
+_NEIGHBOURS = (0, -1, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class ScaleGrid:
         return (dyadic.value(*self.factors(scale)) * self.unit).astype(np.float32)
 
     def neighbours(self, scale: np.ndarray) -> np.ndarray:
-        """Grid points around each scale, float32 ``[5, *scale.shape]``; some may be the same."""
+        """Grid points around each scale, float32 ``[3, *scale.shape]``, the nearest first."""
         b, c = self.factors(scale)
         steps = np.array(_NEIGHBOURS).reshape(-1, *[1] * b.ndim)
         if self.pow2:

@@ -157,12 +157,14 @@ def _floor(scale: np.ndarray, arrays: LayerArrays) -> np.ndarray:
 
 
 def _trials(plan: LayerPlan, scale: np.ndarray, grid: ScaleGrid | None) -> np.ndarray:
-    """Scales that a rounding tries, float32 ``[trials, channels]``; on a grid also its points around."""
+    """Scales that a rounding tries, float32 ``[trials, channels]``; on a grid its points around them."""
     factors = np.array(_TRIALS[plan.rounding], np.float32)
     trials = factors[:, None] * scale
     if grid is None:
         return trials
-    return np.concatenate([grid.neighbours(scale), *(grid.snap(trial)[None] for trial in trials[1:])])
+    if grid.pow2 or len(factors) == 1:
+        return grid.neighbours(scale)
+    return np.stack([grid.snap(trial) for trial in trials])
 
 
 def _round(

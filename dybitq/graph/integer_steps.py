@@ -97,7 +97,7 @@ class _Walk:
     def _window(self, node: ir.Node) -> Step | None:
         if is_op(node, "GlobalAveragePool"):
             count = mean_count(node)
-            return None if count is None else self._unary(node, StepKind.MEAN, count=count)
+            return None if count is None else self._mean(node, count)
         if is_op(node, "AveragePool"):
             window = window_of(node)
             return None if window is None else self._unary(node, StepKind.WINDOW_MEAN, window=window)
@@ -105,6 +105,11 @@ class _Walk:
         if found is None:
             return None
         return self._unary(node, StepKind.INTERPOLATE, factor=found[0], half_pixel=found[1])
+
+    def _mean(self, node: ir.Node, count: int) -> Step | None:
+        shape = None if node.inputs[0] is None else node.inputs[0].shape
+        axes = tuple(range(2, 0 if shape is None else len(shape)))
+        return self._unary(node, StepKind.MEAN, count=count, axes=axes)
 
     def _unary(self, node: ir.Node, kind: StepKind, **details: Any) -> Step | None:
         source = node.inputs[0]
@@ -118,7 +123,7 @@ class _Walk:
         return self._with_clamp(step, node.outputs[0])
 
     def _layer(self, node: ir.Node, layer: LayerWork) -> Step | None:
-        if layer.kind is LayerKind.GATHER:
+        if layer.kind is LayerKind.GATHER or not _has_phases(layer):
             return None
         names = [layer.input]
         if layer.kind is LayerKind.MATMUL_DYNAMIC:
@@ -127,12 +132,12 @@ class _Walk:
         if not all(self._code(value, demand=True) for value in values):
             return None
         output = node.outputs[0]
-        if layer.bias_node is not None:
+        if layer.bias_node is not None and len(layer.weight_shape) == 2:
             behind = self.nodes[layer.bias_node]
             self.done.add(behind)
             output = behind.outputs[0]
         kind = StepKind.PRODUCT if layer.kind is LayerKind.MATMUL_DYNAMIC else StepKind.LAYER
-        step = make_step(node, kind, values, outputs=(str(output.name),))
+        step = make_step(node, kind, values, outputs=(str(output.name),), attributes=plain_attributes(node))
         last = output.is_graph_output() and not output.uses()
         plain = layer.kind in (LayerKind.GEMM, LayerKind.MATMUL) and not layer.weight_on_left
         if last and plain and len(layer.weight_shape) == 2:
@@ -223,8 +228,11 @@ class _Walk:
     def _reason(self, node: ir.Node) -> str:
         layer = self.layers.get(str(node.name))
         if layer is not None:
-            gather = layer.kind is LayerKind.GATHER
-            return "it hands out rows of a float table" if gather else "the plan leaves it in float"
+            if layer.kind is LayerKind.GATHER:
+                return "it hands out rows of a float table"
+            if not _has_phases(layer):
+                return "only transposed convolutions of pictures with one stride and no dilation are integer"
+            return "the plan leaves it in float"
         inputs = [v for v in node.inputs if v is not None and not is_constant(v)]
         unknown = [v.name for v in inputs if v.name not in self.roots and v.name not in self.inputs]
         supported = role(node, self.layers) is not Role.FLOAT or str(node.outputs[0].name) in self.groups
@@ -268,3 +276,12 @@ class _Walk:
         return IntegerSteps(
             steps=tuple(steps), roots=roots, bounds=self.bounds, responses=responses, outputs=outputs
         )
+
+
+def _has_phases(layer: LayerWork) -> bool:
+    """Whether a ConvTranspose can be a convolution with one kernel a phase; True for any other layer."""
+    window = layer.window
+    if layer.kind is not LayerKind.CONV_TRANSPOSE or window is None:
+        return True
+    plain = window.dilations == (1, 1) and window.strides[0] == window.strides[-1]
+    return plain and len(window.kernel) == 2 and min(window.pads) >= 0

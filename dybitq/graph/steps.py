@@ -53,6 +53,7 @@ class Step:
         half_pixel: whether an INTERPOLATE aligns pixel centres (otherwise the first pixels).
         channels: channels of a WINDOW_MEAN or INTERPOLATE.
         count: how many values a MEAN averages.
+        axes: over which it does.
         axis: of a CONCAT.
         function: of a LOOKUP.
         wide: whether the result stays an int32 accumulator: last layers that are matrix products.
@@ -73,6 +74,7 @@ class Step:
     half_pixel: bool = False
     channels: int = 0
     count: int = 0
+    axes: tuple[int, ...] = ()
     axis: int = 0
     function: Response | None = None
     wide: bool = False

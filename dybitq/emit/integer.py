@@ -1,0 +1,74 @@
+"""An integer program to an ONNX model, in one of two flavours of the same arithmetic."""
+
+import onnx_ir as ir
+
+from dybitq.arithmetic import INTEGER_FAST
+from dybitq.emit.builder import remove_unused
+from dybitq.emit.canvas import Canvas
+from dybitq.emit.integer_explicit import ExplicitWriter
+from dybitq.emit.integer_fast import FastWriter
+from dybitq.graph.load import Network
+from dybitq.integer import (
+    ActivationProduct,
+    Addition,
+    Clamp,
+    Concatenation,
+    Convolution,
+    Dequantize,
+    Lookup,
+    Mean,
+    Move,
+    Multiplication,
+    Operation,
+    Other,
+    Product,
+    Program,
+    Quantize,
+)
+
+
+def emit_integer(network: Network, program: Program, arithmetic: str) -> ir.Model:
+    """Write ``program`` as a model with the inputs and outputs of ``network``.
+
+    Args:
+        network: the float network, for its inputs and outputs and the operators that stay in float.
+        program: what it computes in integers.
+        arithmetic: ``integer-fast`` or ``integer-explicit``.
+    """
+    canvas = Canvas(network, program)
+    writer = FastWriter(canvas) if arithmetic == INTEGER_FAST else ExplicitWriter(canvas)
+    for operation in program.operations:
+        _write(canvas, writer, operation)
+    model = canvas.finish()
+    remove_unused(model)
+    return model
+
+
+def _write(canvas: Canvas, writer: FastWriter | ExplicitWriter, operation: Operation) -> None:
+    match operation:
+        case Quantize():
+            writer.quantize(operation)
+        case Dequantize():
+            writer.dequantize(operation)
+        case Convolution():
+            writer.convolution(operation)
+        case Product():
+            writer.product(operation)
+        case ActivationProduct():
+            writer.activation_product(operation)
+        case Addition():
+            writer.addition(operation)
+        case Multiplication():
+            writer.multiplication(operation)
+        case Concatenation():
+            writer.concatenation(operation)
+        case Mean():
+            writer.mean(operation)
+        case Lookup():
+            writer.lookup(operation)
+        case Clamp():
+            writer.clamp(operation)
+        case Move():
+            canvas.move(operation)
+        case Other():
+            canvas.other(operation)

@@ -1,0 +1,189 @@
+"""Plan and statistics to an integer program: encodings, weights on the dyadic grid, factors."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dybitq.arithmetic import IntegerOptions
+from dybitq.errors import StatisticsError, UnsupportedError
+from dybitq.fit import assemble_elementwise as elementwise
+from dybitq.fit import assemble_layers as weighted
+from dybitq.fit.assembly import Assembly
+from dybitq.fit.grid import ScaleGrid
+from dybitq.fit.integer_edges import code_bounds, fit_integer_edge
+from dybitq.fit.layers import LayerArrays, fit_layer
+from dybitq.graph.load import Network
+from dybitq.graph.steps import IntegerSteps, Step, StepKind
+from dybitq.graph.tensors import Tensors
+from dybitq.integer import Operation, Program
+from dybitq.patches import moment_key
+from dybitq.records import (
+    EdgePlan,
+    Fitted,
+    FittedEdge,
+    FittedWeight,
+    LayerKind,
+    LayerPlan,
+    LayerWork,
+    Plan,
+    Statistics,
+)
+
+Progress = Callable[[str, int, int], None]
+
+_ASSEMBLE: dict[StepKind, Callable[[Assembly, Step], list[Operation]]] = {
+    StepKind.QUANTIZE: Assembly.quantize,
+    StepKind.LAYER: weighted.layer,
+    StepKind.WINDOW_MEAN: weighted.window_mean,
+    StepKind.INTERPOLATE: weighted.interpolate,
+    StepKind.PRODUCT: elementwise.product,
+    StepKind.ADD: elementwise.add,
+    StepKind.MULTIPLY: elementwise.multiply,
+    StepKind.CONCAT: elementwise.concat,
+    StepKind.MEAN: elementwise.mean,
+    StepKind.LOOKUP: elementwise.lookup,
+    StepKind.MOVE: elementwise.move,
+    StepKind.CLAMP: elementwise.clamp,
+    StepKind.SHAPE: Assembly.other,
+    StepKind.TAIL: Assembly.other,
+    StepKind.FLOAT: Assembly.other,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class IntegerFit:
+    """Result of :func:`fit_integer`.
+
+    Attributes:
+        program: the network in integers.
+        fitted: the same weights and encodings in the units of the float network.
+        plan: with the relative snap of every layer and tensor.
+    """
+
+    program: Program
+    fitted: Fitted
+    plan: Plan
+
+
+def fit_integer(
+    network: Network,
+    layers: Mapping[str, LayerWork],
+    plan: Plan,
+    statistics: Statistics,
+    steps: IntegerSteps,
+    progress: Progress | None = None,
+) -> IntegerFit:
+    """Fit every encoding, then every layer on the grid that its encodings allow, and assemble the program.
+
+    Raises:
+        StatisticsError: the statistics lack a tensor that the plan codes.
+        UnsupportedError: a factor cannot be represented; the message names the layer.
+    """
+    edges = _fit_edges(plan, statistics, steps)
+    tensors = Tensors(network)
+    plans = {p.layer: p for p in plan.layers}
+    weights: dict[str, FittedWeight] = {}
+    snaps: dict[str, float] = {}
+    todo = [step for step in steps.steps if step.kind is StepKind.LAYER]
+    for done, step in enumerate(todo):
+        if progress is not None:
+            progress("fitting layers", done, len(todo))
+        layer, layer_plan = layers[step.name], plans[step.name]
+        arrays = _arrays(tensors, layer, layer_plan, step, edges, plan.integer)
+        moment = statistics.moments.get(moment_key(layer))
+        try:
+            fitted = fit_layer(layer, layer_plan, arrays, moment, correct_bias=plan.bias_correction)
+        except UnsupportedError as error:
+            raise UnsupportedError(f"layer {layer.name}: {error}") from error
+        weights[layer.name] = fitted
+        snaps[layer.name] = 0.0 if arrays.grid is None else _snap(fitted, arrays.weight)
+    assembly = Assembly(layers=layers, weights=weights, edges=dict(edges), options=plan.integer)
+    for step in steps.steps:
+        assembly.operations += _ASSEMBLE[step.kind](assembly, step)
+    accumulators = {step.outputs[0]: weighted.unit_of(assembly, step) for step in todo if step.wide}
+    return IntegerFit(
+        program=assembly.program(steps.outputs, accumulators),
+        fitted=Fitted(weights=weights, edges={name: edges[name] for name in steps.encodings}),
+        plan=_with_snaps(plan, steps, snaps, assembly.relative),
+    )
+
+
+def _fit_edges(plan: Plan, statistics: Statistics, steps: IntegerSteps) -> dict[str, FittedEdge]:
+    """Encoding of every coded tensor; those that share one differ in the codes that they are clamped to."""
+    own: dict[str, FittedEdge] = {}
+    for edge in plan.edges:
+        found = statistics.tensors.get(edge.tensor)
+        if found is None:
+            raise StatisticsError(
+                f"tensor {edge.tensor}: not in the statistics, which hold {len(statistics.tensors)} tensors; "
+                "calibrate this model again"
+            )
+        own[edge.tensor] = fit_integer_edge(
+            edge,
+            found,
+            steps.responses.get(edge.tensor),
+            bounds=steps.bounds.get(edge.tensor),
+            pow2=plan.integer.scales == "pow2",
+        )
+    edges = {}
+    for name, root in steps.roots.items():
+        shared = own[root]
+        low, high = code_bounds(steps.bounds.get(name), shared.scale, shared.zero_point)
+        low, high = (low, high) if name != root else (shared.low, shared.high)
+        edges[name] = replace(shared, low=low, high=high)
+    return edges
+
+
+def _arrays(
+    tensors: Tensors,
+    layer: LayerWork,
+    plan: LayerPlan,
+    step: Step,
+    edges: Mapping[str, FittedEdge],
+    options: IntegerOptions,
+) -> LayerArrays:
+    """Float parameters of a layer, with the grid on which its factors are dyadic."""
+    assert layer.weight is not None
+    input_scale = edges[layer.input].scale
+    grid = None
+    pow2 = options.scales == "pow2"
+    batched = layer.kind is LayerKind.MATMUL and len(layer.weight_shape) > 2  # the Add behind it stays apart
+    if pow2 and step.wide:
+        grid = ScaleGrid(unit=1.0, pow2=True, max_shift=60)
+    elif not step.wide and not options.multiplier_bits:
+        grid = ScaleGrid(unit=edges[step.outputs[0]].scale / input_scale, pow2=pow2)
+    return LayerArrays(
+        weight=tensors.array(layer.weight),
+        bias=None if layer.bias is None or batched else tensors.array(layer.bias).reshape(-1),
+        input_scale=input_scale,
+        grid=grid,
+    )
+
+
+def _snap(fitted: FittedWeight, weight: np.ndarray) -> float:
+    """Largest distance, relative, of a scale from the one that suits its codes best (least squares)."""
+    integers = fitted.format.table[fitted.codes].astype(np.float64)
+    axes = tuple(a for a in range(integers.ndim) if a != fitted.axis)
+    over = (integers * weight).sum(axis=axes)
+    under = (integers * integers).sum(axis=axes)
+    best = np.where((over > 0) & (under > 0), over / np.maximum(under, 1), fitted.scale)
+    return float(np.abs(fitted.scale / best - 1).max())
+
+
+def _with_snaps(
+    plan: Plan, steps: IntegerSteps, layers: Mapping[str, float], tensors: Mapping[str, float]
+) -> Plan:
+    worst: dict[str, float] = {}
+    for name, relative in tensors.items():
+        root = steps.roots[name]
+        worst[root] = max(worst.get(root, 0.0), relative)
+
+    def edge(given: EdgePlan) -> EdgePlan:
+        return replace(given, snap=float(f"{worst.get(given.tensor, 0.0):.3g}"))
+
+    return replace(
+        plan,
+        layers=tuple(replace(p, snap=float(f"{layers.get(p.layer, 0.0):.3g}")) for p in plan.layers),
+        edges=tuple(edge(e) for e in plan.edges),
+    )
