@@ -46,11 +46,15 @@ class Builder:
         array = np.asarray(array, order="C")
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
-            name = self.fresh(base)
-            value = ir.val(name, const_value=ir.tensor(array, name=name))
-            self.graph.register_initializer(value)
-            self._constants[key] = value
+            self._constants[key] = self.own_constant(array, base)
         return self._constants[key]
+
+    def own_constant(self, array: np.ndarray, base: str) -> ir.Value:
+        """An initializer that nobody else shares."""
+        name = self.fresh(base)
+        value = ir.val(name, const_value=ir.tensor(np.asarray(array, order="C"), name=name))
+        self.graph.register_initializer(value)
+        return value
 
     def node(
         self,

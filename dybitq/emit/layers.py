@@ -30,6 +30,7 @@ class Layers:
         self.builder = builder
         self.edges = edges
         self._dynamic: dict[str, tuple[ir.Value, ir.Value, ir.Value]] = {}
+        self._multiplied: set[tuple[str, ir.Value]] = set()
         self._recoded: dict[tuple[str, str, bytes], ir.Value] = {}
 
     def emit(self, layer: Layer, *, output_coded: bool) -> ir.Value:
@@ -178,7 +179,9 @@ class Layers:
         real = self.builder.node(
             "Cast", [product], attributes={"to": int(ir.DataType.FLOAT)}, output="r", before=before
         )
-        scales = self.builder.node("Mul", [scale, self._scale(layer)], output="s", before=before)
+        scales = self.builder.node(
+            "Mul", [scale, self._unshared_scale(layer, activation.name)], output="s", before=before
+        )
         result = self.builder.node("Mul", [real, scales], output="r", before=before)
         node = product.producer()
         assert node is not None
@@ -186,6 +189,20 @@ class Layers:
         output = layer.node.outputs[0]
         self.builder.stand_in(output, result, list(output.uses()))
         return self._float_bias(layer, result)
+
+    def _unshared_scale(self, layer: Layer, activation: str) -> ir.Value:
+        """Scale of the weights, for one product with the scale of ``activation`` only.
+
+        The runtime merges equal products, and then no longer recognises the kernel around them. It also
+        merges equal initializers, but only those of up to eight elements.
+        """
+        scale = self._scale(layer)
+        if (activation, scale) in self._multiplied:
+            channels = int(layer.fitted.codes.shape[-1])
+            array = np.broadcast_to(self._scale_array(layer), (channels,))
+            return self.builder.own_constant(array, "s")
+        self._multiplied.add((activation, scale))
+        return scale
 
     def _dynamic_codes(self, layer: Layer, activation: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
         assert activation.name is not None
