@@ -10,7 +10,7 @@ import numpy as np
 from dybitq.hardware.costs import Array, Costs, Widths
 from dybitq.hardware.engine import Machine, Prepared, need
 from dybitq.hardware.precision import Rates
-from dybitq.hardware.selection import candidates, chosen, fitting
+from dybitq.hardware.selection import candidates, chosen, fitting, tile_numbers
 from dybitq.hardware.traffic import bytes_per_cycle, distinct, tile_bytes, traffic
 from dybitq.hardware.vector import vector_cycles, with_vector_launches
 
@@ -57,6 +57,6 @@ def bounded_costs(
         dram=flow.dram,
         distinct=distinct(prepared, widths),
         bound=bound,
-        extra={"tiles": tiles.steps, "tile_order": tiles.order},
+        extra=tile_numbers(tiles),
     )
     return with_vector_launches(machine, prepared, widths, costs)

@@ -30,6 +30,17 @@ def chosen(tiles: Tiles, best: Array) -> Tiles:
     return Tiles(**grid, packed=tiles.packed, packs=tiles.packs)
 
 
+def tile_numbers(tiles: Tiles) -> dict[str, Array]:
+    """What a report says of the tiles: how many along each extent, and the loop order's number."""
+    return {
+        "tiles_m": tiles.n_m,
+        "tiles_n": tiles.n_n,
+        "tiles_k": tiles.n_k,
+        "tiles_group": tiles.packs,
+        "loop_order": tiles.order,
+    }
+
+
 def fitting(machine: Machine, prepared: Prepared, tiles: Tiles, size: TileBytes, time: Array) -> Array:
     """Index ``[L, P]`` of the fastest candidate that fits; of equally fast ones the one that moves least.
 

@@ -127,11 +127,11 @@ class Traffic(NamedTuple):
     writes: Operands
 
 
-def _moved(words: Array, tile_words: Array, tile_size: Array, bits: Array) -> Array:
-    """Bytes for ``words`` that come in tiles of ``tile_words`` taking ``tile_size`` bytes each."""
+def _moved(words: Array, loads_: Array, tile_words: Array, tile_size: Array, bits: Array) -> Array:
+    """Bytes for ``words`` that come in ``loads_`` tiles of ``tile_words``, each taking ``tile_size`` bytes."""
     exact = np.ceil(tile_words * bits / 8)
     waste = np.where(exact > 0, tile_size / np.maximum(exact, 1.0), 1.0)
-    return np.ceil(np.ceil(words * bits / 8) * np.maximum(waste, 1.0))
+    return np.minimum(np.ceil(np.ceil(words * bits / 8) * waste), loads_ * tile_size)
 
 
 def traffic(
@@ -146,13 +146,16 @@ def traffic(
     words_w = groups * k * n * again_w
     out_words = kernels.out_elements[:, None] * np.ones_like(words_i)
     out_tiles = tiles.n_m * tiles.n_n * tiles.packs
+    in_loads, weight_loads = tiles.n_m * again_i, tiles.n_n * again_w
+    in_bits, weight_bits, out_bits = (
+        packed_width(bits, packing) for bits in (widths.input, widths.weight, widths.output)
+    )
+    out_tile = tiles.sums * out_scale(prepared)
+    parts = tiles.n_k * tiles.packs
     dram = Operands(
-        input=_moved(words_i, tiles.in_words, size.input, packed_width(widths.input, packing))
-        + size.extra * out_tiles,
-        weight=_moved(words_w, tiles.weight_words, size.weight, packed_width(widths.weight, packing)),
-        output=_moved(
-            out_words, tiles.sums * out_scale(prepared), size.output, packed_width(widths.output, packing)
-        ),
+        input=_moved(words_i, in_loads * parts, tiles.in_words, size.input, in_bits) + size.extra * out_tiles,
+        weight=_moved(words_w, weight_loads * parts, tiles.weight_words, size.weight, weight_bits),
+        output=_moved(out_words, out_tiles, out_tile, size.output, out_bits),
     )
     sweeps_m, sweeps_n, sweeps_k = _sweeps(machine, tiles, rate)
     sums = groups * m * n

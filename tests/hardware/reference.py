@@ -46,35 +46,38 @@ class Layers:
         kernel: int,
         out: int,
         *,
-        bits: int = 8,
+        w: int = 8,
+        a: int = 8,
         source: int | None = None,
         stride: int = 1,
+        group: int = 1,
     ) -> int:
         """A square convolution with padding; returns its output tensor."""
         size, batch = out * stride, self.batch
         if source is None:
-            source = self.tensor(batch * channels * size * size, bits)
+            source = self.tensor(batch * channels * size * size, a)
         taps, pixels = kernel * kernel, batch * out * out
-        weight = self.tensor(taps * channels * filters, bits, constant=True)
-        output = self.tensor(pixels * filters, bits)
+        weight = self.tensor(taps * channels * filters // group, w, constant=True)
+        output = self.tensor(pixels * filters, a)
         geometry = ConvWork(
             batch=batch, in_h=size, in_w=size, in_c=channels, out_h=out, out_w=out, out_c=filters,
             kernel_h=kernel, kernel_w=kernel, stride_h=stride, stride_w=stride,
             pad_top=kernel // 2, pad_left=kernel // 2,
+            group=group,
         )  # fmt: skip
         self.ops.append(
             OpWork(
                 name=name,
                 op_type="Conv",
-                groups=1,
+                groups=group,
                 m=pixels,
-                k=taps * channels,
-                n=filters,
+                k=taps * channels // group,
+                n=filters // group,
                 conv=geometry,
                 inputs=(source, weight),
                 output=output,
-                w_bits=bits,
-                a_bits=bits,
+                w_bits=w,
+                a_bits=a,
             )
         )
         return output
@@ -131,9 +134,13 @@ def resnet18(batch: int = 1, *, middle_bits: int = 8) -> Workload:
             shrink = stage > 0 and unit == 0
             channels, stride = (width // 2, 2) if shrink else (width, 1)
             name = f"layer{stage + 1}.{unit}"
-            layers.conv(f"{name}.conv1", channels, width, 3, size, bits=middle_bits, stride=stride)
-            layers.conv(f"{name}.conv2", width, width, 3, size, bits=middle_bits)
+            layers.conv(
+                f"{name}.conv1", channels, width, 3, size, w=middle_bits, a=middle_bits, stride=stride
+            )
+            layers.conv(f"{name}.conv2", width, width, 3, size, w=middle_bits, a=middle_bits)
             if shrink:
-                layers.conv(f"{name}.shortcut", channels, width, 1, size, bits=middle_bits, stride=2)
+                layers.conv(
+                    f"{name}.shortcut", channels, width, 1, size, w=middle_bits, a=middle_bits, stride=2
+                )
     layers.gemm("fc", batch, 512, 1000)
     return layers.workload(*(op.output for op in layers.ops))

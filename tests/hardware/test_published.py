@@ -32,7 +32,8 @@ def bitfusion_network():
         if not first:  # something has to have written the input, or the layer would count as the first
             source = layers.gemm(f"{name}.before", 1, 1, 1, source=source)
             layers.tensors[source] = TensorWork(name=f"t{source}", elements=16 * channels * out * out, bits=4)
-        layers.conv(name, channels, filters, kernel, out, bits=8 if first else 4, source=source)
+        bits = 8 if first else 4
+        layers.conv(name, channels, filters, kernel, out, w=bits, a=bits, source=source)
     return layers.workload(*(op.output for op in layers.ops if not op.name.endswith(".before")))
 
 

@@ -13,7 +13,7 @@ from dybitq.hardware.array_core import array_cycles, layout
 from dybitq.hardware.costs import Array, Costs, Widths
 from dybitq.hardware.engine import Machine, Prepared, engines, need
 from dybitq.hardware.precision import Rates, rates
-from dybitq.hardware.selection import candidates, chosen, fitting
+from dybitq.hardware.selection import candidates, chosen, fitting, tile_numbers
 from dybitq.hardware.tiling import N_OUTER_HOLD, pipeline, transfers
 from dybitq.hardware.traffic import TileBytes, Tiles, bytes_per_cycle, distinct, tile_bytes, traffic
 from dybitq.hardware.vector import vector_cycles, with_vector_launches
@@ -36,7 +36,10 @@ class _Timing(NamedTuple):
 
 
 def _packed_groups(machine: Machine, prepared: Prepared, rate: Rates) -> Array:
-    """Groups of a grouped convolution that share the array block-diagonally, float64 ``[L, P]``."""
+    """Groups of a grouped convolution that share the array block-diagonally, float64 ``[L, P]``.
+
+    Powers of two, so that twice the array never does more than twice the work.
+    """
     array, kernels = need(machine.array, machine, "array"), prepared.kernels
     shape = np.broadcast_shapes((len(kernels.heads), 1), rate.serial.shape)
     if not array.pack_groups:
@@ -48,7 +51,7 @@ def _packed_groups(machine: Machine, prepared: Prepared, rate: Rates) -> Array:
         -(-kernels.n[:, None] // rate.n_lanes),
     )
     room = np.minimum(array.rows * rate.rows // spread.rows, array.cols * rate.cols // spread.cols)
-    return np.clip(room, 1, kernels.groups[:, None]).astype(np.float64)
+    return 2.0 ** np.floor(np.log2(np.clip(room, 1, kernels.groups[:, None])))
 
 
 def _work(machine: Machine, rate: Rates, tiles: Tiles) -> _Work:
@@ -132,5 +135,5 @@ def _gemm_costs(machine: Machine, prepared: Prepared, widths: Widths, rate: Rate
         dram=moved.dram,
         distinct=distinct(prepared, widths),
         bound=np.where(timing.stall > np.maximum(cycles, fill), 1, bound),
-        extra={"tiles": tiles.steps, "tile_order": tiles.order},
+        extra=tile_numbers(tiles),
     )

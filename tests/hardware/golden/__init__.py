@@ -1,0 +1,1 @@
+"""Slow, literal simulators that the closed forms are proved against."""
