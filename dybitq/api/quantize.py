@@ -1,20 +1,20 @@
 """``dybitq quantize`` as a function."""
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
+from dybitq.api.inspect import inspect
 from dybitq.calibrate.store import load as load_statistics
 from dybitq.data.spec import load_data
 from dybitq.emit.emit import emit
-from dybitq.emit.metadata import stamp
+from dybitq.emit.metadata import reasons, stamp
 from dybitq.emit.prefix import prefix
 from dybitq.encodings import formats
-from dybitq.errors import ModelError, OutputError, StatisticsError, UnsupportedError
+from dybitq.errors import ConfigError, ModelError, OutputError, StatisticsError, UnsupportedError
 from dybitq.files import atomic_output, check_output
 from dybitq.fit.auto import is_auto, resolve_auto
 from dybitq.fit.fit import fit
@@ -25,6 +25,7 @@ from dybitq.fit.rounding import roundings
 from dybitq.fit.scales import scale_methods
 from dybitq.graph.export import to_bytes
 from dybitq.graph.load import Network, load
+from dybitq.graph.read import external_files, read
 from dybitq.graph.survey import survey
 from dybitq.plan.check import check_plan
 from dybitq.plan.recipe import Recipe, make_plan
@@ -35,6 +36,7 @@ from dybitq.verify.probe import ProbeResult, probe
 
 Progress = Callable[[str, int, int], None]
 
+_NAMES_SHOWN = 4  # layers named in a note
 _BATCH = 16  # samples of one run while fitting on data
 
 
@@ -60,7 +62,7 @@ class Coverage:
         float_layers: names of the weighted layers left in float.
         file_bytes: size of the emitted file.
         source_bytes: size of the float file, external data not counted.
-        weight_bytes: packed codes and scales in the emitted file.
+        weight_bytes: codes, scales and tables as the emitted file stores them.
     """
 
     layers: int
@@ -129,8 +131,7 @@ def quantize(
         UnsupportedError: nothing in the model can be quantized.
         OutputError: an output exists or cannot be written.
     """
-    for path in filter(None, (output, plan_output)):
-        check_output(path, force=force, inputs=(model, statistics))
+    _check_outputs(model, statistics, output, plan_output, force=force)
     network = load(model)
     found = load_statistics(statistics)
     _check_statistics(network, found, statistics)
@@ -151,18 +152,45 @@ def quantize(
     emitted = emit(network, layers, plan, fitted)
     statistics_sha256 = hashlib.sha256(statistics.read_bytes()).hexdigest()
     stamp(emitted, plan, model_sha256=network.sha256, statistics_sha256=statistics_sha256)
-    check = _write(to_bytes(emitted), output, network, found, force=force)
-    if plan_output is not None:
-        with atomic_output(plan_output, force=force) as temporary:
-            temporary.write_text(plan_text(plan), encoding="utf-8")
+    with contextlib.ExitStack() as stack:
+        # Both files get their names at the very end, or neither does.
+        temporary = stack.enter_context(atomic_output(output, force=force))
+        check = _write(to_bytes(emitted), temporary, output, network, found)
+        stored = inspect(temporary).coverage.quantized_bytes
+        sizes = temporary.stat().st_size, model.stat().st_size
+        if plan_output is not None:
+            text = stack.enter_context(atomic_output(plan_output, force=force))
+            text.write_text(plan_text(plan), encoding="utf-8")
     return QuantizeResult(
         output=output,
         plan=plan,
         fitted_errors={name: weight.error for name, weight in fitted.weights.items()},
-        coverage=coverage_of(layers, fitted, output.stat().st_size, model.stat().st_size),
+        coverage=coverage_of(layers, fitted, sizes, stored),
         check=check,
-        notes=network.notes,
+        notes=(*network.notes, *_float_notes(reasons(emitted))),
     )
+
+
+def _check_outputs(
+    model: Path, statistics: Path, output: Path, plan_output: Path | None, *, force: bool
+) -> None:
+    inputs: tuple[Path, ...] = (model, statistics)
+    if output.exists() or (plan_output is not None and plan_output.exists()):
+        inputs += external_files(read(model)[0], model)
+    for path in filter(None, (output, plan_output)):
+        check_output(path, force=force, inputs=inputs)
+    if plan_output is not None and plan_output.resolve() == output.resolve():
+        raise ConfigError(f"{output}: model and plan cannot be written to the same file; choose another name")
+
+
+def _float_notes(found: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """One sentence for each reason why layers were planned for int8 kernels but compute in float."""
+    notes = []
+    for reason, names in found.items():
+        shown = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
+        count = f"{len(names)} layer{'s' if len(names) > 1 else ''}"
+        notes.append(f"{count} computed in float32 with packed weights ({shown}): {reason}")
+    return tuple(notes)
 
 
 def _check_statistics(network: Network, statistics: Statistics, path: Path) -> None:
@@ -195,26 +223,25 @@ def _check_something(plan: Plan, network: Network) -> None:
 
 
 def _write(
-    emitted: bytes, output: Path, network: Network, statistics: Statistics, *, force: bool
+    emitted: bytes, temporary: Path, output: Path, network: Network, statistics: Statistics
 ) -> ProbeResult:
-    """Write the file under a temporary name, run it, and only then give it its own."""
-    with atomic_output(output, force=force) as temporary:
-        try:
-            temporary.write_bytes(emitted)
-        except OSError as error:
-            raise OutputError(f"{output}: cannot be written: {error.strerror}") from error
-        result = probe(temporary, network, statistics)
-        if not result.finite:
-            raise ModelError(
-                f"{output}: not kept: the quantized model gives NaN or infinity where {network.path} does not"
-            )
+    """Write the file under its temporary name and run it."""
+    try:
+        temporary.write_bytes(emitted)
+    except OSError as error:
+        raise OutputError(f"{output}: cannot be written: {error.strerror}") from error
+    result = probe(temporary, network, statistics)
+    if not result.finite:
+        raise ModelError(
+            f"{output}: not kept: the quantized model gives NaN or infinity where {network.path} does not"
+        )
     return result
 
 
 def coverage_of(
-    layers: Mapping[str, LayerWork], fitted: Fitted, file_bytes: int, source_bytes: int
+    layers: Mapping[str, LayerWork], fitted: Fitted, sizes: tuple[int, int], stored_bytes: int
 ) -> Coverage:
-    """Count what is quantized at which width."""
+    """Count what is quantized at which width; ``sizes`` of emitted and float file."""
     shares: dict[str, list[FittedWeight]] = {}
     names: dict[str, list[str]] = {}
     for name, weight in fitted.weights.items():
@@ -232,16 +259,15 @@ def coverage_of(
         for name, found in shares.items()
     ]
     weighted = [layer for layer in layers.values() if layer.weight_count]
-    scales = sum(w.scale.nbytes for w in fitted.weights.values())
     return Coverage(
         layers=len(weighted),
         weights=sum(layer.weight_count for layer in weighted),
         macs=_sum_macs(weighted),
         shares=tuple(sorted(rows, key=lambda row: (-row.bits, row.format))),
         float_layers=tuple(layer.name for layer in weighted if layer.name not in fitted.weights),
-        file_bytes=file_bytes,
-        source_bytes=source_bytes,
-        weight_bytes=sum(row.packed_bytes for row in rows) + int(np.sum(scales)),
+        file_bytes=sizes[0],
+        source_bytes=sizes[1],
+        weight_bytes=stored_bytes,
     )
 
 

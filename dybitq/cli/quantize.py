@@ -68,6 +68,7 @@ def command(
     """
     from dybitq.api.quantize import quantize
     from dybitq.errors import ConfigError
+    from dybitq.files import check_output
     from dybitq.plan.recipe import Recipe
     from dybitq.plan.store import read_plan, read_recipe
     from dybitq.report.quantize import quantize_document, quantize_text
@@ -81,6 +82,8 @@ def command(
         "range": range_,
     }
     settings = {name: value for name, value in given.items() if value is not None}
+    for path in filter(None, (output, save_plan)):
+        check_output(path, force=force, inputs=tuple(filter(None, (recipe, plan, data))))
     if plan is not None and (recipe is not None or settings or first_last or bias_correction is not None):
         raise ConfigError(
             "--plan is carried out as it stands; it cannot be combined with a recipe or settings"

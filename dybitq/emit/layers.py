@@ -9,6 +9,8 @@ from dybitq.emit.builder import Builder
 from dybitq.emit.edges import Coded, Edges
 from dybitq.emit.recode import add_recoding
 from dybitq.emit.unpack import add_decode
+from dybitq.graph.quantized import REASON_KEY
+from dybitq.graph.values import constant
 from dybitq.records import ActivationMode, FittedWeight, LayerKind, LayerPlan, LayerWork, Recoding
 
 
@@ -46,17 +48,28 @@ class Layers:
         Returns:
             The value that has the layer's output now, under its old name.
         """
-        narrow = layer.fitted.format.fits_int8
-        mode = layer.plan.activations
-        static = self.edges.get(self._activation(layer)) is not None
-        static = static and (output_coded or layer.work.kind is not LayerKind.CONV)
         if layer.work.kind is LayerKind.GATHER:
             return self._gather(layer)
-        if mode is ActivationMode.DYNAMIC and narrow:
+        reason = self._why_float(layer, output_coded=output_coded)
+        if reason is None and layer.plan.activations is ActivationMode.DYNAMIC:
             return self._dynamic_matmul(layer)
-        if mode is ActivationMode.STATIC and static and narrow:
+        if reason is None and layer.plan.activations is ActivationMode.STATIC:
             return self._static(layer)
-        return self._float(layer)
+        return self._float(layer, reason or "")
+
+    def _why_float(self, layer: Layer, *, output_coded: bool) -> str | None:
+        """Why a layer that was planned for an integer kernel computes in float; None if it need not."""
+        if layer.plan.activations is ActivationMode.FLOAT:
+            return None
+        if not layer.fitted.format.fits_int8:
+            return f"the integers of {layer.fitted.format.name} do not fit int8"
+        if layer.plan.activations is ActivationMode.DYNAMIC:
+            return None
+        if self.edges.get(self._activation(layer)) is None:
+            return "its input has no codes"
+        if layer.work.kind is LayerKind.CONV and not output_coded:
+            return "its output gets no codes"
+        return None
 
     def _activation(self, layer: Layer) -> ir.Value | None:
         return layer.node.inputs[1 if layer.work.weight_on_left else 0]
@@ -214,7 +227,7 @@ class Layers:
             self._dynamic[activation.name] = (node.outputs[0], node.outputs[1], node.outputs[2])
         return self._dynamic[activation.name]
 
-    def _float(self, layer: Layer) -> ir.Value:
+    def _float(self, layer: Layer, reason: str) -> ir.Value:
         """Decoded weights times their scale, in float32: folded to a constant by the runtime."""
         integers = self._integers(layer, as_float=True) if not self._stored_int8(layer) else self._cast(layer)
         fitted = layer.fitted
@@ -230,6 +243,11 @@ class Layers:
         )
         layer.node.replace_input_with(self._weight_index(layer), real)
         label(layer.node, layer, ActivationMode.FLOAT)
+        if reason:
+            layer.node.metadata_props[REASON_KEY] = reason
+        coded = self.edges.get(self._activation(layer))
+        if layer.recoding is not None and coded is not None:
+            layer.node.replace_input_with(0, self._recode(layer, coded, layer.recoding))
         return self._float_bias(layer, layer.node.outputs[0])
 
     def keep_float(self, node: ir.Node, work: LayerWork) -> None:
@@ -239,16 +257,19 @@ class Layers:
         a DequantizeLinear with a single scale. One scale for each channel, all of them equal, computes the
         same and is left alone.
         """
-        coded = self.edges.get(node.inputs[0])
-        if coded is None or not dequantized(node.inputs[0]):
+        quantized = None if node.inputs[0] is None else node.inputs[0].producer()
+        if quantized is None or quantized.op_type != "DequantizeLinear" or len(quantized.inputs) != 3:
             return
-        if work.kind not in (LayerKind.CONV, LayerKind.CONV_TRANSPOSE, LayerKind.GEMM):
+        codes, *constants = quantized.inputs
+        scale, zero_point = (constant(value) for value in constants)
+        kinds = (LayerKind.CONV, LayerKind.CONV_TRANSPOSE, LayerKind.GEMM)
+        if work.kind not in kinds or scale is None or zero_point is None or scale.ndim:
             return
-        channels = input_channels(work)
+        shape = (input_channels(work),)
         operands = [
-            coded.value,
-            self.builder.constant(np.full(channels, coded.edge.scale, np.float32), "s"),
-            self.builder.constant(np.full(channels, coded.edge.zero_point, np.uint8), "z"),
+            codes,
+            self.builder.constant(np.broadcast_to(scale, shape), "s"),
+            self.builder.constant(np.broadcast_to(zero_point, shape), "z"),
         ]
         real = self.builder.node(
             "DequantizeLinear", operands, attributes={"axis": 1}, output="r", before=node

@@ -1,10 +1,12 @@
 """What an emitted file says about itself: origin, plan and hashes."""
 
 import json
+from collections.abc import Mapping
 
 import onnx_ir as ir
 
 import dybitq
+from dybitq.graph.quantized import REASON_KEY
 from dybitq.plan.store import plan_document
 from dybitq.records import Plan
 
@@ -17,3 +19,12 @@ def stamp(model: ir.Model, plan: Plan, *, model_sha256: str, statistics_sha256: 
     model.metadata_props["dybitq.plan"] = json.dumps(document, separators=(",", ":"))
     model.metadata_props["dybitq.model_sha256"] = model_sha256
     model.metadata_props["dybitq.statistics_sha256"] = statistics_sha256
+
+
+def reasons(model: ir.Model) -> Mapping[str, tuple[str, ...]]:
+    """Why layers came out otherwise than planned: every reason with the names of its layers."""
+    found: dict[str, list[str]] = {}
+    for node in model.graph:
+        if REASON_KEY in node.metadata_props:
+            found.setdefault(node.metadata_props[REASON_KEY], []).append(node.name or "")
+    return {reason: tuple(names) for reason, names in found.items()}

@@ -8,10 +8,9 @@ import onnx_ir as ir
 from dybitq.encodings import formats
 from dybitq.errors import ConfigError
 from dybitq.graph.load import Network
-from dybitq.graph.values import values_by_name
-from dybitq.records import ActivationMode, LayerKind, LayerWork, Plan
-
-_NO_TABLE = ("float", "activation")  # LayerPlan.weights without weights of their own
+from dybitq.graph.operators import Role, role
+from dybitq.graph.values import is_constant, values_by_name
+from dybitq.records import ActivationMode, LayerKind, LayerPlan, LayerWork, Plan
 
 
 def check_plan(network: Network, layers: Mapping[str, LayerWork], plan: Plan) -> None:
@@ -30,34 +29,92 @@ def check_plan(network: Network, layers: Mapping[str, LayerWork], plan: Plan) ->
             raise ConfigError(
                 f"plan: no layer {layer_plan.layer!r}.{_suggest(layer_plan.layer, list(layers))}"
             )
-        _check_layer(layers[layer_plan.layer], layer_plan.weights, layer_plan.activations)
+        _check_weights(layers[layer_plan.layer], layer_plan)
+        if layer_plan.weights != "float":
+            _check_mode(layers[layer_plan.layer], layer_plan.activations)
+    _check_edges(network, layers, plan)
+
+
+def _check_weights(layer: LayerWork, plan: LayerPlan) -> None:
+    dynamic = layer.kind is LayerKind.MATMUL_DYNAMIC
+    if plan.weights == "float":
+        return
+    if dynamic != (plan.weights == "activation"):
+        what, allowed = (
+            ("multiplies two activations", "'activation' or 'float'")
+            if dynamic
+            else ("has weights of its own", "a number format or 'float'")
+        )
+        raise ConfigError(
+            f"plan: layer {layer.name!r} {what}; its weights can be {allowed}, found {plan.weights!r}"
+        )
+    if dynamic or plan.weights.startswith("auto"):
+        return
+    try:
+        found = formats.get(plan.weights)
+    except ConfigError as error:
+        raise ConfigError(f"layer {layer.name!r}: {error}") from error
+    if not found.signed:
+        raise ConfigError(
+            f"layer {layer.name!r}: the format {plan.weights!r} has no negative numbers, but weights do; "
+            f"use {plan.weights.removeprefix('u')!r}"
+        )
+
+
+def _check_mode(layer: LayerWork, mode: ActivationMode) -> None:
+    """Static and dynamic activations need a kernel that takes 8-bit operands."""
+    plain = layer.kind is LayerKind.MATMUL and not layer.weight_on_left and len(layer.weight_shape) == 2
+    if mode is ActivationMode.DYNAMIC and not plain:
+        raise ConfigError(
+            f"plan: layer {layer.name!r} is {_what(layer)}; only a MatMul by a constant matrix can take "
+            "dynamic activations"
+        )
+    static = plain or layer.kind in (LayerKind.CONV, LayerKind.GEMM, LayerKind.MATMUL_DYNAMIC)
+    if mode is ActivationMode.STATIC and not static:
+        raise ConfigError(
+            f"plan: layer {layer.name!r} is {_what(layer)}, which has no kernel for 8-bit activations; "
+            "set its activations to 'float'"
+        )
+
+
+def _what(layer: LayerWork) -> str:
+    if layer.kind is LayerKind.GATHER:
+        return "an embedding"
+    if layer.weight_on_left:
+        return "a MatMul with its weight on the left"
+    if layer.kind is LayerKind.MATMUL and len(layer.weight_shape) != 2:
+        return "a MatMul by a stack of matrices"
+    return f"a {layer.op_type}"
+
+
+def _check_edges(network: Network, layers: Mapping[str, LayerWork], plan: Plan) -> None:
     values = values_by_name(network.model)
+    activations = {
+        name: value
+        for name, value in values.items()
+        if value.dtype == ir.DataType.FLOAT and not is_constant(value)
+    }
     for edge in plan.edges:
-        value = values.get(edge.tensor)
-        if value is None or value.dtype != ir.DataType.FLOAT:
-            raise ConfigError(
-                f"plan: no float tensor {edge.tensor!r} to code.{_suggest(edge.tensor, list(values))}"
-            )
+        if edge.tensor not in activations:
+            hint = _suggest(edge.tensor, list(activations))
+            raise ConfigError(f"plan: no float activation {edge.tensor!r} to code.{hint}")
         if formats.get(edge.format).family != "int":
             raise ConfigError(
                 f"plan: tensor {edge.tensor!r} has format {edge.format!r}; activations take int2 to int8"
             )
-
-
-def _check_layer(layer: LayerWork, weights: str, mode: ActivationMode) -> None:
-    if layer.kind is LayerKind.MATMUL_DYNAMIC:
-        if weights not in _NO_TABLE:
-            raise ConfigError(
-                f"plan: layer {layer.name!r} multiplies two activations; its weights can only be "
-                f"'activation' or 'float', found {weights!r}"
-            )
-        return
-    if weights not in _NO_TABLE and not weights.startswith("auto"):
-        formats.get(weights)
-    if mode is ActivationMode.DYNAMIC and layer.kind is not LayerKind.MATMUL:
-        raise ConfigError(
-            f"plan: layer {layer.name!r} is a {layer.op_type}; only MatMul can take dynamic activations"
-        )
+    own = {edge.tensor for edge in plan.edges}
+    coded = {value.name or "" for value in network.model.graph.inputs if value.name in own}
+    for node in network.model.graph:
+        source = node.inputs[0].name if node.inputs and node.inputs[0] is not None else None
+        moved = source in coded and role(node, layers) in (Role.CODES, Role.CLAMP)
+        for value in node.outputs:
+            if moved and value.name in own:
+                raise ConfigError(
+                    f"plan: tensor {value.name!r} has the codes of {source!r}, which {node.op_type} "
+                    f"{node.name!r} passes on; remove one of the two from the edges"
+                )
+            if value.name and (moved or value.name in own):
+                coded.add(value.name)
 
 
 def _suggest(name: str, known: list[str]) -> str:
