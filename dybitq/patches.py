@@ -138,6 +138,8 @@ def _window_patches(x: np.ndarray, layer: LayerWork, positions: np.ndarray | Non
     grid, space = patch_grid(x.shape, layer), x.shape[2:]
     if positions is None:
         positions = np.arange(int(np.prod(grid, dtype=np.int64)))
+    if grid == space and all(k == 1 for k in window.kernel) and not any(window.pads):
+        return _by_group(np.take(x.reshape(*x.shape[:2], -1), positions[:, None], axis=2), window.group)
     starts = np.unravel_index(positions, grid)
     taps = np.unravel_index(np.arange(int(np.prod(window.kernel, dtype=np.int64))), window.kernel)
     index = np.zeros((len(positions), len(taps[0])), np.int64)

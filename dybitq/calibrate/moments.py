@@ -20,8 +20,8 @@ BLOCK = 128
 """Side of the blocks of a block-diagonal moment."""
 
 # Bounds on the work for one sample, so that no layer dominates a pass: multiplications of p p^T, values
-# gathered into patches, and patches.
-_PRODUCTS, _VALUES, _LEAST, _MOST = 32_000_000, 32_768, 16, 256
+# gathered into patches, and patches. The least number of patches grows with K, as the wanted rank does.
+_PRODUCTS, _VALUES, _MOST = 32_000_000, 32_768, 256
 
 _BYTES = 8  # sums are float64
 
@@ -99,7 +99,7 @@ def _no_larger(kind: MomentKind, groups: int, k: int) -> MomentKind:
 def patches_per_sample(groups: int, k: int) -> int:
     """How many patches of one sample enter the sums."""
     bound = min(_PRODUCTS // (groups * k * k), _VALUES // (groups * k))
-    return max(_LEAST, min(_MOST, bound))
+    return max(min(16, 4 + k // 32), min(_MOST, bound))
 
 
 def measure(
@@ -127,7 +127,8 @@ def measure(
     patches = patches.astype(np.float32, copy=False)
     if function is not None:  # cheaper on the few values of the patches than on the whole tensor
         patches = function(patches)
-    first = patches.sum(axis=1, dtype=np.float32)
+    # As a product with ones: many times faster than a sum along the middle axis.
+    first = np.matmul(np.ones((1, 1, patches.shape[1]), np.float32), patches)[:, 0]
     return MomentPart(rows=patches.shape[1], first=first, second=_second(patches, kind))
 
 
