@@ -183,7 +183,10 @@ class Concatenation:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Mean:
-    """``requantize(sum over space of (q - input_zero))``; ``b / 2^c`` holds the reciprocal of ``count``."""
+    """``requantize(sum over space of (q - input_zero))``; ``b / 2^c`` holds the reciprocal of ``count``.
+
+    Without ``requantize`` the output is the int32 sum itself.
+    """
 
     name: str
     input: str
@@ -191,7 +194,7 @@ class Mean:
     input_zero: int
     axes: tuple[int, ...]
     count: int
-    requantize: Requantize
+    requantize: Requantize | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -93,6 +93,9 @@ class ExplicitWriter(IntegerWriter):
 
     def mean(self, operation: Mean) -> None:
         """Sum over space, requantized."""
+        if operation.requantize is None:
+            self.sum_up(operation)
+            return
         axes = self.canvas.array(np.array(operation.axes, np.int64))
         centred = self._centred(operation.input, operation.input_zero)
         value = self.canvas.node("ReduceSum", [centred, axes], label=operation.name)

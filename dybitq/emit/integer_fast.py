@@ -135,6 +135,9 @@ class FastWriter(IntegerWriter):
     def mean(self, operation: Mean) -> None:
         """QLinearGlobalAveragePool; the kernel divides the input scale by the count."""
         target = operation.requantize
+        if target is None:
+            self.sum_up(operation)
+            return
         factor = float(dyadic.value(target.multiplier, target.shift)[0]) * operation.count
         operands = [
             self.canvas.get(operation.input),

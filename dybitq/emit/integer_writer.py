@@ -9,7 +9,7 @@ import onnx_ir as ir
 from dybitq.emit.canvas import Canvas
 from dybitq.emit.lookup import add_lookup
 from dybitq.emit.unpack import add_decode
-from dybitq.integer import Clamp, Convolution, Dequantize, Lookup, Product, Quantize, Weight
+from dybitq.integer import Clamp, Convolution, Dequantize, Lookup, Mean, Product, Quantize, Weight
 from dybitq.records import Window
 
 SPLIT = 64
@@ -73,6 +73,15 @@ class IntegerWriter:
         if operation.bias is None:
             return value
         return canvas.node("Add", [value, canvas.array(operation.bias.astype(np.int32))])
+
+    def sum_up(self, operation: Mean) -> None:
+        """Int32 sum over space."""
+        canvas = self.canvas
+        value = canvas.node("Cast", [canvas.get(operation.input)], attributes={"to": int(ir.DataType.INT32)})
+        if operation.input_zero:
+            value = canvas.node("Add", [value, canvas.array(np.array(-operation.input_zero, np.int32))])
+        axes = canvas.array(np.array(operation.axes, np.int64))
+        canvas.put(operation.output, canvas.node("ReduceSum", [value, axes], label=operation.name))
 
     def weights(self, weight: Weight) -> ir.Value:
         """Packed codes and their decode to int8."""

@@ -101,10 +101,12 @@ def concat(assembly: Assembly, step: Step) -> list[Operation]:
 
 def mean(assembly: Assembly, step: Step) -> list[Operation]:
     """GlobalAveragePool: the sum, with the reciprocal of the count in the factor."""
-    source, output = assembly.input_edge(step), assembly.output_edge(step)
-    factor = source.scale / (output.scale * step.count)
-    target, relative = requantize(step.name, factor, output, assembly.options)
-    assembly.relative[step.outputs[0]] = relative
+    source, target = assembly.input_edge(step), None
+    if not step.wide:
+        output = assembly.output_edge(step)
+        factor = source.scale / (output.scale * step.count)
+        target, relative = requantize(step.name, factor, output, assembly.options)
+        assembly.relative[step.outputs[0]] = relative
     return [
         Mean(
             name=step.name,
@@ -138,7 +140,8 @@ def lookup(assembly: Assembly, step: Step) -> list[Operation]:
 def move(assembly: Assembly, step: Step) -> list[Operation]:
     """What moves or compares codes; padding holds the zero point."""
     operands: list[str | np.ndarray | None] = [
-        assembly.codes(o) if isinstance(o, str) and o in assembly.edges else o for o in step.operands
+        assembly.codes(o) if isinstance(o, str) and (o in assembly.edges or o in assembly.accumulators) else o
+        for o in step.operands
     ]
     if step.op_type == "Pad" and step.attributes.get("mode", "constant") == "constant":
         operands += [None] * (3 - len(operands))

@@ -22,6 +22,7 @@ class Assembly:
         weights: fitted layers by name.
         edges: encodings of the coded tensors by name; constant operands are added on the way.
         options: of integer-only arithmetic.
+        accumulators: tensors that stay int32.
         relative: by tensor, the largest relative error of a factor that writes it; what layers write has
             none, because their weight scales took it up.
         operations: so far.
@@ -32,6 +33,7 @@ class Assembly:
     weights: Mapping[str, FittedWeight]
     edges: dict[str, FittedEdge]
     options: IntegerOptions
+    accumulators: frozenset[str] = frozenset()
     relative: dict[str, float] = field(default_factory=dict)
     operations: list[Operation] = field(default_factory=list)
     constants: dict[str, np.ndarray] = field(default_factory=dict)

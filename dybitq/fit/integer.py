@@ -98,10 +98,17 @@ def fit_integer(
             raise UnsupportedError(f"layer {layer.name}: {error}") from error
         weights[layer.name] = fitted
         snaps[layer.name] = 0.0 if arrays.grid is None else _snap(fitted, arrays.weight)
-    assembly = Assembly(layers=layers, weights=weights, edges=dict(edges), options=plan.integer)
+    assembly = Assembly(
+        layers=layers,
+        weights=weights,
+        edges=dict(edges),
+        options=plan.integer,
+        accumulators=frozenset(steps.accumulators),
+    )
     for step in steps.steps:
         assembly.operations += _ASSEMBLE[step.kind](assembly, step)
-    accumulators = {step.outputs[0]: weighted.unit_of(assembly, step) for step in todo if step.wide}
+    units = {step.outputs[0]: _unit(assembly, step) for step in steps.steps if step.wide}
+    accumulators = {name: units[root] for name, root in steps.accumulators.items()}
     return IntegerFit(
         program=assembly.program(steps.outputs, accumulators),
         fitted=Fitted(weights=weights, edges={name: edges[name] for name in steps.encodings}),
@@ -159,6 +166,13 @@ def _arrays(
         input_scale=input_scale,
         grid=grid,
     )
+
+
+def _unit(assembly: Assembly, step: Step) -> np.ndarray:
+    """What one unit of an accumulator is worth that goes to the output as it is."""
+    if step.kind is StepKind.LAYER:
+        return weighted.unit_of(assembly, step)
+    return np.array([assembly.input_edge(step).scale / step.count])
 
 
 def _snap(fitted: FittedWeight, weight: np.ndarray) -> float:

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from dybitq.graph.operators import Role, clamp_bounds, role
 from dybitq.graph.pointwise_groups import Group, covered_nodes, pointwise_groups, swallowed_clamp
-from dybitq.graph.step_sharing import share_encodings, tail_nodes
+from dybitq.graph.step_sharing import keep_accumulators, share_encodings, tail_nodes
 from dybitq.graph.step_windows import interpolation, mean_count, window_of
 from dybitq.graph.steps import IntegerSteps, Step, StepKind, make_step, operand, plain_attributes
 from dybitq.graph.values import int_attribute, is_constant, is_op, nodes_by_name
@@ -54,6 +54,7 @@ class _Walk:
         self.bounds: dict[str, tuple[float, float]] = {}
         self.done: set[ir.Node] = set()
         self.behind: set[str] = set()  # tensors of the tail
+        self.products: set[str] = set()  # layers whose accumulator may be the output
         inputs = (v for v in self.graph.inputs if v.dtype == ir.DataType.FLOAT and v.const_value is None)
         self.inputs = {v.name for v in inputs}
         self.tail = tail_nodes(self.graph)
@@ -137,11 +138,11 @@ class _Walk:
             self.done.add(behind)
             output = behind.outputs[0]
         kind = StepKind.PRODUCT if layer.kind is LayerKind.MATMUL_DYNAMIC else StepKind.LAYER
-        step = make_step(node, kind, values, outputs=(str(output.name),), attributes=plain_attributes(node))
-        last = output.is_graph_output() and not output.uses()
+        attributes = plain_attributes(node)
+        step = make_step(node, kind, values, outputs=(str(output.name),), attributes=attributes)
         plain = layer.kind in (LayerKind.GEMM, LayerKind.MATMUL) and not layer.weight_on_left
-        if last and plain and len(layer.weight_shape) == 2:
-            return replace(step, wide=True)
+        if plain and len(layer.weight_shape) == 2:
+            self.products.add(step.name)
         return self._with_clamp(step, output)
 
     def _pointwise(self, group: Group) -> Step | None:
@@ -263,7 +264,9 @@ class _Walk:
     def result(self) -> IntegerSteps:
         """Join encodings at Concats, and look at who reads what."""
         outputs = tuple(str(v.name) for v in self.graph.outputs)
-        steps, roots = share_encodings(self.steps, self.roots, set(outputs))
+        steps, accumulators = keep_accumulators(self.steps, outputs, self.products)
+        coded = {name: root for name, root in self.roots.items() if name not in accumulators}
+        steps, roots = share_encodings(steps, coded, set(outputs))
         readers: dict[str, list[Step]] = {}
         for step in steps:
             for name in step.inputs:
@@ -274,7 +277,12 @@ class _Walk:
             if len(found) == 1 and found[0].function is not None and name not in outputs
         }
         return IntegerSteps(
-            steps=tuple(steps), roots=roots, bounds=self.bounds, responses=responses, outputs=outputs
+            steps=tuple(steps),
+            roots=roots,
+            accumulators=accumulators,
+            bounds=self.bounds,
+            responses=responses,
+            outputs=outputs,
         )
 
 

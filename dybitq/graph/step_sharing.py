@@ -16,6 +16,56 @@ _WRITES_ANY_ENCODING = frozenset(
 _PASSES_ON = frozenset({StepKind.MOVE, StepKind.CLAMP})
 
 
+_RESHAPES = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
+
+
+def keep_accumulators(
+    steps: Sequence[Step], outputs: Sequence[str], products: Set[str]
+) -> tuple[list[Step], dict[str, str]]:
+    """Let a last matrix product or mean hand out its sum as it is: nothing is gained by 8 bits there.
+
+    Args:
+        steps: in topological order.
+        outputs: graph outputs.
+        products: names of the layers that may do so.
+
+    Returns:
+        The steps, and the tensors between such a sum and the output, each with the tensor of the sum.
+    """
+    counts = _reads(steps)
+    producers = _producers(steps)
+    wide: set[str] = set()
+    accumulators: dict[str, str] = {}
+    for output in outputs:
+        chain, name = [output], output
+        made = producers.get(name)
+        while made is not None and made.kind is StepKind.MOVE and made.op_type in _RESHAPES:
+            name = made.inputs[0]
+            chain.append(name)
+            made = producers.get(name)
+        alone = all(counts.get(n, 0) == (0 if n == output else 1) for n in chain)
+        ends = made is not None and made.bounds is None
+        if made is None or not ends or not alone or any(n in outputs for n in chain[1:]):
+            continue
+        if made.kind is StepKind.MEAN or (made.kind is StepKind.LAYER and made.name in products):
+            wide.add(made.name)
+            accumulators.update((n, name) for n in chain)
+    kept = [replace(s, wide=True) if s.name in wide and s.outputs[0] in accumulators else s for s in steps]
+    return kept, accumulators
+
+
+def _reads(steps: Sequence[Step]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for step in steps:
+        for name in step.inputs:
+            counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def _producers(steps: Sequence[Step]) -> dict[str, Step]:
+    return {name: step for step in steps for name in step.outputs if step.kind is not StepKind.QUANTIZE}
+
+
 def share_encodings(
     steps: Sequence[Step], roots: Mapping[str, str], outputs: Set[str]
 ) -> tuple[list[Step], dict[str, str]]:
@@ -26,11 +76,7 @@ def share_encodings(
         roots: see :class:`IntegerSteps`.
         outputs: graph outputs.
     """
-    counts: dict[str, int] = {}
-    for step in steps:
-        for name in step.inputs:
-            counts[name] = counts.get(name, 0) + 1
-    producers = {name: step for step in steps for name in step.outputs if step.kind is not StepKind.QUANTIZE}
+    counts, producers = _reads(steps), _producers(steps)
     parents = {name: name for name in roots.values()}
 
     def find(name: str) -> str:

@@ -56,7 +56,7 @@ class Step:
         axes: over which it does.
         axis: of a CONCAT.
         function: of a LOOKUP.
-        wide: whether the result stays an int32 accumulator: last layers that are matrix products.
+        wide: whether the result stays an int32 accumulator: last matrix products and means.
         reason: why it stays in float.
     """
 
@@ -88,6 +88,7 @@ class IntegerSteps:
     Attributes:
         steps: in topological order.
         roots: every coded tensor to the tensor whose encoding it has (itself, where it has its own).
+        accumulators: tensors that stay int32 up to the output, to the tensor that the sum wrote.
         bounds: real-valued bounds of coded tensors that a Relu or Clip wrote.
         responses: what the only reader of a tensor makes of its values, where that is a LOOKUP.
         outputs: names of the graph outputs.
@@ -95,6 +96,7 @@ class IntegerSteps:
 
     steps: tuple[Step, ...]
     roots: Mapping[str, str]
+    accumulators: Mapping[str, str]
     bounds: Mapping[str, tuple[float, float]]
     responses: Mapping[str, Response]
     outputs: tuple[str, ...]

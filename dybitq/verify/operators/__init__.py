@@ -1,0 +1,1 @@
+"""Operators of the integer reference, registered under their ONNX names."""
