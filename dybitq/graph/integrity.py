@@ -42,6 +42,11 @@ def check_nodes(proto: onnx.ModelProto) -> None:
     context.ir_version = proto.ir_version
     context.opset_imports = {entry.domain: entry.version for entry in proto.opset_import}
     for node in _nodes(proto.graph):
+        untyped = next((a.name for a in node.attribute if a.type == onnx.AttributeProto.UNDEFINED), None)
+        if untyped is not None:
+            raise ModelError(
+                f"node {node.name or node.op_type!r} is damaged: attribute {untyped!r} has no type"
+            )
         known = node.domain in ("", "ai.onnx") and onnx.defs.has(node.op_type, "")
         if not known or any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
             continue
@@ -61,23 +66,40 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 
 def check_tensors(model: ir.Model) -> None:
-    """Every initializer has a known type and as much data as its shape asks for.
+    """Every stored tensor has a known type and as much data as its shape asks for.
 
     Raises:
         ModelError: names the tensor.
     """
-    for graph in (model.graph, *model.graph.subgraphs()):
+    for name, tensor in all_tensors(model):
+        _check_tensor(name, tensor)
+
+
+def all_tensors(model: ir.Model) -> Iterator[tuple[str, ir.TensorProtocol]]:
+    """Initializers and tensor attributes of all graphs and functions, with a name for messages."""
+    for graph in _graphs(model):
         for name, value in graph.initializers.items():
-            tensor = value.const_value
-            if isinstance(tensor, ir.TensorProtoTensor):
-                _check_tensor(name, tensor)
+            if value.const_value is not None:
+                yield name, value.const_value
+        for node in graph:
+            for attribute in node.attributes.values():
+                if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
+                    yield f"{node.name or node.op_type}.{attribute.name}", attribute.value
 
 
-def _check_tensor(name: str, tensor: ir.TensorProtoTensor) -> None:
-    proto = tensor.raw
-    shape = list(proto.dims)
+def _graphs(model: ir.Model) -> Iterator[ir.Graph]:
+    for graph in (model.graph, *(function.graph for function in model.functions.values())):
+        yield graph
+        yield from graph.subgraphs()
+
+
+def _check_tensor(name: str, tensor: ir.TensorProtocol) -> None:
+    shape = list(tensor.shape.numpy())
     if tensor.dtype == ir.DataType.UNDEFINED or any(extent < 0 for extent in shape):
         raise ModelError(f"tensor {name!r} is damaged: type {tensor.dtype.name}, shape {shape}")
+    if not isinstance(tensor, ir.TensorProtoTensor):
+        return  # external data is checked where its file is
+    proto = tensor.raw
     if tensor.dtype == ir.DataType.STRING:
         return
     if proto.HasField("raw_data"):
@@ -94,24 +116,21 @@ def _check_tensor(name: str, tensor: ir.TensorProtoTensor) -> None:
 
 
 def check_values(model: ir.Model) -> None:
-    """Every value has one source, which the node that reads it can see, and inputs have a type.
+    """Every value that is read has a source that its reader can see, and inputs have a type.
 
     Raises:
         ModelError: names the value and the node.
     """
-    _check_graph(model.graph, frozenset())
+    for graph in (model.graph, *(function.graph for function in model.functions.values())):
+        _check_graph(graph, frozenset())
     for value in model.graph.inputs:
         if value.type is None or value.type.dtype == ir.DataType.UNDEFINED:
             raise ModelError(f"input {value.name!r} has no element type")
 
 
 def _check_graph(graph: ir.Graph, outside: frozenset[ir.Value]) -> None:
-    own: dict[str, ir.Value] = {}
-    stored = [*graph.inputs, *graph.initializers.values()]
-    for value in (*stored, *(value for node in graph for value in node.outputs)):
-        if value.name and own.setdefault(value.name, value) is not value:
-            raise ModelError(f"value {value.name!r} has two sources")
-    visible = outside | set(own.values())
+    own = [*graph.inputs, *graph.initializers.values(), *(v for node in graph for v in node.outputs)]
+    visible = outside.union(own)
     for node in graph:
         missing = next((v for v in node.inputs if v is not None and v not in visible), None)
         if missing is not None:

@@ -7,7 +7,7 @@ import onnx
 import onnx_ir as ir
 
 from dybitq.errors import ModelError, UnsupportedError
-from dybitq.graph.integrity import check_nodes, check_tensors, check_text, check_values
+from dybitq.graph.integrity import all_tensors, check_nodes, check_tensors, check_text, check_values
 
 MINIMUM_OPSET = 11
 
@@ -110,13 +110,11 @@ def _drop_constant_inputs(model: ir.Model) -> None:
 def external_files(model: ir.Model, path: Path) -> tuple[Path, ...]:
     """Files that hold external tensors, sorted by their stored location."""
     found: dict[str, Path] = {}
-    for graph in (model.graph, *model.graph.subgraphs()):
-        for name, value in graph.initializers.items():
-            tensor = value.const_value
-            if isinstance(tensor, ir.ExternalTensor):
-                location = str(tensor.location)
-                _check_external(tensor, name, path, first=location not in found)
-                found[location] = Path(tensor.path)
+    for name, tensor in all_tensors(model):
+        if isinstance(tensor, ir.ExternalTensor):
+            location = str(tensor.location)
+            _check_external(tensor, name, path, first=location not in found)
+            found[location] = Path(tensor.path)
     return tuple(found[location] for location in sorted(found))
 
 

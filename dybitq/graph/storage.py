@@ -72,7 +72,7 @@ class Stored:
 
     def computes(self, node: ir.Node) -> bool:
         """Whether the node only prepares stored values, so that a runtime can do its work once."""
-        return node.outputs[0] in self._sources
+        return any(value in self._sources for value in node.outputs)
 
     def size(self, value: ir.Value) -> int:
         """Bytes that the main graph stores for an initializer."""
