@@ -10,53 +10,63 @@ import numpy as np
 from dybitq.hardware.costs import Array, Costs, Widths
 from dybitq.hardware.engine import Machine, Prepared, need
 from dybitq.hardware.precision import Rates
-from dybitq.hardware.selection import candidates, chosen, fitting, tile_numbers
-from dybitq.hardware.traffic import bytes_per_cycle, distinct, tile_bytes, traffic
-from dybitq.hardware.vector import vector_cycles, with_vector_launches
+from dybitq.hardware.selection import (
+    best_tiles,
+    distinct_launches,
+    ends_and_moving,
+    ports,
+    tile_numbers,
+)
+from dybitq.hardware.traffic import Tiles, distinct, tile_bytes, traffic
+from dybitq.hardware.vector import merged, no_products, vector_launches
 
 
 def bounded_costs(
     machine: Machine, prepared: Prepared, widths: Widths, rate: Rates, compute: Array, folds: Array
 ) -> Costs:
-    """Costs of products that take ``compute`` cycles ``[L, P]`` on the array.
+    """Costs of products that take ``compute`` cycles ``[L, P]`` on the array, and of vector launches.
 
     Raises:
         ConfigError: the machine cannot hold one tile of a layer.
     """
-    array, per_cycle = need(machine.array, machine, "array"), bytes_per_cycle(machine)
-    every = candidates(prepared, np.ones(compute.shape))
-    size = tile_bytes(machine, prepared, widths, every)
-    moved = traffic(machine, prepared, widths, every, size, rate).dram.total / per_cycle
-    ends = np.ceil((size.input + size.weight + size.extra) / per_cycle) + np.ceil(size.output / per_cycle)
-    best = fitting(machine, prepared, every, size, np.maximum(compute, moved) + ends)
-    tiles = chosen(every, best)
-    size = tile_bytes(machine, prepared, widths, tiles)
-    flow = traffic(machine, prepared, widths, tiles, size, rate)
-    cycles = np.maximum(compute, np.ceil(vector_cycles(machine, prepared)))
-    moving = np.ceil(flow.dram.total / per_cycle)
-    fill = np.ceil((size.input + size.weight + size.extra) / per_cycle) + np.ceil(size.output / per_cycle)
+    array = need(machine.array, machine, "array")
+    beside = vector_launches(machine, prepared, widths)
+    if not prepared.kernels.is_gemm.any():
+        return merged(prepared, no_products(rate, widths), beside)
+    launches = distinct_launches(prepared, widths, rate, np.ones(compute.shape))
+
+    def busy(tiles: Tiles, _: Rates) -> Array:
+        return np.zeros_like(tiles.order, dtype=np.float64)
+
+    tiles = best_tiles(machine, prepared, launches, busy, None)
+    size = tile_bytes(machine, launches.widths, tiles)
+    fill, moving = ends_and_moving(tiles, ports(machine, size))
+    flow = traffic(machine, launches.widths, tiles, size, launches.rate)
+    own = compute[launches.places]
+    vector = 0.0 if machine.vector is None else np.ceil(tiles.vector_ops / machine.vector.ops_per_cycle)
+    cycles = np.maximum(own, vector)
     stall = np.maximum(moving - cycles, 0.0)
-    macs = prepared.kernels.macs[:, None].astype(np.float64)
     total = cycles + stall + fill
-    peak = array.rows * array.cols * rate.peak
-    bound = np.where(stall > cycles, 1, np.where(fill > cycles, 2, np.where(cycles > compute, 3, 0)))
+    macs = tiles.groups * tiles.m * tiles.k * tiles.n
+    peak = array.rows * array.cols * launches.rate.peak
+    bound = np.where(stall > cycles, 1, np.where(fill > cycles, 2, np.where(cycles > own, 3, 0)))
     costs = Costs(
-        w_run=rate.w_run,
-        a_run=rate.a_run,
-        folds=folds,
+        w_run=launches.rate.w_run,
+        a_run=launches.rate.a_run,
+        folds=folds[launches.places] + np.zeros(own.shape),
         cycles=cycles,
         fill=fill,
         stall=stall,
         total=total,
         overhead_us=np.full(cycles.shape, machine.overhead.per_layer_us),
         utilisation=macs / (cycles * peak),
-        mapping=macs / (compute * peak),
+        mapping=macs / (own * peak),
         end_to_end=macs / (total * peak),
         sram_reads=flow.reads,
         sram_writes=flow.writes,
         dram=flow.dram,
-        distinct=distinct(prepared, widths),
+        distinct=distinct(prepared, widths).at(launches.places),
         bound=bound,
         extra=tile_numbers(tiles),
     )
-    return with_vector_launches(machine, prepared, widths, costs)
+    return merged(prepared, costs.at(launches.inverse), beside)

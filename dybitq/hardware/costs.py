@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,10 @@ class Widths:
     extra_bits: Array
     extra_words: Array
 
+    def at(self, index: Any) -> "Widths":
+        """The same at some launches (and pairs)."""
+        return Widths(**{name: getattr(self, name)[index] for name in self.__slots__})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Operands:
@@ -45,6 +50,10 @@ class Operands:
     def total(self) -> Array:
         """Sum over the operands."""
         return self.input + self.weight + self.output
+
+    def at(self, index: Any) -> "Operands":
+        """The same at some launches."""
+        return Operands(input=self.input[index], weight=self.weight[index], output=self.output[index])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -71,3 +80,24 @@ class Costs:
     distinct: Operands
     bound: Array
     extra: Mapping[str, Array] = field(default_factory=dict)
+
+    def at(self, index: Any) -> "Costs":
+        """The same at some launches."""
+        fields = {name: getattr(self, name) for name in self.__slots__ if name != "extra"}
+        taken = {
+            name: value.at(index) if isinstance(value, Operands) else value[index]
+            for name, value in fields.items()
+        }
+        return Costs(**taken, extra={name: value[index] for name, value in self.extra.items()})
+
+    def replaced(self, places: Array, other: "Costs") -> "Costs":
+        """The same with the rows ``places`` from ``other``, which has only those."""
+        result = self.at(np.arange(len(self.total)))
+        for name in self.__slots__:
+            mine, theirs = getattr(result, name), getattr(other, name)
+            if isinstance(mine, Operands):
+                for part in mine.__slots__:
+                    getattr(mine, part)[places] = getattr(theirs, part)
+            elif name != "extra":
+                mine[places] = theirs
+        return result

@@ -6,6 +6,7 @@ planes, DeepGEMM (2023) for tables. Each is a rule on widths; none depends on th
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,10 @@ class Rates:
     m_lanes: Array
     n_lanes: Array
     serial: Array
+
+    def at(self, index: Any) -> "Rates":
+        """The same at some launches (and pairs)."""
+        return Rates(**{name: getattr(self, name)[index] for name in self.__slots__})
 
     @property
     def peak(self) -> Array:

@@ -14,7 +14,8 @@ The candidates depend on the layer alone: not on array, widths or buffers. So mo
 more bandwidth can only lower the best time.
 """
 
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,20 +32,24 @@ N_OUTER, N_OUTER_HOLD, M_OUTER, M_OUTER_HOLD = range(4)
 ORDER_NAMES = ("n,m,k", "n,m,k weights held", "m,n,k", "m,n,k inputs held")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Grid:
-    """Tile candidates ``[C, L]`` (float64, whole numbers) and their orders ``[C]``.
+class Grid(NamedTuple):
+    """Tile candidates of all distinct products, one after the other; float64 ``[cells]`` unless said otherwise.
 
     Attributes:
-        order: index into ``ORDER_NAMES``.
+        starts: int64 ``[shapes + 1]``; cells of shape ``i`` are ``starts[i] .. starts[i + 1]``.
+        shape_of: int64 ``[L]``, the shape of each launch, -1 for vector launches.
+        first: int64 ``[shapes]``, a launch of each shape.
+        order: int64, index into ``ORDER_NAMES``.
         tile_m, tile_n, tile_k: extents of a full tile; ``n_m``, ``n_n``, ``n_k``: number of tiles.
         channels: input channels in ``tile_k``.
-        images, rows, cols: output extents of ``tile_m``.
         in_elements: input elements of a tile per channel; ``in_runs``: contiguous pieces they come in.
         in_total: input elements per channel over all tiles of ``m`` in a group, overlaps included.
         out_runs: contiguous pieces of an output tile.
     """
 
+    starts: Array
+    shape_of: Array
+    first: Array
     order: Array
     tile_m: Array
     tile_n: Array
@@ -53,95 +58,116 @@ class Grid:
     n_n: Array
     n_k: Array
     channels: Array
-    images: Array
-    rows: Array
-    cols: Array
     in_elements: Array
     in_runs: Array
     in_total: Array
     out_runs: Array
 
 
-def _ceil(a: Array, b: Array | float) -> Array:
-    return np.ceil(a / b)
+def _ladder(steps: tuple[int, ...], top: float) -> Array:
+    """Tile counts: those of ``steps`` that do not pass ``top``, then ``top`` itself."""
+    return np.minimum(np.array([*steps, np.inf]), max(top, 1.0))
 
 
-def _ladder(steps: tuple[int, ...], top: Array) -> Array:
-    """Tile counts ``[steps + 1, L]``: those of ``steps`` that do not pass ``top``, then ``top`` itself."""
-    return np.minimum(np.array([*steps, np.inf])[:, None], np.maximum(top, 1.0))
-
-
-def _window_extent(tile: Array, stride: Array, kernel: Array, span: Array) -> Array:
+def _reach(tile: Array | float, axis: dict[str, float]) -> Array:
     """Input positions that a run of ``tile`` windows reads (an upper bound where dilation leaves gaps)."""
-    return np.minimum((tile - 1) * stride + span, tile * kernel)
+    return np.minimum((tile - 1) * axis["stride"] + axis["span"], tile * axis["kernel"])
 
 
-def _covered(
-    out: Array, tile: Array, stride: Array, kernel: Array, span: Array, used: Array
-) -> tuple[Array, Array]:
-    """Tiles along one axis of ``out`` windows: their number, and input positions over all of them."""
-    count = _ceil(out, tile)
-    last = out - (count - 1) * tile
-    whole = _window_extent(out, stride, kernel, span)
-    total = (count - 1) * _window_extent(tile, stride, kernel, span) + _window_extent(
-        last, stride, kernel, span
-    )
-    return count, np.maximum(total - (whole - used), used)
-
-
-def grid(kernels: Kernels) -> Grid:
-    """Lay out every candidate for every launch."""
-    x = {name: getattr(kernels, name).astype(np.float64) for name in _FLOATS}
-    lines = x["batch"] * x["out_h"]
-    m_trips = np.concatenate([_ladder(_M_ROWS, lines), lines * _ladder(_M_COLS, x["out_w"])])
-    n_trips = _ladder(_N_STEPS, np.ceil(x["n"] / 8))
-    k_trips = _ladder(_K_STEPS, x["channels"])
-    whole, split = (N_OUTER, M_OUTER), (N_OUTER, N_OUTER_HOLD, M_OUTER_HOLD)
-    pick = [
-        (i, j, l, order)
-        for i in range(len(m_trips))
-        for j in range(len(n_trips))
-        for l in range(len(k_trips))
-        for order in (whole if l == 0 else split)
-    ]
-    mi, ni, ki, order = (np.array(column) for column in zip(*pick))
-    trips, images_trips = m_trips[mi], np.minimum(m_trips[mi], x["batch"])
-    images = _ceil(x["batch"], images_trips)
-    rows = np.maximum(_ceil(x["out_h"], _ceil(trips, x["batch"])), 1)
-    cols = np.maximum(_ceil(x["out_w"], _ceil(trips, lines)), 1)
-    n_rows, in_rows = _covered(x["out_h"], rows, x["stride_h"], x["kernel_h"], x["span_h"], x["used_h"])
-    n_cols, in_cols = _covered(x["out_w"], cols, x["stride_w"], x["kernel_w"], x["span_w"], x["used_w"])
-    tile_rows = np.minimum(_window_extent(rows, x["stride_h"], x["kernel_h"], x["span_h"]), x["in_h"])
-    tile_cols = np.minimum(_window_extent(cols, x["stride_w"], x["kernel_w"], x["span_w"]), x["in_w"])
-    whole_width = cols == x["out_w"]
-    tile_n, channels = _ceil(x["n"], n_trips[ni]), _ceil(x["channels"], k_trips[ki])
-    return Grid(
-        order=order,
-        tile_m=images * rows * cols,
-        tile_n=tile_n,
-        tile_k=channels * x["taps"],
-        n_m=_ceil(x["batch"], images) * n_rows * n_cols,
-        n_n=_ceil(x["n"], tile_n),
-        n_k=_ceil(x["channels"], channels),
-        channels=channels,
-        images=images,
-        rows=rows,
-        cols=cols,
-        in_elements=images * tile_rows * tile_cols,
-        in_runs=np.where(whole_width, 1.0, images * tile_rows),
-        in_total=x["batch"] * in_rows * in_cols,
-        out_runs=np.where(whole_width, 1.0, images * rows),
-    )
+def _covered(axis: dict[str, float], tile: Array) -> tuple[Array, Array, Array]:
+    """Tiles along one axis: their number, input positions over all of them, and of one full tile."""
+    count = np.ceil(axis["out"] / tile)
+    last = axis["out"] - (count - 1) * tile
+    padding = _reach(axis["out"], axis) - axis["used"]
+    total = (count - 1) * _reach(tile, axis) + _reach(last, axis) - padding
+    return count, np.maximum(total, axis["used"]), np.minimum(_reach(tile, axis), axis["in"])
 
 
 _FLOATS = (
     "batch", "out_h", "out_w", "in_h", "in_w", "channels", "taps", "n", "kernel_h", "kernel_w",
     "stride_h", "stride_w", "span_h", "span_w", "used_h", "used_w",
 )  # fmt: skip
+_KEY = (*_FLOATS, "groups", "m", "k", "out_elements", "vector_ops")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Transfers:
+def grid(kernels: Kernels) -> Grid:
+    """Lay out every candidate of every distinct product; cuts that come out equal are kept once."""
+    seen: dict[tuple[int, ...], int] = {}
+    shape_of = np.full(len(kernels.heads), -1, dtype=np.int64)
+    rows = np.stack([getattr(kernels, name) for name in _KEY], axis=1).tolist()
+    for place in np.flatnonzero(kernels.is_gemm).tolist():
+        shape_of[place] = seen.setdefault(tuple(rows[place]), len(seen))
+    first = np.array([int(np.flatnonzero(shape_of == index)[0]) for index in range(len(seen))], dtype=np.int64)
+    cells = [_cells({name: float(getattr(kernels, name)[place]) for name in _FLOATS}) for place in first.tolist()]
+    counts = [len(part[0]) for part in cells]
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    columns = [np.concatenate(parts) for parts in zip(*cells)] if cells else [np.zeros(0)] * 12
+    return Grid(starts, shape_of, first, *columns)
+
+
+@lru_cache(maxsize=1)
+def _picks() -> tuple[Array, Array, Array, Array]:
+    """Indices into the ladders of m, n and k, and the order, of every combination that is tried."""
+    whole, split = (N_OUTER, M_OUTER), (N_OUTER, N_OUTER_HOLD, M_OUTER_HOLD)
+    sizes = len(_M_ROWS) + len(_M_COLS) + 2, len(_N_STEPS) + 1, len(_K_STEPS) + 1
+    pick = [
+        (i, j, l, order)
+        for i in range(sizes[0])
+        for j in range(sizes[1])
+        for l in range(sizes[2])
+        for order in (whole if l == 0 else split)
+    ]
+    i, j, l, order = (np.array(column) for column in zip(*pick))
+    return i, j, l, order
+
+
+def _cells(x: dict[str, float]) -> tuple[Array, ...]:
+    """Candidates of one product, in the order of the last fields of :class:`Grid`."""
+    lines = x["batch"] * x["out_h"]
+    m_trips = np.concatenate([_ladder(_M_ROWS, lines), lines * _ladder(_M_COLS, x["out_w"])])
+    m_cuts = _m_cuts(x, m_trips)
+    tile_n = np.ceil(x["n"] / _ladder(_N_STEPS, np.ceil(x["n"] / 8)))
+    channels = np.ceil(x["channels"] / _ladder(_K_STEPS, x["channels"]))
+    mi, ni, ki, order = _picks()
+    keep = _first_of_each(m_cuts[0])[mi] & _first_of_each(tile_n)[ni] & _first_of_each(channels)[ki]
+    mi, ni, ki, order = mi[keep], ni[keep], ki[keep], order[keep]
+    tile_m, n_m, in_elements, in_runs, in_total, out_runs = (values[mi] for values in m_cuts[1:])
+    tile_n, channels = tile_n[ni], channels[ki]
+    n_n, n_k = np.ceil(x["n"] / tile_n), np.ceil(x["channels"] / channels)
+    return (
+        order, tile_m, tile_n, channels * x["taps"], n_m, n_n, n_k, channels, in_elements, in_runs, in_total, out_runs,
+    )  # fmt: skip
+
+
+def _first_of_each(values: Array) -> Array:
+    """Which entries are not repetitions of an earlier one, bool."""
+    keep = np.zeros(len(values), dtype=bool)
+    keep[np.unique(values, return_index=True)[1]] = True
+    return keep
+
+
+def _m_cuts(x: dict[str, float], trips: Array) -> tuple[Array, ...]:
+    """A number that tells cuts along m apart, then what ``Grid`` says of them."""
+    images = np.ceil(x["batch"] / np.minimum(trips, x["batch"]))
+    rows = np.maximum(np.ceil(x["out_h"] / np.ceil(trips / x["batch"])), 1)
+    cols = np.maximum(np.ceil(x["out_w"] / np.ceil(trips / (x["batch"] * x["out_h"]))), 1)
+    high = {name: x[f"{name}_h"] for name in ("out", "stride", "kernel", "span", "used", "in")}
+    wide = {name: x[f"{name}_w"] for name in ("out", "stride", "kernel", "span", "used", "in")}
+    n_rows, in_rows, tile_rows = _covered(high, rows)
+    n_cols, in_cols, tile_cols = _covered(wide, cols)
+    full = cols == x["out_w"]
+    return (
+        (images * (x["out_h"] + 1) + rows) * (x["out_w"] + 1) + cols,
+        images * rows * cols,
+        np.ceil(x["batch"] / images) * n_rows * n_cols,
+        images * tile_rows * tile_cols,
+        np.where(full, 1.0, images * tile_rows),
+        x["batch"] * in_rows * in_cols,
+        np.where(full, 1.0, images * rows),
+    )
+
+
+class Transfers(NamedTuple):
     """Cycles that one tile of each operand takes on the DRAM port, and which step kinds move it.
 
     ``load`` and ``store`` have one entry per step kind: ``k`` advances, the inner of ``m`` and ``n``

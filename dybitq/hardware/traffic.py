@@ -6,12 +6,17 @@ import numpy as np
 
 from dybitq.hardware.costs import Array, Operands, Widths
 from dybitq.hardware.engine import Machine, Prepared, need
+from dybitq.hardware.kernels import Kernels
 from dybitq.hardware.precision import Rates, packed_bits
 from dybitq.hardware.tiling import M_OUTER_HOLD, N_OUTER_HOLD
 
 
 class Tiles(NamedTuple):
-    """Tile extents of candidates, each ``[..., L, P]``; see ``tiling.Grid``; ``packed`` groups share one."""
+    """Tiles of candidates or of launches, float64 arrays that broadcast; see ``tiling.Grid``.
+
+    Behind the fields of the grid: extents of the whole product (``groups``, ``m``, ``k``, ``n``, input channels
+    ``depth``), elements written, vector operations, groups that share a tile, and the number of such packs.
+    """
 
     order: Array
     tile_m: Array
@@ -25,6 +30,13 @@ class Tiles(NamedTuple):
     in_runs: Array
     in_total: Array
     out_runs: Array
+    groups: Array
+    m: Array
+    k: Array
+    n: Array
+    depth: Array
+    out_elements: Array
+    vector_ops: Array
     packed: Array
     packs: Array
 
@@ -44,21 +56,34 @@ class Tiles(NamedTuple):
         return self.tile_m * self.tile_n * self.packed
 
     @property
+    def out_words(self) -> Array:
+        """Elements that one tile writes; fewer than accumulators where pooling rides on the product."""
+        return self.sums * (self.out_elements / (self.groups * self.m * self.n))
+
+    @property
+    def out_tiles(self) -> Array:
+        """Number of output tiles."""
+        return self.n_m * self.n_n * self.packs
+
+    @property
     def steps(self) -> Array:
         """Number of tiles."""
-        return self.n_m * self.n_n * self.n_k * self.packs
+        return self.out_tiles * self.n_k
+
+
+def constants(kernels: Kernels, launches: Array) -> tuple[Array, ...]:
+    """The fields of :class:`Tiles` between the grid's and ``packed``, for these launches."""
+    names = ("groups", "m", "k", "n", "channels", "out_elements", "vector_ops")
+    return tuple(getattr(kernels, name)[launches].astype(np.float64) for name in names)
 
 
 class TileBytes(NamedTuple):
-    """Bytes of one tile: moved through DRAM in bursts, and (``room_``) occupied on chip."""
+    """Bytes of one tile that move through DRAM in bursts; ``extra`` comes with every output tile."""
 
     input: Array
     weight: Array
     output: Array
     extra: Array
-    room_input: Array
-    room_weight: Array
-    room_output: Array
 
 
 def bytes_per_cycle(machine: Machine) -> float:
@@ -68,43 +93,45 @@ def bytes_per_cycle(machine: Machine) -> float:
 
 def packed_width(bits: Array, packing: str) -> Array:
     """Bits of memory per element, 0 where the tensor does not move."""
+    if packing == "dense":
+        return bits.astype(np.float64)
     return np.where(bits > 0, packed_bits(np.maximum(bits, 1), packing), 0.0)
 
 
 def _bursts(elements: Array, runs: Array | float, bits: Array, burst: int) -> Array:
-    return runs * np.ceil(np.ceil(elements / runs * bits / 8) / burst) * burst
+    size = np.ceil(elements / runs * bits / 8)
+    return runs * (size if burst == 1 else np.ceil(size / burst) * burst)
 
 
-def out_scale(prepared: Prepared) -> Array:
-    """Elements written per accumulator ``[L, 1]``: below 1 where pooling rides on a product."""
-    kernels = prepared.kernels
-    return kernels.out_elements[:, None] / (kernels.groups * kernels.m * kernels.n)[:, None]
-
-
-def tile_bytes(machine: Machine, prepared: Prepared, widths: Widths, tiles: Tiles) -> TileBytes:
-    """Size of one tile of each operand, packed at its stored width."""
-    buffers, burst = (
-        need(machine.buffers, machine, "buffers"),
-        need(machine.dram, machine, "dram").burst_bytes,
+def tile_bytes(machine: Machine, widths: Widths, tiles: Tiles) -> TileBytes:
+    """What one tile of each operand moves, packed at its stored width."""
+    packing = need(machine.buffers, machine, "buffers").packing
+    burst = need(machine.dram, machine, "dram").burst_bytes
+    return TileBytes(
+        input=_bursts(tiles.in_words, tiles.in_runs, packed_width(widths.input, packing), burst),
+        weight=_bursts(tiles.weight_words, 1.0, packed_width(widths.weight, packing), burst),
+        output=_bursts(tiles.out_words, tiles.out_runs, packed_width(widths.output, packing), burst),
+        extra=np.ceil(widths.extra_bits / 8 / tiles.out_tiles / burst) * burst,
     )
-    weight_bits = packed_width(widths.weight, buffers.packing)
-    room_bits = packed_width(widths.input_stored, buffers.packing)
+
+
+class Room(NamedTuple):
+    """Bytes that a tile occupies in each buffer."""
+
+    input: Array
+    weight: Array
+    output: Array
+
+
+def room(machine: Machine, widths: Widths, tiles: Tiles) -> Room:
+    """What a tile occupies on chip; an operand that is held for all of k occupies all its k tiles."""
+    buffers = need(machine.buffers, machine, "buffers")
     held_w = np.where(tiles.order == N_OUTER_HOLD, tiles.n_k, 1.0)
     held_i = np.where(tiles.order == M_OUTER_HOLD, tiles.n_k, 1.0)
-    out_tiles = tiles.n_m * tiles.n_n * tiles.packs
-    return TileBytes(
-        input=_bursts(tiles.in_words, tiles.in_runs, packed_width(widths.input, buffers.packing), burst),
-        weight=_bursts(tiles.weight_words, 1.0, weight_bits, burst),
-        output=_bursts(
-            tiles.sums * out_scale(prepared),
-            tiles.out_runs,
-            packed_width(widths.output, buffers.packing),
-            burst,
-        ),
-        extra=np.ceil(widths.extra_bits / 8 / out_tiles / burst) * burst,
-        room_input=np.ceil(tiles.in_words * held_i * room_bits / 8),
-        room_weight=np.ceil(tiles.weight_words * held_w * weight_bits / 8),
-        room_output=np.ceil(tiles.sums * buffers.acc_bits / 8),
+    return Room(
+        input=np.ceil(tiles.in_words * held_i * packed_width(widths.input_stored, buffers.packing) / 8),
+        weight=np.ceil(tiles.weight_words * held_w * packed_width(widths.weight, buffers.packing) / 8),
+        output=np.ceil(tiles.sums * buffers.acc_bits / 8),
     )
 
 
@@ -120,56 +147,49 @@ def loads(tiles: Tiles) -> tuple[Array, Array]:
 
 
 class Traffic(NamedTuple):
-    """Everything that moves: DRAM bytes, words that arrive in the buffers, buffer reads and writes."""
+    """Everything that moves: DRAM bytes, buffer reads and writes in words."""
 
     dram: Operands
     reads: Operands
     writes: Operands
 
 
-def _moved(words: Array, loads_: Array, tile_words: Array, tile_size: Array, bits: Array) -> Array:
-    """Bytes for ``words`` that come in ``loads_`` tiles of ``tile_words``, each taking ``tile_size`` bytes."""
+def _moved(words: Array, count: Array, tile_words: Array, tile_size: Array, bits: Array) -> Array:
+    """Bytes for ``words`` that come in ``count`` tiles of ``tile_words``, each moving ``tile_size`` bytes."""
     exact = np.ceil(tile_words * bits / 8)
     waste = np.where(exact > 0, tile_size / np.maximum(exact, 1.0), 1.0)
-    return np.minimum(np.ceil(np.ceil(words * bits / 8) * waste), loads_ * tile_size)
+    return np.minimum(np.ceil(np.ceil(words * bits / 8) * waste), count * tile_size)
 
 
-def traffic(
-    machine: Machine, prepared: Prepared, widths: Widths, tiles: Tiles, size: TileBytes, rate: Rates
-) -> Traffic:
+def traffic(machine: Machine, widths: Widths, tiles: Tiles, size: TileBytes, rate: Rates) -> Traffic:
     """What all tiles move. Edge tiles move what they hold; bursts round up as they do in full tiles."""
-    kernels, packing = prepared.kernels, need(machine.buffers, machine, "buffers").packing
+    packing = need(machine.buffers, machine, "buffers").packing
     again_i, again_w = loads(tiles)
-    groups = kernels.groups[:, None].astype(np.float64)
-    m, k, n = (getattr(kernels, name)[:, None].astype(np.float64) for name in "mkn")
-    words_i = groups * tiles.in_total * kernels.channels[:, None] * again_i
-    words_w = groups * k * n * again_w
-    out_words = kernels.out_elements[:, None] * np.ones_like(words_i)
-    out_tiles = tiles.n_m * tiles.n_n * tiles.packs
-    in_loads, weight_loads = tiles.n_m * again_i, tiles.n_n * again_w
+    words_i = tiles.groups * tiles.in_total * tiles.depth * again_i
+    words_w = tiles.groups * tiles.k * tiles.n * again_w
     in_bits, weight_bits, out_bits = (
         packed_width(bits, packing) for bits in (widths.input, widths.weight, widths.output)
     )
-    out_tile = tiles.sums * out_scale(prepared)
     parts = tiles.n_k * tiles.packs
+    inputs = _moved(words_i, tiles.n_m * again_i * parts, tiles.in_words, size.input, in_bits)
     dram = Operands(
-        input=_moved(words_i, in_loads * parts, tiles.in_words, size.input, in_bits) + size.extra * out_tiles,
-        weight=_moved(words_w, weight_loads * parts, tiles.weight_words, size.weight, weight_bits),
-        output=_moved(out_words, out_tiles, out_tile, size.output, out_bits),
+        input=inputs + size.extra * tiles.out_tiles,
+        weight=_moved(words_w, tiles.n_n * again_w * parts, tiles.weight_words, size.weight, weight_bits),
+        output=_moved(tiles.out_elements, tiles.out_tiles, tiles.out_words, size.output, out_bits),
     )
     sweeps_m, sweeps_n, sweeps_k = _sweeps(machine, tiles, rate)
-    sums = groups * m * n
-    leaving = np.where(widths.output > 0, out_words, 0.0)
+    sums = tiles.groups * tiles.m * tiles.n
     reads = Operands(
-        input=groups * m * k * sweeps_n + widths.extra_words,
-        weight=groups * k * n * sweeps_m,
-        output=sums * (sweeps_k - 1) + leaving,
+        input=tiles.groups * tiles.m * tiles.k * sweeps_n + widths.extra_words,
+        weight=tiles.groups * tiles.k * tiles.n * sweeps_m,
+        output=sums * (sweeps_k - 1) + np.where(widths.output > 0, tiles.out_elements, 0.0),
     )
-    arriving = np.where(widths.input > 0, words_i, 0.0) + widths.extra_words
     writes = Operands(
-        input=arriving, weight=np.where(widths.weight > 0, words_w, 0.0), output=sums * sweeps_k
+        input=np.where(widths.input > 0, words_i, 0.0) + widths.extra_words,
+        weight=np.where(widths.weight > 0, words_w, 0.0),
+        output=sums * sweeps_k,
     )
-    return Traffic(dram=dram, reads=reads, writes=writes)
+    return Traffic(dram, reads, writes)
 
 
 def _sweeps(machine: Machine, tiles: Tiles, rate: Rates) -> tuple[Array, Array, Array]:

@@ -13,25 +13,18 @@ from dybitq.hardware.array_core import array_cycles, layout
 from dybitq.hardware.costs import Array, Costs, Widths
 from dybitq.hardware.engine import Machine, Prepared, engines, need
 from dybitq.hardware.precision import Rates, rates
-from dybitq.hardware.selection import candidates, chosen, fitting, tile_numbers
+from dybitq.hardware.selection import Launches, Ports, best_tiles, distinct_launches, ports, tile_numbers
 from dybitq.hardware.tiling import N_OUTER_HOLD, pipeline, transfers
-from dybitq.hardware.traffic import TileBytes, Tiles, bytes_per_cycle, distinct, tile_bytes, traffic
-from dybitq.hardware.vector import vector_cycles, with_vector_launches
+from dybitq.hardware.traffic import Tiles, distinct, tile_bytes, traffic
+from dybitq.hardware.vector import merged, no_products, vector_launches
 
 
 class _Work(NamedTuple):
-    """Array work of one tile: cycles, folds, streaming time of a fold."""
+    """Array work of one tile: cycles, folds, streaming time of a fold; and with the vector unit's share."""
 
     cycles: Array
     folds: Array
     time: Array
-
-
-class _Timing(NamedTuple):
-    """Cycles of a launch: from first load to last store, waiting in between, and of one tile."""
-
-    total: Array
-    stall: Array
     step: Array
 
 
@@ -54,7 +47,7 @@ def _packed_groups(machine: Machine, prepared: Prepared, rate: Rates) -> Array:
     return 2.0 ** np.floor(np.log2(np.clip(room, 1, kernels.groups[:, None])))
 
 
-def _work(machine: Machine, rate: Rates, tiles: Tiles) -> _Work:
+def _work(machine: Machine, tiles: Tiles, rate: Rates) -> _Work:
     array = need(machine.array, machine, "array")
     spread = layout(
         array.dataflow,
@@ -70,24 +63,18 @@ def _work(machine: Machine, rate: Rates, tiles: Tiles) -> _Work:
     cycles = array_cycles(
         array.dataflow, folds, time, array.rows, array.cols, overlap=array.overlap_folds, extra=latency
     )
-    return _Work(cycles, folds, time)
+    if machine.vector is None:
+        return _Work(cycles, folds, time, cycles)
+    vector = np.ceil(tiles.vector_ops / machine.vector.ops_per_cycle / tiles.steps)
+    return _Work(cycles, folds, time, np.maximum(cycles, vector))
 
 
-def _timing(machine: Machine, prepared: Prepared, tiles: Tiles, size: TileBytes, work: _Work) -> _Timing:
-    per_cycle = bytes_per_cycle(machine)
-    step = np.maximum(work.cycles, np.ceil(vector_cycles(machine, prepared) / tiles.steps))
-    moves = transfers(
-        tiles.order,
-        (tiles.n_m, tiles.n_n, tiles.n_k),
-        np.ceil(size.input / per_cycle),
-        np.ceil(size.weight / per_cycle),
-        np.ceil(size.output / per_cycle),
-        np.ceil(size.extra / per_cycle),
-    )
+def _total(tiles: Tiles, step: Array, port: Ports) -> tuple[Array, Array]:
+    """Cycles from first load to last store, and of waiting in between."""
+    moves = transfers(tiles.order, (tiles.n_m, tiles.n_n, tiles.n_k), *port)
     m_inside = tiles.order <= N_OUTER_HOLD
     inner, outer = np.where(m_inside, tiles.n_m, tiles.n_n), np.where(m_inside, tiles.n_n, tiles.n_m)
-    total, stall = pipeline(step, moves, (tiles.n_k, inner, outer, tiles.packs))
-    return _Timing(total, stall, step)
+    return pipeline(step, moves, (tiles.n_k, inner, outer, tiles.packs))
 
 
 @engines.register("systolic")
@@ -98,42 +85,50 @@ def price(machine: Machine, prepared: Prepared, widths: Widths) -> Costs:
         ConfigError: the machine cannot hold one tile of a layer.
     """
     rate = rates(machine, widths.w, widths.a, (prepared.kernels.m == 1)[:, None])
-    every = candidates(prepared, _packed_groups(machine, prepared, rate))
-    size = tile_bytes(machine, prepared, widths, every)
-    timing = _timing(machine, prepared, every, size, _work(machine, rate, every))
-    tiles = chosen(every, fitting(machine, prepared, every, size, timing.total))
-    return with_vector_launches(
-        machine, prepared, widths, _gemm_costs(machine, prepared, widths, rate, tiles)
-    )
+    beside = vector_launches(machine, prepared, widths)
+    if not prepared.kernels.is_gemm.any():
+        return merged(prepared, no_products(rate, widths), beside)
+    launches = distinct_launches(prepared, widths, rate, _packed_groups(machine, prepared, rate))
+
+    def busy(tiles: Tiles, speed: Rates) -> Array:
+        return tiles.steps * _work(machine, tiles, speed).step
+
+    def exact(tiles: Tiles, speed: Rates, port: Ports) -> Array:
+        return _total(tiles, _work(machine, tiles, speed).step, port)[0]
+
+    tiles = best_tiles(machine, prepared, launches, busy, exact)
+    return merged(prepared, _gemm_costs(machine, prepared, widths, launches, tiles), beside)
 
 
-def _gemm_costs(machine: Machine, prepared: Prepared, widths: Widths, rate: Rates, tiles: Tiles) -> Costs:
-    array = need(machine.array, machine, "array")
-    size, work = tile_bytes(machine, prepared, widths, tiles), _work(machine, rate, tiles)
-    timing = _timing(machine, prepared, tiles, size, work)
-    cycles, folds = tiles.steps * timing.step, tiles.steps * work.folds
-    fill = timing.total - cycles - timing.stall
-    macs = prepared.kernels.macs[:, None].astype(np.float64)
+def _gemm_costs(machine: Machine, prepared: Prepared, widths: Widths, launches: Launches, tiles: Tiles) -> Costs:
+    """Costs of all launches from the chosen tiles of the distinct products."""
+    array, rate = need(machine.array, machine, "array"), launches.rate
+    size, work = tile_bytes(machine, launches.widths, tiles), _work(machine, tiles, rate)
+    total, stall = _total(tiles, work.step, ports(machine, size))
+    cycles, folds = tiles.steps * work.step, tiles.steps * work.folds
+    fill = total - cycles - stall
+    macs = tiles.groups * tiles.m * tiles.k * tiles.n
     peak = array.rows * array.cols * rate.peak
-    moved = traffic(machine, prepared, widths, tiles, size, rate)
-    bound = np.where(timing.step > work.cycles, 3, 0)
-    bound = np.where(fill > cycles, 2, bound)
-    return Costs(
+    moved = traffic(machine, launches.widths, tiles, size, rate)
+    bound = np.where(work.step > work.cycles, 3, 0)
+    bound = np.where(stall > np.maximum(cycles, fill), 1, np.where(fill > cycles, 2, bound))
+    costs = Costs(
         w_run=rate.w_run,
         a_run=rate.a_run,
         folds=folds,
         cycles=cycles,
         fill=fill,
-        stall=timing.stall,
-        total=timing.total,
-        overhead_us=np.broadcast_to(np.float64(machine.overhead.per_layer_us), cycles.shape),
+        stall=stall,
+        total=total,
+        overhead_us=np.full(cycles.shape, machine.overhead.per_layer_us),
         utilisation=macs / (cycles * peak),
         mapping=macs / (folds * work.time * peak),
-        end_to_end=macs / (timing.total * peak),
+        end_to_end=macs / (total * peak),
         sram_reads=moved.reads,
         sram_writes=moved.writes,
         dram=moved.dram,
-        distinct=distinct(prepared, widths),
-        bound=np.where(timing.stall > np.maximum(cycles, fill), 1, bound),
+        distinct=distinct(prepared, widths).at(launches.places),
+        bound=bound,
         extra=tile_numbers(tiles),
     )
+    return costs.at(launches.inverse)
