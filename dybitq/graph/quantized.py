@@ -22,13 +22,14 @@ from dybitq.graph.skeleton import (
     refresh_shapes,
     to_float_operators,
 )
-from dybitq.graph.storage import Stored, WeightStorage, declared_format, scale_behind, trace
+from dybitq.graph.storage import Stored, WeightStorage, declared_format, format_bits, scale_behind, trace
 from dybitq.graph.survey import survey_model
 from dybitq.graph.values import all_value_names, int_attribute, is_op, shape_of, unique
 from dybitq.graph.widths import Width, input_width, output_width
 from dybitq.records import LayerKind, LayerWork, PerBlock, QuantizedLayer, Shape
 
 REASON_KEY = "dybitq.reason"
+RECODE_KEY = "dybitq.recode"
 LAYER_KEY = "dybitq.layer"
 
 # Where the scale and the zero point of the weight are, for operators that take them as inputs.
@@ -164,6 +165,10 @@ def _operands(node: ir.Node, stored: Stored) -> _Operands:
         left, right = right, left
     codes = [_code_width(_input(node, index)) for index in _CODES.get(node.op_type, (-1, -1, -1))]
     width = codes[0] or input_width(left)
+    recoded = node.metadata_props.get(RECODE_KEY, "")
+    bits = format_bits(recoded)
+    if bits is not None:
+        width = Width(bits=bits, format=recoded)
     if node.op_type in _DYNAMIC:
         width = Width(bits=8, format="dynamic uint8")
     if weight is not None and node.op_type == "MatMulNBits":

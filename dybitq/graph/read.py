@@ -135,7 +135,9 @@ def _check_external(tensor: ir.ExternalTensor, name: str, path: Path, *, first: 
         try:
             tensor.numpy()  # maps the file; onnx-ir refuses paths and links that leave the folder
         except ValueError as error:
-            raise ModelError(f"{path}: tensor {name!r} cannot be read: {error}") from error
+            raise ModelError(
+                f"{path}: tensor {name!r} cannot be read: {error} Copy the data file itself beside the model."
+            ) from error
 
 
 def sha256_of(path: Path, external: tuple[Path, ...] = ()) -> str:

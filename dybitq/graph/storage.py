@@ -111,10 +111,10 @@ def declared_format(node: ir.Node) -> str | None:
 
 
 def format_bits(name: str) -> int | None:
-    """Width of a format by its name; None for a name without one."""
+    """Width of a format or re-coding by its name (``dybit4``, ``sparq4-5opt``); None where it has none."""
     if name in set(formats.FORMATS):
         return formats.get(name).bits
-    digits = re.search(r"(\d+)$", name)
+    digits = re.match(r"\D*(\d+)", name)
     return int(digits.group(1)) if digits else None
 
 

@@ -46,7 +46,7 @@ def _of_codes(codes: ir.Value, node: ir.Node) -> Width:
     if declared is not None:
         return declared
     own = _of_zero_point(node, codes)
-    clip = codes.producer()
+    clip = _behind_moves(codes).producer()
     if clip is None or not is_op(clip, "Clip") or not clip.inputs or clip.inputs[0] is None:
         return own
     quantizer = clip.inputs[0].producer()
@@ -56,6 +56,16 @@ def _of_codes(codes: ir.Value, node: ir.Node) -> Width:
     levels = int(bounds[1].reshape(())) - int(bounds[0].reshape(())) + 1
     bits = max(1, math.ceil(math.log2(levels))) if levels > 1 else 1
     return own if bits >= own.bits else Width(bits=bits, format=f"{own.format.rstrip('0123456789')}{bits}")
+
+
+def _behind_moves(value: ir.Value) -> ir.Value:
+    """The value before the operators that only moved it."""
+    for _ in range(_STEPS):
+        node = value.producer()
+        if node is None or not is_op(node, *_MOVES) or not node.inputs or node.inputs[0] is None:
+            break
+        value = node.inputs[0]
+    return value
 
 
 def input_width(value: ir.Value | None) -> Width:

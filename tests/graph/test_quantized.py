@@ -149,6 +149,17 @@ def test_declared_format(survey):
     assert (layer.layer.name, layer.reason) == ("first", "too few samples")
 
 
+@pytest.mark.parametrize("name", ["sparq4-5opt", "dybit4"])
+def test_recoded_activations(survey, name):
+    """A layer that re-codes its input says so on its node."""
+    body = "q = QuantizeLinear (x, s, z)\n d = DequantizeLinear (q, s, z)\n y = Conv (d, w)"
+    proto = make_model(body, weights={**SCALES, "w": array(6, 4, 3, 3)}, ir_version=10)
+    entry = proto.graph.node[2].metadata_props.add()
+    entry.key, entry.value = "dybitq.recode", name
+    (layer,) = survey(proto).layers
+    assert (layer.activation_bits, layer.activation_format) == (4, name)
+
+
 def test_mul_as_dequantizer(survey):
     """Cast and Mul, per channel: the axis is where the scale varies."""
     body = "f = Cast <to = 1> (w)\n d = Mul (f, s)\n y = MatMul (x, d)"
@@ -163,11 +174,12 @@ def test_mul_as_dequantizer(survey):
 
 
 def test_narrow_activations_by_a_clip(survey):
-    """A Clip on the codes right behind the quantizer narrows them."""
+    """A Clip on the codes right behind the quantizer narrows them, and pooling keeps them narrow."""
     body = """
       xq = QuantizeLinear (x, s, zero)
       xc = Clip (xq, zero, fifteen)
-      xd = DequantizeLinear (xc, s, zero)
+      p = MaxPool <kernel_shape = [2, 2]> (xc)
+      xd = DequantizeLinear (p, s, zero)
       y = Conv (xd, w)
     """
     weights = {
