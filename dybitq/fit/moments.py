@@ -10,6 +10,9 @@ import numpy as np
 
 from dybitq.records import Moment, MomentKind
 
+_SHRINKAGE = 0.2  # times K / rows: the share of the off-diagonal that is taken to be chance
+_MOST_SHRINKAGE = 0.5
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Quadratic:
@@ -53,8 +56,23 @@ def quadratic(moment: Moment, width: int, *, centred: bool) -> Quadratic:
         matrix = moment.second / rows - shift[:, :, None] * shift[:, None, :]
     else:
         matrix = _from_blocks(moment.second / rows, shift, width)
+    matrix = shrunk(matrix, moment.rows)
     diagonal = np.maximum(np.diagonal(matrix, axis1=1, axis2=2), 0)
     return Quadratic(matrix=matrix, diagonal=diagonal.copy(), mean=mean, rows=moment.rows)
+
+
+def shrunk(matrix: np.ndarray, rows: int) -> np.ndarray:
+    """``matrix`` with its off-diagonal pulled towards zero, the more the fewer rows it was made from.
+
+    A covariance of K inputs from hardly more than K rows has directions without any variance; rounding
+    would hide all of its error there, and the next sample would find it.
+    """
+    width = matrix.shape[-1]
+    share = min(_MOST_SHRINKAGE, _SHRINKAGE * width / max(1, rows))
+    result = matrix * (1 - share)
+    index = np.arange(width)
+    result[:, index, index] = matrix[:, index, index]
+    return result
 
 
 def _from_blocks(blocks: np.ndarray, shift: np.ndarray, width: int) -> np.ndarray:

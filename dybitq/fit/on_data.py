@@ -20,7 +20,7 @@ from dybitq.data.source import DataSource
 from dybitq.encodings.sparq import apply_pairs
 from dybitq.fit.fit import Progress, fit_edges, fit_recodings, layer_arrays
 from dybitq.fit.layers import LayerArrays, fit_layer, round_matrix, shifted_bias
-from dybitq.fit.moments import Quadratic
+from dybitq.fit.moments import Quadratic, shrunk
 from dybitq.graph.export import extract
 from dybitq.graph.load import Network
 from dybitq.graph.tensors import Tensors
@@ -233,8 +233,8 @@ class _Sums:
             rows=self.rows,
             mean_x=mean_x,
             mean_z=mean_z,
-            cov_z=self.zz / rows - mean_z[:, :, None] * mean_z[:, None, :],
-            cross=self.xz / rows - mean_x[:, :, None] * mean_z[:, None, :],
+            cov_z=shrunk(self.zz / rows - mean_z[:, :, None] * mean_z[:, None, :], rows),
+            cross=shrunk(self.xz / rows - mean_x[:, :, None] * mean_z[:, None, :], rows),
         )
 
 
