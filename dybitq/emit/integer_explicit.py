@@ -99,6 +99,7 @@ class ExplicitWriter(IntegerWriter):
         axes = self.canvas.array(np.array(operation.axes, np.int64))
         centred = self._centred(operation.input, operation.input_zero)
         value = self.canvas.node("ReduceSum", [centred, axes], label=operation.name)
+        self.describe_mean(value, operation)
         self.put(operation.output, self._requantized(value, operation.requantize, 0))
 
     # ----------------------------------------------------------------- pieces

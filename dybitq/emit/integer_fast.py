@@ -153,6 +153,7 @@ class FastWriter(IntegerWriter):
             domain=CONTRIB,
             label=operation.name,
         )
+        self.describe_mean(value, operation)
         self.put(operation.output, self.clipped(value, target.low, target.high))
 
     def _one(self) -> ir.Value:

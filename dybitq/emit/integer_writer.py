@@ -81,7 +81,9 @@ class IntegerWriter:
         if operation.input_zero:
             value = canvas.node("Add", [value, canvas.array(np.array(-operation.input_zero, np.int32))])
         axes = canvas.array(np.array(operation.axes, np.int64))
-        canvas.put(operation.output, canvas.node("ReduceSum", [value, axes], label=operation.name))
+        value = canvas.node("ReduceSum", [value, axes], label=operation.name)
+        self.describe_mean(value, operation)
+        canvas.put(operation.output, value)
 
     def weights(self, weight: Weight) -> ir.Value:
         """Packed codes and their decode to int8."""
@@ -122,6 +124,13 @@ class IntegerWriter:
         if label and node is not None:
             node.name = label
         self.canvas.put(name, codes)
+
+    def describe_mean(self, value: ir.Value, operation: Mean) -> None:
+        """Say on the node of a mean what it averages: shapes are not part of the file."""
+        node = value.producer()
+        assert node is not None
+        node.metadata_props["dybitq.count"] = str(operation.count)
+        node.metadata_props["dybitq.axes"] = ",".join(str(axis) for axis in operation.axes)
 
     def describe(self, value: ir.Value, weight: Weight) -> None:
         """Say on the node of a layer what its weights are."""

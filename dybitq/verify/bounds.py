@@ -1,0 +1,209 @@
+"""How large accumulators can get: from the actual weights, biases and code ranges of a program.
+
+For each output channel the smallest and largest sums over all inputs are ``sum_k min(w_k lo, w_k hi)`` and
+``sum_k max(w_k lo, w_k hi)`` with codes less zero point in ``lo .. hi``. Zero is within that range (padding
+holds it), so partial sums in any order stay inside as well.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from dybitq.integer import (
+    ActivationProduct,
+    Addition,
+    Clamp,
+    Concatenation,
+    Convolution,
+    Lookup,
+    Mean,
+    Move,
+    Multiplication,
+    Operation,
+    Product,
+    Program,
+    Quantize,
+    Requantize,
+    outputs_of,
+)
+
+CODES = (0, 255)
+_PAIR_LIMIT = 2**15 - 1  # what an int16 holds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccumulatorBound:
+    """Bound of one operation.
+
+    Attributes:
+        name: of the operation.
+        op_type: of the record, in lower case.
+        low, high: range of the accumulator, bias included.
+        bits: width of a signed accumulator that holds it.
+        product_bits: width of a signed register that holds the accumulator times the multiplier, None where
+            nothing is multiplied.
+        saturates_pairs: whether kernels that add pairs of uint8 x int8 products in 16 bits can saturate.
+        length: how many products one sum has.
+    """
+
+    name: str
+    op_type: str
+    low: int
+    high: int
+    bits: int
+    product_bits: int | None
+    saturates_pairs: bool
+    length: int
+
+
+def accumulator_bounds(program: Program) -> tuple[AccumulatorBound, ...]:
+    """Bounds of every operation that sums or multiplies, in order."""
+    ranges: dict[str, tuple[int, int]] = {
+        name: (int(codes.min()), int(codes.max())) for name, codes in program.constants.items() if codes.size
+    }
+    found = []
+    for operation in program.operations:
+        bound = _bound(operation, lambda name: ranges.get(name, CODES))
+        if bound is not None:
+            found.append(bound)
+        written = _written(operation, lambda name: ranges.get(name, CODES))
+        ranges.update((name, written) for name in outputs_of(operation))
+    return tuple(found)
+
+
+def bits_of(low: int, high: int) -> int:
+    """Width of the narrowest signed integer that holds ``low .. high``."""
+    return max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0) + 1
+
+
+Range = Callable[[str], tuple[int, int]]
+
+
+def _written(operation: Operation, known: Range) -> tuple[int, int]:
+    """Range of the codes that an operation writes."""
+    match operation:
+        case Quantize() | Addition():
+            return operation.low, operation.high
+        case Convolution() | Product() | Mean() | ActivationProduct() | Multiplication():
+            target = operation.requantize
+            return CODES if target is None else (target.low, target.high)
+        case Concatenation():
+            return operation.requantize[0].low, operation.requantize[0].high
+        case Lookup():
+            low, high = known(operation.input)
+            part = operation.table[low : high + 1]
+            return int(part.min()), int(part.max())
+        case Clamp():
+            low, high = known(operation.input)
+            return max(low, operation.low), min(high, operation.high)
+        case Move():
+            return _moved(operation, known)
+    return CODES
+
+
+def _moved(operation: Move, known: Range) -> tuple[int, int]:
+    data = operation.operands if operation.op_type == "Concat" else operation.operands[:1]
+    parts = [known(o) for o in data if isinstance(o, str)] or [CODES]
+    low, high = min(p[0] for p in parts), max(p[1] for p in parts)
+    if operation.op_type == "Pad" and len(operation.operands) > 2:
+        filling = operation.operands[2]
+        if isinstance(filling, np.ndarray):
+            low, high = min(low, int(filling.reshape(()))), max(high, int(filling.reshape(())))
+    return low, high
+
+
+def _bound(operation: Operation, known: Range) -> AccumulatorBound | None:
+    match operation:
+        case Convolution() | Product():
+            return _weighted_bound(operation, known)
+        case ActivationProduct():
+            return None  # the length of the sum is not part of the program
+        case Addition():
+            low = high = 0
+            for name, zero, b in zip(operation.inputs, operation.zeros, operation.multipliers, strict=True):
+                first, last = known(name)
+                low, high = low + b * (first - zero), high + b * (last - zero)
+            return _made(operation, low, high, None, length=2)
+        case Multiplication():
+            ends = [
+                [end - z for end in known(n)] for n, z in zip(operation.inputs, operation.zeros, strict=True)
+            ]
+            products = [a * b for a in ends[0] for b in ends[1]]
+            return _made(operation, min(products), max(products), operation.requantize, length=1)
+        case Mean():
+            first, last = (end - operation.input_zero for end in known(operation.input))
+            low, high = min(0, first * operation.count), max(0, last * operation.count)
+            return _made(operation, low, high, operation.requantize, length=operation.count)
+    return None
+
+
+def _weighted_bound(operation: Convolution | Product, known: Range) -> AccumulatorBound:
+    codes = known(operation.input)
+    low, high = min(0, codes[0] - operation.input_zero), max(0, codes[1] - operation.input_zero)
+    integers = operation.weight.integers
+    if isinstance(operation, Convolution):
+        rows = integers.reshape(integers.shape[0], -1)
+    else:
+        rows = np.swapaxes(integers, -1, -2).reshape(-1, integers.shape[-2])
+    positive, negative = np.maximum(rows, 0).sum(axis=1), np.minimum(rows, 0).sum(axis=1)
+    least, most = positive * low + negative * high, positive * high + negative * low
+    bias = np.zeros(1, np.int64) if operation.bias is None else operation.bias
+    repeated = np.resize(bias, least.shape)
+    least, most = least + np.minimum(repeated, 0), most + np.maximum(repeated, 0)
+    return _made(
+        operation,
+        int(least.min()),
+        int(most.max()),
+        operation.requantize,
+        length=rows.shape[1],
+        saturates=_pairs_saturate(rows, codes[1]),
+        channels=(least, most),
+    )
+
+
+def _pairs_saturate(rows: np.ndarray, largest_code: int) -> bool:
+    """Whether two products of one channel, added in 16 bits, can be too large.
+
+    Which weights meet in a pair is the kernel's secret, so the two largest of each sign count. The kernel
+    multiplies the codes as they are stored, before the zero point is taken off.
+    """
+    if rows.shape[1] < 2:
+        return False
+    ordered = np.sort(rows, axis=1)
+    up = np.maximum(ordered[:, -2:], 0).sum(axis=1).max()
+    down = np.minimum(ordered[:, :2], 0).sum(axis=1).min()
+    return bool(largest_code * up > _PAIR_LIMIT or largest_code * down < -_PAIR_LIMIT - 1)
+
+
+def _made(
+    operation: Operation,
+    low: int,
+    high: int,
+    target: Requantize | None,
+    *,
+    length: int,
+    saturates: bool = False,
+    channels: tuple[np.ndarray, np.ndarray] | None = None,
+) -> AccumulatorBound:
+    product_bits = None
+    if target is not None:
+        least, most = (np.array([low]), np.array([high])) if channels is None else channels
+        b = np.resize(target.multiplier, least.shape)
+        half = np.int64(1) << np.maximum(target.shift - 1, 0)
+        half = np.resize(half, least.shape)
+        products = [int(p) * int(m) for p, m in zip(least.tolist(), b.tolist(), strict=True)]
+        tops = [
+            int(p) * int(m) + int(h) for p, m, h in zip(most.tolist(), b.tolist(), half.tolist(), strict=True)
+        ]
+        product_bits = bits_of(min(products), max(tops))
+    return AccumulatorBound(
+        name=operation.name,
+        op_type=type(operation).__name__.lower(),
+        low=low,
+        high=high,
+        bits=bits_of(low, high),
+        product_bits=product_bits,
+        saturates_pairs=saturates,
+        length=length,
+    )

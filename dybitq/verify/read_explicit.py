@@ -1,0 +1,314 @@
+"""Integer operators of ONNX as operations of an integer program.
+
+Everything that is rescaled ends in ``Clip`` and ``Cast`` to uint8; from there the chain is followed back::
+
+    Cast(Clip(Add(RoundShift(Mul(accumulator, b), c), zero_point), low, high))
+
+Mul, RoundShift and Add are missing where b is 1, c is 0 or the zero point is 0.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dybitq.encodings.dyadic import Rounding
+from dybitq.graph.plain import PlainNode
+from dybitq.integer import (
+    ActivationProduct,
+    Addition,
+    Concatenation,
+    Convolution,
+    Mean,
+    Multiplication,
+    Operation,
+    Product,
+    Requantize,
+)
+from dybitq.verify.read_fast import window_of
+from dybitq.verify.read_graph import Reading, weight_of
+
+_UINT8 = 2  # element type of ONNX
+_SHIFTS = {"RoundShiftHalfEven": Rounding.HALF_EVEN, "RoundShiftHalfUp": Rounding.HALF_UP}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sum:
+    """An accumulator before it is rescaled.
+
+    Attributes:
+        node: what computes it.
+        bias: added to it, or None.
+        parts: the nodes of a split weight, the second for the lower part.
+    """
+
+    node: PlainNode
+    bias: np.ndarray | None
+    parts: tuple[PlainNode, ...]
+
+
+def read_cast(reading: Reading, node: PlainNode) -> Operation | None:
+    """The operation whose codes a Cast to uint8 writes; None if it is no such chain."""
+    clip = reading.producer(node.inputs[0], "Clip")
+    if node.attributes.get("to") != _UINT8 or clip is None:
+        return None
+    low, high = (reading.number(name) for name in clip.inputs[1:3])
+    if low is None or high is None:
+        return None
+    reading.cover(clip)
+    name, zero_point = _less_constant(reading, clip.inputs[0])
+    each = _each_branch(reading, name)
+    if each is not None:
+        return _added(reading, node, each, zero_point, (low, high))
+    name, shift, rounding = _shifted(reading, name)
+    added = reading.producer(name, "Add")
+    if added is not None and reading.constant_operand(added) is None:
+        terms = [_term(reading, operand) for operand in added.inputs]
+        if all(term is not None for term in terms):
+            reading.cover(added)
+            return _sum_of_terms(node, added, terms, shift, rounding, zero_point, (low, high))
+    name, multiplier = _multiplied(reading, name)
+    target = Requantize(
+        multiplier=multiplier,
+        shift=np.broadcast_to(shift, multiplier.shape).copy(),
+        zero_point=zero_point,
+        low=low,
+        high=high,
+        rounding=rounding,
+    )
+    return _rescaled(reading, node, name, target)
+
+
+def _less_constant(reading: Reading, name: str) -> tuple[str, int]:
+    """Tensor and zero point of ``Add(tensor, zero point)``."""
+    added = reading.producer(name, "Add")
+    found = None if added is None else reading.constant_operand(added)
+    if added is None or found is None or found[1].size != 1:
+        return name, 0
+    reading.cover(added)
+    return found[0], int(found[1].reshape(()))
+
+
+def _shifted(reading: Reading, name: str) -> tuple[str, np.ndarray, Rounding]:
+    node = reading.producer(name, *_SHIFTS)
+    if node is None:
+        return name, np.zeros(1, np.int64), Rounding.HALF_EVEN
+    reading.cover(node)
+    shift = reading.graph.constants[node.inputs[2]].astype(np.int64).reshape(-1)
+    return node.inputs[0], shift, _SHIFTS[node.op_type]
+
+
+def _multiplied(reading: Reading, name: str) -> tuple[str, np.ndarray]:
+    node = reading.producer(name, "Mul")
+    found = None if node is None else reading.constant_operand(node)
+    if node is None or found is None:
+        return name, np.ones(1, np.int64)
+    reading.cover(node)
+    return found[0], found[1].astype(np.int64).reshape(-1)
+
+
+def _centred(reading: Reading, name: str) -> tuple[str, int]:
+    """Codes and zero point of ``Add(Cast(codes), -zero_point)``."""
+    name, less = _less_constant(reading, name)
+    cast = reading.producer(name, "Cast")
+    if cast is None:
+        return name, -less
+    reading.cover(cast)
+    return cast.inputs[0], -less
+
+
+def _term(reading: Reading, name: str) -> tuple[str, int, int] | None:
+    """Codes, zero point and multiplier of one operand of a sum."""
+    node = reading.producer(name, "Mul")
+    found = None if node is None else reading.constant_operand(node)
+    if node is None or found is None or found[1].size != 1:
+        return None
+    reading.cover(node)
+    codes, zero = _centred(reading, found[0])
+    return codes, zero, int(found[1].reshape(()))
+
+
+def _each_branch(
+    reading: Reading, name: str
+) -> tuple[PlainNode, list[tuple[str, int, int] | None], int, Rounding] | None:
+    """A sum whose terms are rounded one by one."""
+    added = reading.producer(name, "Add")
+    if added is None or reading.constant_operand(added) is not None:
+        return None
+    shifts = [reading.producer(operand, *_SHIFTS) for operand in added.inputs]
+    if any(shift is None for shift in shifts):
+        return None
+    terms, amounts = [], []
+    rounding = Rounding.HALF_EVEN
+    for operand in added.inputs:
+        inner, amount, rounding = _shifted(reading, operand)
+        terms.append(_term(reading, inner))
+        amounts.append(int(amount[0]))
+    if amounts[0] != amounts[1] or any(term is None for term in terms):
+        return None
+    reading.cover(added)
+    return added, terms, amounts[0], rounding
+
+
+def _added(
+    reading: Reading,
+    node: PlainNode,
+    each: tuple[PlainNode, list[tuple[str, int, int] | None], int, Rounding],
+    zero_point: int,
+    bounds: tuple[int, int],
+) -> Operation:
+    added, terms, shift, rounding = each
+    made = _sum_of_terms(
+        node, added, terms, np.array([shift]), rounding, zero_point, bounds, each_branch=True
+    )
+    assert made is not None
+    return made
+
+
+def _sum_of_terms(
+    node: PlainNode,
+    added: PlainNode,
+    terms: list[tuple[str, int, int] | None],
+    shift: np.ndarray,
+    rounding: Rounding,
+    zero_point: int,
+    bounds: tuple[int, int],
+    *,
+    each_branch: bool = False,
+) -> Operation:
+    left, right = terms
+    assert left is not None and right is not None
+    return Addition(
+        name=added.name,
+        inputs=(left[0], right[0]),
+        output=node.outputs[0],
+        zeros=(left[1], right[1]),
+        multipliers=(left[2], right[2]),
+        shift=int(shift.reshape(-1)[0]),
+        zero_point=zero_point,
+        low=bounds[0],
+        high=bounds[1],
+        rounding=rounding,
+        each_branch=each_branch,
+    )
+
+
+def _rescaled(reading: Reading, node: PlainNode, name: str, target: Requantize) -> Operation | None:
+    """What computes the accumulator ``name``: products, means, products of activations, or codes."""
+    cast = reading.producer(name, "Cast")
+    found = None if cast is None else read_sum(reading, cast.inputs[0])
+    if cast is not None and found is not None:
+        reading.cover(cast)
+        return weighted(reading, found, node.outputs[0], target)
+    summed = reading.producer(name, "ReduceSum")
+    if summed is not None:
+        codes, zero = _centred(reading, summed.inputs[0])
+        reading.cover(summed)
+        return mean_of(reading, summed, codes, zero, node.outputs[0], target)
+    multiplied = reading.producer(name, "Mul")
+    if multiplied is not None and reading.constant_operand(multiplied) is None:
+        reading.cover(multiplied)
+        left, right = (_centred(reading, operand) for operand in multiplied.inputs)
+        return Multiplication(
+            name=multiplied.name,
+            inputs=(left[0], right[0]),
+            output=node.outputs[0],
+            zeros=(left[1], right[1]),
+            requantize=target,
+        )
+    codes, zero = _centred(reading, name)
+    return Concatenation(
+        name=node.name,
+        inputs=(codes,),
+        output=node.outputs[0],
+        zeros=(zero,),
+        requantize=(target,),
+        axis=0,
+    )
+
+
+def read_sum(reading: Reading, name: str) -> Sum | None:
+    """The accumulator that ``name`` is: one product, or two of a split weight, and a bias."""
+    bias = None
+    added = reading.producer(name, "Add")
+    found = None if added is None else reading.constant_operand(added)
+    if added is not None and found is not None:
+        reading.cover(added)
+        name, bias = found[0], found[1].astype(np.int64).reshape(-1)
+    node = reading.producer(name, "ConvInteger", "MatMulInteger")
+    if node is not None:
+        reading.cover(node)
+        return Sum(node=node, bias=bias, parts=(node,))
+    joined = reading.producer(name, "Add")
+    if joined is None:
+        return None
+    scaled = reading.producer(joined.inputs[0], "Mul")
+    low = reading.producer(joined.inputs[1], "ConvInteger", "MatMulInteger")
+    high = None if scaled is None else reading.producer(scaled.inputs[0], "ConvInteger", "MatMulInteger")
+    if scaled is None or low is None or high is None:
+        return None
+    reading.cover(joined, scaled, low, high)
+    return Sum(node=high, bias=bias, parts=(high, low))
+
+
+def weighted(reading: Reading, found: Sum, output: str, target: Requantize | None) -> Operation | None:
+    """A layer from its accumulator."""
+    node = found.node
+    zero = (reading.number(node.inputs[2]) or 0) if len(node.inputs) > 2 else 0
+    arrays = [reading.array(part.inputs[1]) for part in found.parts]
+    if arrays[0] is None:
+        other = (reading.number(node.inputs[3]) or 0) if len(node.inputs) > 3 else 0
+        if target is None:
+            return None
+        return ActivationProduct(
+            name=node.name,
+            inputs=(node.inputs[0], node.inputs[1]),
+            output=output,
+            zeros=(zero, other),
+            requantize=target,
+        )
+    integers = arrays[0].astype(np.int64)
+    if len(arrays) > 1 and arrays[1] is not None:
+        integers = 64 * integers + arrays[1]
+    if node.op_type == "MatMulInteger":
+        return Product(
+            name=node.name,
+            input=node.inputs[0],
+            output=output,
+            input_zero=zero,
+            weight=weight_of(node, integers),
+            bias=found.bias,
+            requantize=target,
+            input_rank=None,
+        )
+    return Convolution(
+        name=node.name,
+        input=node.inputs[0],
+        output=output,
+        input_zero=zero,
+        weight=weight_of(node, integers),
+        bias=found.bias,
+        window=window_of(node, integers.shape[2:]),
+        requantize=target,
+    )
+
+
+def mean_of(
+    reading: Reading, node: PlainNode, codes: str, zero: int, output: str, target: Requantize | None
+) -> Operation:
+    """A mean over space from its ReduceSum."""
+    axes = tuple(int(a) for a in reading.graph.constants[node.inputs[1]].reshape(-1))
+    return Mean(
+        name=node.name,
+        input=codes,
+        output=output,
+        input_zero=zero,
+        axes=axes,
+        count=int(node.metadata.get("dybitq.count", "0")),
+        requantize=target,
+    )
+
+
+def read_total(reading: Reading, node: PlainNode) -> Operation | None:
+    """An int32 sum over space that goes to the output as it is."""
+    codes, zero = _centred(reading, node.inputs[0])
+    return mean_of(reading, node, codes, zero, node.outputs[0], None)
