@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from dybitq.errors import ConfigError
-from dybitq.hardware.costs import Costs, Widths
+from dybitq.hardware.costs import Array, Costs, Widths
 from dybitq.hardware.kernels import Kernels
+from dybitq.hardware.residency import Lifetimes
 from dybitq.hardware.tiling import Grid
 from dybitq.registry import Registry
 from dybitq.schema_machine import Machine
@@ -19,11 +20,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Prepared:
-    """Everything about a workload that does not depend on the machine's numbers."""
+    """Everything about a workload that does not depend on the machine's numbers.
+
+    ``bits`` ``[T, 1]``, ``w`` and ``a`` ``[L, 1]`` are the widths that the workload asks for. ``extra_place`` and
+    ``extra_tensor`` list the launches and tensors of all extra streams.
+    """
 
     workload: Workload
     kernels: Kernels
     grid: Grid
+    lives: Lifetimes
+    bits: Array
+    w: Array
+    a: Array
+    extra_place: Array
+    extra_tensor: Array
 
 
 Engine = Callable[[Machine, Prepared, Widths], Costs]

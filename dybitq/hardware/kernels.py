@@ -1,4 +1,4 @@
-"""From a workload to launches: what is fused, what stays on chip, and all extents as arrays.
+"""From a workload to launches: what is fused, and all extents as arrays.
 
 A launch (``Kernel`` row) is one product with the elementwise and pooling operators that ride on its output
 tiles, or one vector operator with those behind it. Everything downstream works on arrays over launches.
@@ -209,60 +209,3 @@ def build(workload: Workload, fusion: Fusion) -> Kernels:
         vector_ops=array([sum(ops[number].vector_ops for number in launch) for launch in launches]),
         **dict(zip(names, columns)),
     )
-
-
-def _storages(workload: Workload) -> np.ndarray:
-    """For each tensor the representative of the storage it is part of; views join tensors."""
-    parent = list(range(len(workload.tensors)))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            index = parent[index]
-        return index
-
-    for op in workload.ops:
-        if op.view:
-            for index in op.inputs:
-                if not workload.tensors[index].constant:
-                    parent[root(index)] = root(op.output)
-    return np.array([root(index) for index in range(len(parent))], dtype=np.int64)
-
-
-def resident(workload: Workload, kernels: Kernels, bits: np.ndarray, room_bytes: float) -> np.ndarray:
-    """Which activations never leave the chip.
-
-    A storage (a tensor, or several joined by views) stays when, from the launch that first writes it to the
-    last that reads it, all activations alive fit in ``room_bytes`` together. The rule can only keep more when
-    tensors shrink or room grows.
-
-    Args:
-        bits: stored width of each tensor ``[T, P]``.
-
-    Returns:
-        bool, shape of ``bits``. Inputs and outputs of the network go through DRAM.
-    """
-    keep = np.zeros(bits.shape, dtype=bool)
-    if room_bytes <= 0:
-        return keep
-    storage = _storages(workload)
-    count = len(workload.tensors)
-    first = np.full(count, len(kernels.heads), dtype=np.int64)
-    last = np.full(count, -1, dtype=np.int64)
-    for place, output in enumerate(kernels.output):
-        first[storage[output]] = min(first[storage[output]], place)
-        for index in (int(kernels.input[place]), int(kernels.weight[place]), *kernels.extras[place]):
-            if index >= 0:
-                last[storage[index]] = place
-    produced = {int(storage[output]) for output in kernels.output}
-    leaving = {int(storage[index]) for index in workload.outputs}
-    elements = np.array([tensor.elements for tensor in workload.tensors], dtype=np.float64)
-    size = np.zeros(bits.shape)
-    np.maximum.at(size, storage, np.ceil(elements[:, None] * bits / 8))
-    alive = [index for index in sorted(produced) if last[index] >= first[index]]
-    need = np.zeros((len(kernels.heads), bits.shape[1]))
-    for index in alive:
-        need[first[index] : last[index] + 1] += size[index]
-    for index in alive:
-        if index not in leaving:
-            keep[index] = need[first[index] : last[index] + 1].max(axis=0) <= room_bytes
-    return keep[storage]

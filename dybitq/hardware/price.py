@@ -1,16 +1,16 @@
 """The price of a workload on a machine: fuse, choose widths, time, add energy, report."""
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from dybitq.errors import UnsupportedError
-from dybitq.hardware.costs import BOUNDS, Array, Costs, Operands, Widths
+from dybitq.hardware.costs import BOUNDS, Array, Costs, Widths
 from dybitq.hardware.energy import Energies, energies, energy_source
 from dybitq.hardware.engine import Prepared, engines
-from dybitq.hardware.kernels import build, resident
+from dybitq.hardware.kernels import build
 from dybitq.hardware.precision import Rates, mode_name, rates
+from dybitq.hardware.residency import lifetimes, resident
 from dybitq.hardware.tiling import grid
 from dybitq.schema_machine import Fusion, Machine
 from dybitq.workload import EnergySplit, LayerCost, OpWork, PerOperand, SimulationReport, Workload
@@ -19,37 +19,46 @@ from dybitq.workload import EnergySplit, LayerCost, OpWork, PerOperand, Simulati
 def prepare(workload: Workload, fusion: Fusion) -> Prepared:
     """Everything that all machines with this fusion share; keep it when pricing one workload many times."""
     kernels = build(workload, fusion)
-    return Prepared(workload=workload, kernels=kernels, grid=grid(kernels))
+    heads = [workload.ops[index] for index in kernels.heads]
+    extras = [(place, index) for place, indices in enumerate(kernels.extras) for index in indices]
+    pairs = np.array(extras, dtype=np.int64).reshape(len(extras), 2)
+
+    def column(values: list[int]) -> Array:
+        return np.array(values, dtype=np.int64)[:, None]
+
+    return Prepared(
+        workload=workload,
+        kernels=kernels,
+        grid=grid(kernels),
+        lives=lifetimes(workload, kernels),
+        bits=column([tensor.bits for tensor in workload.tensors]),
+        w=column([op.w_bits for op in heads]),
+        a=column([op.a_bits for op in heads]),
+        extra_place=pairs[:, 0],
+        extra_tensor=pairs[:, 1],
+    )
 
 
 def workload_widths(machine: Machine, prepared: Prepared) -> Widths:
     """The widths that the workload itself asks for, ``[L, 1]``."""
-    workload, kernels = prepared.workload, prepared.kernels
-    heads = [workload.ops[index] for index in kernels.heads]
-    bits = np.array([tensor.bits for tensor in workload.tensors], dtype=np.int64)
-    w = np.array([op.w_bits for op in heads], dtype=np.int64)[:, None]
-    a = np.array([op.a_bits for op in heads], dtype=np.int64)[:, None]
-    return stored_widths(machine, prepared, w, a, bits[:, None])
-
-
-def storable(machine: Machine, bits: Array) -> Array:
-    """Stored widths on this machine: a tensor wider than its multiplier is kept at the multiplier's width."""
-    return np.minimum(bits, machine.precision.max_bits)
+    return stored_widths(machine, prepared, prepared.w, prepared.a, prepared.bits)
 
 
 def stored_widths(machine: Machine, prepared: Prepared, w: Array, a: Array, bits: Array) -> Widths:
-    """Widths of all launches from those of multipliers ``[L, P]`` and of tensors ``[T, P]``."""
-    workload, kernels = prepared.workload, prepared.kernels
-    bits = storable(machine, bits)
+    """Widths of all launches from those of multipliers ``[L, P]`` and of tensors ``[T, P]``.
+
+    A tensor wider than the machine's multiplier is stored at the multiplier's width.
+    """
+    kernels = prepared.kernels
+    bits = np.minimum(bits, machine.precision.max_bits)
     room = machine.buffers.resident_kb * 1024 if machine.buffers else 0.0
-    moving = np.where(resident(workload, kernels, bits, room), 0, bits)
-    elements = np.array([tensor.elements for tensor in workload.tensors], dtype=np.float64)[:, None]
+    moving = np.where(resident(prepared.lives, bits, room), 0, bits) if room else bits
     shape = np.broadcast_shapes(w.shape, a.shape, (len(kernels.heads), bits.shape[1]))
     extra_bits, extra_words = np.zeros(shape), np.zeros(shape)
-    for place, indices in enumerate(kernels.extras):
-        for index in indices:
-            extra_bits[place] += elements[index] * moving[index]
-            extra_words[place] += elements[index] * (moving[index] > 0)
+    read = moving[prepared.extra_tensor]
+    elements = prepared.lives.elements[prepared.extra_tensor, None]
+    np.add.at(extra_bits, prepared.extra_place, elements * read)
+    np.add.at(extra_words, prepared.extra_place, elements * (read > 0))
 
     def of(tensors: Array, values: Array) -> Array:
         return np.broadcast_to(np.where(tensors[:, None] >= 0, values[tensors], 0), shape)
@@ -158,45 +167,77 @@ def _shape(op: OpWork, elements: int) -> str:
     return f"{groups}[{op.m}, {op.k}] x [{op.k}, {op.n}]"
 
 
-def _operand(counts: Operands, place: int) -> PerOperand:
-    return PerOperand(
-        input=round(float(counts.input[place, 0])),
-        weight=round(float(counts.weight[place, 0])),
-        output=round(float(counts.output[place, 0])),
-    )
+class _Rows:
+    """Columns of arrays ``[L, 1]`` as Python numbers, converted once."""
+
+    def __init__(self, priced: Priced) -> None:
+        costs = priced.costs
+        self._columns = {
+            name: getattr(costs, name)[:, 0].tolist()
+            for name in costs.__slots__
+            if name not in ("extra", *_OPERANDS)
+        }
+        self._extra = {name: values[:, 0].tolist() for name, values in costs.extra.items()}
+        self._energy = {
+            name: getattr(priced.energy, name)[:, 0].tolist() for name in priced.energy.__slots__
+        }
+        self._operands = {
+            name: [
+                np.rint(getattr(getattr(costs, name), part)[:, 0]).astype(np.int64).tolist()
+                for part in ("input", "weight", "output")
+            ]
+            for name in _OPERANDS
+        }
+        self.output_bits = priced.widths.output_stored[:, 0].tolist()
+
+    def number(self, name: str, place: int) -> float:
+        """One entry of a column of ``Costs``."""
+        return float(self._columns[name][place])
+
+    def operand(self, name: str, place: int) -> PerOperand:
+        """One entry for each operand."""
+        inputs, weights, outputs = self._operands[name]
+        return PerOperand(input=inputs[place], weight=weights[place], output=outputs[place])
+
+    def extra(self, place: int) -> dict[str, float]:
+        """What only this timing model says."""
+        return {name: values[place] for name, values in self._extra.items()}
+
+    def energy(self, place: int) -> EnergySplit:
+        """Energy by where it goes."""
+        return EnergySplit(**{name: values[place] for name, values in self._energy.items()})
+
+
+_OPERANDS = ("sram_reads", "sram_writes", "dram", "distinct")
 
 
 def _layers(machine: Machine, prepared: Prepared, priced: Priced) -> tuple[LayerCost, ...]:
     """One record for each operator, in the workload's order; riders name the launch that carries them."""
     workload, kernels = prepared.workload, prepared.kernels
+    rows = _Rows(priced)
     found: dict[int, LayerCost] = {}
     for place, index in enumerate(kernels.heads):
         head = workload.ops[index]
-        found[index] = _launch(machine, prepared, priced, place)
+        found[index] = _launch(machine, prepared, rows, place)
         for rider in kernels.riders[place]:
             op = workload.ops[rider]
+            output = workload.tensors[op.output]
             found[rider] = LayerCost(
                 name=op.name,
                 op_type=op.op_type,
                 fused_into=head.name,
-                shape=_shape(op, workload.tensors[op.output].elements),
-                out_bits=workload.tensors[op.output].bits,
+                shape=_shape(op, output.elements),
+                out_bits=output.bits,
                 mode="fused",
-                bound="compute",
             )
     return tuple(found[index] for index in sorted(found))
 
 
-def _launch(machine: Machine, prepared: Prepared, priced: Priced, place: int) -> LayerCost:
-    workload, kernels, costs = prepared.workload, prepared.kernels, priced.costs
+def _launch(machine: Machine, prepared: Prepared, rows: _Rows, place: int) -> LayerCost:
+    workload, kernels = prepared.workload, prepared.kernels
     op = workload.ops[kernels.heads[place]]
     gemm = op.macs > 0
-
-    def at(values: Array) -> float:
-        return float(values[place, 0])
-
-    w_run, a_run = int(at(costs.w_run)), int(at(costs.a_run))
-    extra: Mapping[str, float] = {name: at(values) for name, values in costs.extra.items()} if gemm else {}
+    w_run, a_run = int(rows.number("w_run", place)), int(rows.number("a_run", place))
     return LayerCost(
         name=op.name,
         op_type=op.op_type,
@@ -204,29 +245,24 @@ def _launch(machine: Machine, prepared: Prepared, priced: Priced, place: int) ->
         macs=op.macs,
         w_bits=op.w_bits if gemm else 0,
         a_bits=op.a_bits,
-        out_bits=int(priced.widths.output_stored[place, 0]),
+        out_bits=rows.output_bits[place],
         w_run=w_run if gemm else 0,
         a_run=a_run,
         mode=mode_name(machine, w_run, a_run) if gemm else "vector",
-        folds=round(at(costs.folds)),
-        cycles=round(at(costs.cycles)),
-        fill_cycles=round(at(costs.fill)),
-        stall_cycles=round(at(costs.stall)),
-        total_cycles=round(at(costs.total)),
-        overhead_us=at(costs.overhead_us),
-        utilisation=at(costs.utilisation),
-        mapping_utilisation=at(costs.mapping),
-        end_to_end_utilisation=at(costs.end_to_end),
-        sram_reads=_operand(costs.sram_reads, place),
-        sram_writes=_operand(costs.sram_writes, place),
-        dram_bytes=_operand(costs.dram, place),
-        distinct_bytes=_operand(costs.distinct, place),
-        energy=EnergySplit(
-            mac=at(priced.energy.mac),
-            buffer=at(priced.energy.buffer),
-            dram=at(priced.energy.dram),
-            leakage=at(priced.energy.leakage),
-        ),
-        bound=BOUNDS[int(at(costs.bound))],
-        extra=extra,
+        folds=round(rows.number("folds", place)),
+        cycles=round(rows.number("cycles", place)),
+        fill_cycles=round(rows.number("fill", place)),
+        stall_cycles=round(rows.number("stall", place)),
+        total_cycles=round(rows.number("total", place)),
+        overhead_us=rows.number("overhead_us", place),
+        utilisation=rows.number("utilisation", place),
+        mapping_utilisation=rows.number("mapping", place),
+        end_to_end_utilisation=rows.number("end_to_end", place),
+        sram_reads=rows.operand("sram_reads", place),
+        sram_writes=rows.operand("sram_writes", place),
+        dram_bytes=rows.operand("dram", place),
+        distinct_bytes=rows.operand("distinct", place),
+        energy=rows.energy(place),
+        bound=BOUNDS[int(rows.number("bound", place))],
+        extra=rows.extra(place) if gemm else {},
     )

@@ -6,6 +6,7 @@ exactly, and then only those whose bound is not above that price. The result is 
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,12 @@ class Launches(NamedTuple):
     widths: Widths
     rate: Rates
     packed: Array
+
+    def part(self, chunk: Array) -> "Launches":
+        """Some of the products."""
+        return Launches(
+            self.places[chunk], self.inverse, self.widths.at(chunk), self.rate.at(chunk), self.packed[chunk]
+        )
 
 
 class Ports(NamedTuple):
@@ -103,13 +110,52 @@ def _fits(machine: Machine, taken: Room) -> Array:
     return fits & (taken.output <= buffers.out_kb * share)
 
 
-def _tiles(prepared: Prepared, cells: Array, shapes: Array, packed: Array, *, column: bool) -> Tiles:
-    """Tiles of cells, as columns ``[cells, 1]`` or flat."""
+def _tiles(prepared: Prepared, cells: Array, shapes: Array, packed: Array) -> Tiles:
+    """Tiles of cells, flat; ``packed`` has their shape."""
     grid = prepared.grid
     geometry = [getattr(grid, name)[cells] for name in Tiles._fields[:12]]
     whole = [values[shapes] for values in constants(prepared.kernels, grid.first)]
-    parts = [values[:, None] for values in (*geometry, *whole)] if column else [*geometry, *whole]
-    return Tiles(*parts, packed, np.ceil(parts[12] / packed))
+    return Tiles(*geometry, *whole, packed, np.ceil(whole[0] / packed))
+
+
+class _Cells(NamedTuple):
+    """All candidates of several shapes, one after the other.
+
+    ``owner`` says which shape each belongs to, ``offsets`` where each shape begins; ``columns`` are the
+    fields of ``Tiles`` up to ``packed`` as ``[cells, 1]``.
+    """
+
+    cells: Array
+    owner: Array
+    offsets: Array
+    columns: tuple[Array, ...]
+
+
+@lru_cache(maxsize=256)
+def _cells(prepared: Prepared, shapes: tuple[int, ...]) -> _Cells:
+    """Candidates of these shapes; kept, because one workload is priced on many machines."""
+    grid, index = prepared.grid, np.array(shapes, dtype=np.int64)
+    counts = grid.starts[index + 1] - grid.starts[index]
+    owner = np.repeat(np.arange(len(index)), counts)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    cells = np.arange(offsets[-1]) - offsets[owner] + grid.starts[index][owner]
+    flat = _tiles(prepared, cells, index[owner], np.ones(1))
+    return _Cells(cells, owner, offsets, tuple(values[:, None] for values in flat[:-2]))
+
+
+def _spread(values: Array, rows: Array) -> Array:
+    """Rows of ``values`` ``[R, P]``, or a single one to broadcast where all are equal."""
+    if len(values) == 1 or bool((values == values[:1]).all()):
+        return values[:1]
+    return values[rows]
+
+
+def _spread_widths(widths: Widths, rows: Array) -> Widths:
+    return Widths(**{name: _spread(getattr(widths, name), rows) for name in widths.__slots__})
+
+
+def _spread_rates(rate: Rates, rows: Array) -> Rates:
+    return Rates(**{name: _spread(getattr(rate, name), rows) for name in rate.__slots__})
 
 
 def best_tiles(
@@ -134,7 +180,7 @@ def best_tiles(
     for chunk in chunks:
         best[chunk] = _best_cells(machine, prepared, launches, chunk, busy, exact)
     cells = best.ravel()
-    flat = _tiles(prepared, cells, np.repeat(shapes, pairs), launches.packed.ravel(), column=False)
+    flat = _tiles(prepared, cells, np.repeat(shapes, pairs), launches.packed.ravel())
     return Tiles(*(values.reshape(best.shape) for values in flat))
 
 
@@ -147,15 +193,13 @@ def _best_cells(
     exact: ExactCycles | None,
 ) -> Array:
     """Grid cell of the best candidate for the products of ``chunk``, ``[chunk, P]``."""
-    grid, pairs = prepared.grid, launches.packed.shape[1]
-    shapes = grid.shape_of[launches.places[chunk]]
-    counts = grid.starts[shapes + 1] - grid.starts[shapes]
-    owner = np.repeat(np.arange(len(chunk)), counts)
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    cells = np.arange(offsets[-1]) - offsets[owner] + grid.starts[shapes][owner]
-    rows = chunk if len(chunk) == 1 else chunk[owner]
-    widths, rate = launches.widths.at(rows), launches.rate.at(rows)
-    tiles = _tiles(prepared, cells, shapes[owner], launches.packed[rows], column=True)
+    pairs = launches.packed.shape[1]
+    shapes = prepared.grid.shape_of[launches.places[chunk]]
+    cells, owner, offsets, columns = _cells(prepared, tuple(shapes.tolist()))
+    mine = launches if len(chunk) == len(launches.places) else launches.part(chunk)
+    widths, rate = _spread_widths(mine.widths, owner), _spread_rates(mine.rate, owner)
+    packed = _spread(mine.packed, owner)
+    tiles = Tiles(*columns, packed, np.ceil(columns[12] / packed))
     bound = _bound(machine, tiles, widths, rate, busy)
     key = np.where(bound.fits, bound.least, np.inf)
     least = np.minimum.reduceat(key, offsets[:-1], axis=0)
@@ -166,9 +210,9 @@ def _best_cells(
 
     def price(where: tuple[Array, Array]) -> Array:
         cell, pair = where
-        row = chunk[owner[cell]], pair
-        one = _tiles(prepared, cells[cell], shapes[owner[cell]], launches.packed[row], column=False)
-        stored, speed = launches.widths.at(row), launches.rate.at(row)
+        row = owner[cell], pair
+        one = _tiles(prepared, cells[cell], shapes[owner[cell]], mine.packed[row])
+        stored, speed = mine.widths.at(row), mine.rate.at(row)
         return exact(one, speed, ports(machine, tile_bytes(machine, stored, one)))
 
     champion = _argmin(key, bound.moving, owner, offsets, np.arange(len(cells)))
@@ -193,9 +237,9 @@ def _refuse(machine: Machine, prepared: Prepared, launches: Launches, chunk: Arr
     grid = prepared.grid
     place = int(launches.places[chunk[which]])
     shape = int(grid.shape_of[place])
-    cells = np.arange(grid.starts[shape], grid.starts[shape + 1])
+    columns = _cells(prepared, (shape,)).columns
     row = chunk[which : which + 1]
-    tiles = _tiles(prepared, cells, np.full(len(cells), shape), launches.packed[row], column=True)
+    tiles = Tiles(*columns, launches.packed[row], np.ceil(columns[12] / launches.packed[row]))
     taken = room(machine, launches.widths.at(row), tiles)
     least = [float(part.min()) for part in taken]
     part = "half of each buffer" if need(machine.buffers, machine, "buffers").double_buffer else "each buffer"
