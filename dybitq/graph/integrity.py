@@ -41,20 +41,31 @@ def check_nodes(proto: onnx.ModelProto) -> None:
     context = native.CheckerContext()
     context.ir_version = proto.ir_version
     context.opset_imports = {entry.domain: entry.version for entry in proto.opset_import}
+    opset = context.opset_imports.get("", context.opset_imports.get("ai.onnx", 0))
     for node in _nodes(proto.graph):
         untyped = next((a.name for a in node.attribute if a.type == onnx.AttributeProto.UNDEFINED), None)
         if untyped is not None:
             raise ModelError(
                 f"node {node.name or node.op_type!r} is damaged: attribute {untyped!r} has no type"
             )
-        known = node.domain in ("", "ai.onnx") and onnx.defs.has(node.op_type, "")
-        if not known or any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
+        has_graph = any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute)
+        if has_graph or not _has_schema(node, opset):
             continue
         try:
             onnx.checker.check_node(node, context)
         except onnx.checker.ValidationError as error:
             reason = str(error).strip().splitlines()[0]
             raise ModelError(f"node {node.name or node.op_type!r} is damaged: {reason}") from error
+
+
+def _has_schema(node: onnx.NodeProto, opset: int) -> bool:
+    """Whether the operator is one of ONNX at this opset; what else it may be, onnxruntime has to know."""
+    if node.domain not in ("", "ai.onnx"):
+        return False
+    try:
+        return not onnx.defs.get_schema(node.op_type, opset, "").deprecated
+    except onnx.defs.SchemaError:
+        return False
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
