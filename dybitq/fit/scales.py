@@ -2,8 +2,10 @@
 
 For tapered tables (DyBit of 5 bits and more) the best scale puts the largest weight far below the
 largest level, many times max-abs away from where a uniform table has it; a search window around
-max-abs misses it. The range here starts where the largest weight is clipped to a third and ends where
-it lands in the middle of the levels.
+max-abs misses it. The range here ends where the largest weight lands in the middle of the levels. It
+starts where it is clipped to a third, or to a tenth for tables of few levels, which give up the tail
+first. The error of a short row jumps up and down with the scale, so short rows are searched in finer
+steps.
 """
 
 from collections.abc import Callable
@@ -20,6 +22,8 @@ scale_methods: Registry[ScaleMethod] = Registry("scale method", "dybitq.fit.meth
 
 _BLOCK = 1 << 16  # elements worked on at a time: keeps the temporaries in the cache
 _COARSE_STEP = 2.0**0.25
+_LONG_ROW, _FINEST = 256, 16  # elements from which on the coarse step serves, and the most it is divided by
+_FEW_LEVELS = 8  # positive levels, as 4-bit tables have them
 
 
 def rounding_error(
@@ -67,10 +71,12 @@ def _search_block(rows: np.ndarray, importance: np.ndarray, fmt: NumberFormat) -
     safe = np.where(alive, largest, 1).astype(np.float32)
     integers, _ = codec.levels(fmt)
     positive = integers[integers > 0]
-    start, stop = 0.3 / positive[-1], 1.05 / positive[len(positive) // 2]
-    count = max(3, int(np.ceil(np.log(stop / start) / np.log(_COARSE_STEP))) + 1)
+    clipped = 0.3 if len(positive) > _FEW_LEVELS else 0.1
+    start, stop = clipped / positive[-1], 1.05 / positive[len(positive) // 2]
+    step = _COARSE_STEP ** (1 / np.clip(_LONG_ROW // rows.shape[1], 1, _FINEST))
+    count = max(3, int(np.ceil(np.log(stop / start) / np.log(step))) + 1)
     best, error = _best_of(np.geomspace(start, stop, count), safe, rows, importance, fmt)
-    for width in (_COARSE_STEP**0.5, _COARSE_STEP**0.25, _COARSE_STEP**0.125):
+    for width in step ** (0.5 ** np.arange(1, 6)):
         for factor in (1 / width, width):
             trial = (best * np.float32(factor)).astype(np.float32)
             trial_error = rounding_error(rows, importance, fmt, trial)
