@@ -25,6 +25,7 @@ from dybitq.graph.passes.names import unique_names
 from dybitq.graph.passes.notes import note_float_parts
 from dybitq.graph.passes.opset import upgrade_opset
 from dybitq.graph.passes.pad import merge_pads
+from dybitq.graph.passes.sums import two_operand_sums
 from dybitq.graph.passes.tidy import infer_everything, infer_types, remove_unused, sort_nodes
 from dybitq.graph.passes.vectors import flatten_bias_vectors
 
@@ -49,6 +50,7 @@ PASSES: tuple[Pass, ...] = (
     fold_batch_norm,
     fold_channel_affine,
     global_average_pool,
+    two_operand_sums,
     sort_nodes,
     remove_unused,
     infer_everything,

@@ -51,6 +51,21 @@ def test_mean_of_a_sequence_is_a_pool_over_its_last_axis(check, ops):
     assert ops(check(middle)) == ["ReduceMean"]
 
 
+# ------------------------------------------------------------------ sums
+
+
+def test_sum_of_two_is_an_add(check, ops):
+    """Broadcasting included; three operands stay a Sum."""
+    body = "y = Sum (x, k)\n z = Sum (x, x, k)"
+    proto = make_model(
+        body,
+        inputs="float[N, 4] x",
+        outputs="float[N, 4] y, float[N, 4] z",
+        weights={"k": array(1, 4)},
+    )
+    assert ops(check(proto)) == ["Add", "Sum"]
+
+
 # ------------------------------------------------------------------ pads
 
 
