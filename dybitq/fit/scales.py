@@ -23,6 +23,7 @@ scale_methods: Registry[ScaleMethod] = Registry("scale method", "dybitq.fit.meth
 _BLOCK = 1 << 16  # elements worked on at a time: keeps the temporaries in the cache
 _COARSE_STEP = 2.0**0.25
 _LONG_ROW, _FINEST = 256, 16  # elements from which on the coarse step serves, and the most it is divided by
+_SMALLEST = 1e-30  # below it a weight counts as zero
 _FEW_LEVELS = 8  # positive levels, as 4-bit tables have them
 
 
@@ -56,7 +57,8 @@ def search_scale(rows: np.ndarray, importance: np.ndarray, fmt: NumberFormat) ->
         fmt: the table.
 
     Returns:
-        float32 ``[n]``. Rows of zeros get 0; the caller decides what they need.
+        float32 ``[n]``. Rows of zeros, and of numbers so small that the inverse of a scale would not be a
+        float32, get 0; the caller decides what they need.
     """
     step = max(1, _BLOCK // max(1, rows.shape[1]))
     parts = [
@@ -67,7 +69,7 @@ def search_scale(rows: np.ndarray, importance: np.ndarray, fmt: NumberFormat) ->
 
 def _search_block(rows: np.ndarray, importance: np.ndarray, fmt: NumberFormat) -> np.ndarray:
     largest = np.abs(rows).max(axis=1)
-    alive = largest > 0
+    alive = largest > _SMALLEST
     safe = np.where(alive, largest, 1).astype(np.float32)
     integers, _ = codec.levels(fmt)
     positive = integers[integers > 0]
