@@ -6,9 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from dybitq.api.inspect import inspect
+from dybitq.api.integer import FloatOperator, plan_of, quantize_to_integers
+from dybitq.arithmetic import FLOAT_RESCALE
 from dybitq.calibrate.store import load as load_statistics
+from dybitq.data.source import DataSource
 from dybitq.data.spec import load_data
 from dybitq.emit.emit import emit
 from dybitq.emit.metadata import reasons, stamp
@@ -28,7 +32,7 @@ from dybitq.graph.load import Network, load
 from dybitq.graph.read import external_files, read
 from dybitq.graph.survey import survey
 from dybitq.plan.check import check_plan
-from dybitq.plan.recipe import Recipe, make_plan
+from dybitq.plan.recipe import Recipe
 from dybitq.plan.store import plan_text
 from dybitq.records import Fitted, FittedWeight, LayerWork, Plan, Statistics
 from dybitq.runtime.session import Session
@@ -86,6 +90,7 @@ class QuantizeResult:
         coverage: what is quantized and stored.
         check: the emitted file against the float model in onnxruntime.
         notes: what stayed in float and why.
+        float_operators: in integer-only arithmetic, everything that is none.
     """
 
     output: Path
@@ -94,6 +99,7 @@ class QuantizeResult:
     coverage: Coverage
     check: ProbeResult
     notes: tuple[str, ...]
+    float_operators: tuple[FloatOperator, ...] = ()
 
 
 def quantize(
@@ -137,38 +143,70 @@ def quantize(
     _check_statistics(network, found, statistics)
     layers = {layer.name: layer for layer in survey(network)}
     if plan is None:
-        plan = make_plan(network, tuple(layers.values()), recipe or Recipe())
-    check_plan(network, layers, plan)
-    _check_methods(plan)
-    plan = resolve_auto(network, layers, plan, found)
-    _check_something(plan, network)
-    if data is None:
-        fitted = fit(network, layers, plan, found, progress)
-    else:
-        inputs = Session(to_bytes(network.model), name=str(model)).inputs
-        source = load_data(data, inputs=inputs, split=split, batch_size=_BATCH, samples=samples)
-        build = partial(prefix, network, layers, plan)
-        fitted = fit_on_data(network, layers, plan, found, source, build, progress)
-    emitted = emit(network, layers, plan, fitted)
+        plan = plan_of(network, tuple(layers.values()), recipe or Recipe())
+    _check_decisions(network, layers, plan)
+    reader = None if data is None else partial(_source, network, data, samples, split)
+    made = _carry_out(network, layers, plan, found, reader, progress)
     statistics_sha256 = hashlib.sha256(statistics.read_bytes()).hexdigest()
-    stamp(emitted, plan, model_sha256=network.sha256, statistics_sha256=statistics_sha256)
-    with contextlib.ExitStack() as stack:
-        # Both files get their names at the very end, or neither does.
+    stamp(made.model, made.plan, model_sha256=network.sha256, statistics_sha256=statistics_sha256)
+    with contextlib.ExitStack() as stack:  # both files get their names at the very end, or neither does
         temporary = stack.enter_context(atomic_output(output, force=force))
-        check = _write(to_bytes(emitted), temporary, output, network, found)
+        check = _write(to_bytes(made.model), temporary, output, network, found)
         stored = inspect(temporary).coverage.quantized_bytes
         sizes = temporary.stat().st_size, model.stat().st_size
         if plan_output is not None:
             text = stack.enter_context(atomic_output(plan_output, force=force))
-            text.write_text(plan_text(plan), encoding="utf-8")
+            text.write_text(plan_text(made.plan), encoding="utf-8")
     return QuantizeResult(
         output=output,
-        plan=plan,
-        fitted_errors={name: weight.error for name, weight in fitted.weights.items()},
-        coverage=coverage_of(layers, fitted, sizes, stored),
+        plan=made.plan,
+        fitted_errors={name: weight.error for name, weight in made.fitted.weights.items()},
+        coverage=coverage_of(layers, made.fitted, sizes, stored),
         check=check,
-        notes=(*network.notes, *_float_notes(reasons(emitted))),
+        notes=(*network.notes, *_float_notes(reasons(made.model))),
+        float_operators=made.float_operators,
     )
+
+
+def _source(network: Network, data: Path, samples: int | None, split: str) -> DataSource:
+    inputs = Session(to_bytes(network.model), name=str(network.path)).inputs
+    return load_data(data, inputs=inputs, split=split, batch_size=_BATCH, samples=samples)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Made:
+    model: Any
+    plan: Plan
+    fitted: Fitted
+    float_operators: tuple[FloatOperator, ...] = ()
+
+
+def _carry_out(
+    network: Network,
+    layers: Mapping[str, LayerWork],
+    plan: Plan,
+    statistics: Statistics,
+    source: Callable[[], DataSource] | None,
+    progress: Progress | None,
+) -> _Made:
+    """Fit and build in the arithmetic of the plan, from the statistics alone or layer by layer on data."""
+    if plan.arithmetic != FLOAT_RESCALE:
+        if source is not None:
+            raise ConfigError("--data is not combined with --integer-only; leave one of the two out")
+        integer = quantize_to_integers(network, layers, plan, statistics, progress)
+        return _Made(
+            model=integer.model,
+            plan=integer.plan,
+            fitted=integer.fitted,
+            float_operators=integer.float_operators,
+        )
+    plan = resolve_auto(network, layers, plan, statistics)
+    if source is None:
+        fitted = fit(network, layers, plan, statistics, progress)
+    else:
+        build = partial(prefix, network, layers, plan)
+        fitted = fit_on_data(network, layers, plan, statistics, source(), build, progress)
+    return _Made(model=emit(network, layers, plan, fitted), plan=plan, fitted=fitted)
 
 
 def _check_outputs(
@@ -201,8 +239,14 @@ def _check_statistics(network: Network, statistics: Statistics, path: Path) -> N
         )
 
 
+def _check_decisions(network: Network, layers: Mapping[str, LayerWork], plan: Plan) -> None:
+    """The plan fits the model, every name in it is known, and there is something to do."""
+    check_plan(network, layers, plan)
+    _check_methods(plan)
+    _check_something(plan, network)
+
+
 def _check_methods(plan: Plan) -> None:
-    """Every name in a plan is known before the work starts."""
     for layer in plan.layers:
         scale_methods.get(layer.scale)
         if layer.weights not in ("float", "activation") and not is_auto(layer.weights):

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
+from dybitq.arithmetic import FLOAT_RESCALE
 from dybitq.encodings import formats
 from dybitq.errors import ConfigError
 from dybitq.graph.load import Network
@@ -30,9 +31,10 @@ def check_plan(network: Network, layers: Mapping[str, LayerWork], plan: Plan) ->
                 f"plan: no layer {layer_plan.layer!r}.{_suggest(layer_plan.layer, list(layers))}"
             )
         _check_weights(layers[layer_plan.layer], layer_plan)
-        if layer_plan.weights != "float":
+        if layer_plan.weights != "float" and plan.arithmetic == FLOAT_RESCALE:
             _check_mode(layers[layer_plan.layer], layer_plan.activations)
-    _check_edges(network, layers, plan)
+    if plan.arithmetic == FLOAT_RESCALE:  # integer-only arithmetic: see plan/integer.py
+        _check_edges(network, layers, plan)
 
 
 def _check_weights(layer: LayerWork, plan: LayerPlan) -> None:

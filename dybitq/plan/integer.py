@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from dybitq.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST, IntegerOptions
+from dybitq.encodings import formats
 from dybitq.errors import ConfigError, UnsupportedError
 from dybitq.graph.integer_steps import integer_steps
 from dybitq.graph.load import Network
@@ -57,6 +58,11 @@ def check_integer_plan(steps: IntegerSteps, plan: Plan) -> None:
             raise ConfigError(
                 f"plan: layer {layer.layer!r} has {layer.activations} activations; integer-only arithmetic "
                 "takes static ones, or weights 'float' together with integer: {only: report}"
+            )
+        if plan.arithmetic == INTEGER_FAST and not _on_int8_kernels(layer.weights):
+            raise ConfigError(
+                f"plan: layer {layer.layer!r} has {layer.weights} weights, whose integers do not fit the "
+                "int8 kernels of the fast flavour; use --flavour explicit, or a narrower format"
             )
         if layer.recode != "none":
             raise ConfigError(
@@ -181,6 +187,11 @@ def _edge_plans(
             )
         )
     return tuple(found)
+
+
+def _on_int8_kernels(weights: str) -> bool:
+    known = weights in formats.names(signed=True)
+    return not known or formats.get(weights).fits_int8
 
 
 def _only_passes_on(step: Step) -> bool:

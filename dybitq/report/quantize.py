@@ -31,6 +31,9 @@ def quantize_text(result: QuantizeResult) -> str:
         f"runs in onnxruntime; {result.check.sqnr_db:.1f} dB against the float model on random inputs "
         "(dybitq evaluate measures real ones)"
     )
+    if result.float_operators:
+        lines.append(f"{len(result.float_operators)} operators are not integer arithmetic:")
+        lines += [f"  {op.op_type} {op.name}: {op.reason}" for op in result.float_operators]
     lines += [f"note: {note}" for note in result.notes]
     return "\n".join(lines)
 
@@ -44,6 +47,7 @@ def quantize_document(result: QuantizeResult) -> dict[str, Any]:
         "plan": plan_document(result.plan),
         "fitted_errors": dict(result.fitted_errors),
         "notes": list(result.notes),
+        "float_operators": [dataclasses.asdict(op) for op in result.float_operators],
     }
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dybitq.errors import UnsupportedError
 from dybitq.integer import (
     ActivationProduct,
     Addition,
@@ -70,6 +71,30 @@ def accumulator_bounds(program: Program) -> tuple[AccumulatorBound, ...]:
         written = _written(operation, lambda name: ranges.get(name, CODES))
         ranges.update((name, written) for name in outputs_of(operation))
     return tuple(found)
+
+
+def check_registers(program: Program) -> None:
+    """Refuse programs whose sums do not fit the registers of the kernels: 32 bits, and 62 once multiplied.
+
+    Raises:
+        UnsupportedError: a bound is larger; the message names the layer.
+    """
+    weights = {
+        op.name: op.weight.format for op in program.operations if isinstance(op, Convolution | Product)
+    }
+    for bound in accumulator_bounds(program):
+        if bound.name in weights and bound.bits > 32:
+            fmt = weights[bound.name]
+            raise UnsupportedError(
+                f"layer {bound.name}: its accumulator can reach {max(-bound.low, bound.high)}, which needs "
+                f"{bound.bits} bits, more than 32; {bound.length} products of {fmt.name} weights (integers "
+                f"up to {fmt.max_integer}) are too many, choose a narrower format for this layer"
+            )
+        if (bound.product_bits or 0) > 62:
+            raise UnsupportedError(
+                f"layer {bound.name}: accumulator times multiplier needs {bound.product_bits} bits, more "
+                "than 62; choose fewer --multiplier-bits"
+            )
 
 
 def bits_of(low: int, high: int) -> int:

@@ -1,0 +1,88 @@
+"""The part of ``dybitq quantize`` that is integer-only: plan, fit, proof of the accumulators, emission."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dybitq.arithmetic import FLOAT_RESCALE
+from dybitq.emit.integer import emit_integer
+from dybitq.fit.auto import resolve_auto
+from dybitq.fit.integer import fit_integer
+from dybitq.graph.load import Network
+from dybitq.graph.steps import IntegerSteps
+from dybitq.integer import Program
+from dybitq.plan.integer import check_integer_plan, make_integer_plan, steps_of_plan
+from dybitq.plan.recipe import Recipe, make_plan
+from dybitq.records import Fitted, LayerWork, Plan, Statistics
+from dybitq.verify.bounds import check_registers
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FloatOperator:
+    """An operator that integer-only arithmetic left in float."""
+
+    name: str
+    op_type: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class IntegerNetwork:
+    """What :func:`quantize_to_integers` made.
+
+    Attributes:
+        model: the graph to write.
+        program: the same as records.
+        plan: as it was carried out, with the relative snap of every scale.
+        fitted: weights and encodings.
+        float_operators: what is no integer arithmetic, with the reason.
+    """
+
+    model: Any
+    program: Program
+    plan: Plan
+    fitted: Fitted
+    float_operators: tuple[FloatOperator, ...]
+
+
+def plan_of(network: Network, layers: Sequence[LayerWork], recipe: Recipe) -> Plan:
+    """The plan that a recipe asks for, in its arithmetic."""
+    if recipe.arithmetic == FLOAT_RESCALE:
+        return make_plan(network, layers, recipe)
+    return make_integer_plan(network, layers, recipe)
+
+
+def quantize_to_integers(
+    network: Network,
+    layers: Mapping[str, LayerWork],
+    plan: Plan,
+    statistics: Statistics,
+    progress: Progress | None = None,
+) -> IntegerNetwork:
+    """Carry out an integer-only plan.
+
+    Raises:
+        ConfigError: the plan contradicts integer-only arithmetic.
+        UnsupportedError: an operator has no integer form (``strict``), a factor cannot be represented, or an
+            accumulator needs more than 32 bits; the message names the operator or layer.
+    """
+    steps = steps_of_plan(network, layers, plan)
+    check_integer_plan(steps, plan)
+    plan = resolve_auto(network, layers, plan, statistics)
+    fitted = fit_integer(network, layers, plan, statistics, steps, progress)
+    check_registers(fitted.program)
+    return IntegerNetwork(
+        model=emit_integer(network, fitted.program, plan.arithmetic),
+        program=fitted.program,
+        plan=fitted.plan,
+        fitted=fitted.fitted,
+        float_operators=_float_operators(steps),
+    )
+
+
+def _float_operators(steps: IntegerSteps) -> tuple[FloatOperator, ...]:
+    return tuple(
+        FloatOperator(name=step.name, op_type=step.op_type, reason=step.reason) for step in steps.float_steps
+    )

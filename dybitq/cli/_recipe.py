@@ -1,0 +1,162 @@
+"""Everything on a command line that makes a recipe, which ``quantize`` takes as one request."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from dybitq.cli import options
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_SETTINGS = ("weights", "activations", "granularity", "scale", "rounding", "range")
+_INTEGER = {
+    "integer_only": "only",
+    "rounding_rule": "rounding",
+    "scales": "scales",
+    "multiplier_bits": "multiplier_bits",
+    "residual_bits": "residual_bits",
+    "residual_rounding": "residual_rounding",
+}
+"""Options of integer-only arithmetic to the fields of :class:`dybitq.arithmetic.IntegerOptions`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeRequest:
+    """A recipe file, and what the options say instead.
+
+    Attributes:
+        file: the recipe file, or None.
+        changes: options that were used, by parameter name.
+    """
+
+    file: Path | None
+    changes: dict[str, Any]
+
+    @property
+    def empty(self) -> bool:
+        """Whether the command line says nothing about a recipe."""
+        return self.file is None and not self.changes
+
+    def recipe(self) -> Any:
+        """The recipe: the file or the default one, with the options in place of its own values.
+
+        Raises:
+            ConfigError: the file is no recipe, or options of integer-only arithmetic without it.
+        """
+        from dybitq.plan.recipe import Recipe
+        from dybitq.plan.store import read_recipe
+
+        chosen = read_recipe(self.file) if self.file is not None else Recipe()
+        settings = {name: self.changes[name] for name in _SETTINGS if name in self.changes}
+        chosen = replace(chosen, defaults=replace(chosen.defaults, **settings))
+        if "first_last" in self.changes:
+            given = self.changes["first_last"]
+            chosen = replace(chosen, first_last=None if given == "same" else given)
+        if "bias_correction" in self.changes:
+            chosen = replace(chosen, bias_correction=self.changes["bias_correction"])
+        return self._with_arithmetic(chosen)
+
+    def _with_arithmetic(self, chosen: Any) -> Any:
+        from dybitq.arithmetic import FLOAT_RESCALE, INTEGER_EXPLICIT, INTEGER_FAST
+        from dybitq.errors import ConfigError
+
+        used = [name for name in (*_INTEGER, "flavour") if name in self.changes]
+        if not used:
+            return chosen
+        if "integer_only" not in used and chosen.arithmetic == FLOAT_RESCALE:
+            raise ConfigError(
+                f"--{used[0].replace('_', '-')} is about integer-only arithmetic; add --integer-only"
+            )
+        flavour = self.changes.get("flavour")
+        if flavour is not None:
+            arithmetic = INTEGER_FAST if flavour == "fast" else INTEGER_EXPLICIT
+        else:
+            arithmetic = INTEGER_FAST if chosen.arithmetic == FLOAT_RESCALE else chosen.arithmetic
+        given = {_INTEGER[name]: self.changes[name] for name in used if name in _INTEGER}
+        return replace(chosen, arithmetic=arithmetic, integer=replace(chosen.integer, **given))
+
+
+def recipe_options(function: F) -> F:
+    """Options that make a recipe; parameter ``request`` (a :class:`RecipeRequest`)."""
+
+    @functools.wraps(function)
+    def collected(**given: Any) -> Any:
+        file = given.pop("recipe")
+        names = (*_SETTINGS, "first_last", "bias_correction", "flavour", *_INTEGER)
+        values = {name: given.pop(name) for name in names}
+        changes = {name: value for name, value in values.items() if value is not None}
+        return function(request=RecipeRequest(file=file, changes=changes), **given)
+
+    decorated: Any = collected
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return decorated  # type: ignore[no-any-return]
+
+
+_OPTIONS = (
+    click.option(
+        "--recipe", type=options.EXISTING_FILE, help="Recipe: defaults, then rules by operator and name."
+    ),
+    click.option("--weights", help="Weight format, such as int8, int4, dybit4, auto3.  [default: int8]"),
+    click.option(
+        "--activations",
+        help="auto, int8, dynamic8, float, int4 to int7, dybit4, sparq4-5opt, ...  [default: auto]",
+    ),
+    click.option(
+        "--granularity",
+        type=click.Choice(["channel", "tensor"]),
+        help="Weight scales.  [default: channel]",
+    ),
+    click.option("--scale", help="Weight scale method: mse, max.  [default: mse]"),
+    click.option("--rounding", help="Weight rounding: compensated, nearest.  [default: compensated]"),
+    click.option("--range", help="Activation range: mse, minmax, percentile, entropy.  [default: mse]"),
+    click.option(
+        "--first-last",
+        help="Weight format of first and last layers; 'same' for no exception.  [default: int8]",
+    ),
+    click.option(
+        "--bias-correction/--no-bias-correction", default=None, help="Correct biases.  [default: on]"
+    ),
+    click.option(
+        "--integer-only",
+        type=click.Choice(["strict", "report"]),
+        is_flag=False,
+        flag_value="strict",
+        help="Integer multiply, add and shift only; 'report' leaves in float what cannot be integer.",
+    ),
+    click.option(
+        "--flavour",
+        type=click.Choice(["fast", "explicit"]),
+        help="Integer-only by quantized kernels, or by plain integer operators.  [default: fast]",
+    ),
+    click.option(
+        "--rounding-rule",
+        type=click.Choice(["half-even", "half-up"]),
+        help="Ties of a requantization; half-up is for explicit.  [default: half-even]",
+    ),
+    click.option(
+        "--scales",
+        type=click.Choice(["free", "pow2"]),
+        help="Integer-only with dyadic factors, or with powers of two: pure shifts.  [default: free]",
+    ),
+    click.option(
+        "--multiplier-bits",
+        type=click.IntRange(8, 31),
+        help="Explicit: multipliers this wide, weight scales not snapped.",
+    ),
+    click.option(
+        "--residual-bits",
+        type=click.Choice(["8", "16"]),
+        callback=lambda _context, _parameter, value: None if value is None else int(value),
+        help="Explicit: width of residual sums.  [default: 8]",
+    ),
+    click.option(
+        "--residual-rounding",
+        type=click.Choice(["sum", "branch"]),
+        help="Explicit: round the exact sum once, or each branch before it is added.  [default: sum]",
+    ),
+)
