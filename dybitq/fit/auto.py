@@ -5,14 +5,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from dybitq.encodings import formats
 from dybitq.fit.fit import layer_arrays
-from dybitq.fit.layers import fit_layer
+from dybitq.fit.layers import LayerArrays, fit_layer
 from dybitq.graph.load import Network
 from dybitq.graph.tensors import Tensors
 from dybitq.patches import moment_key
-from dybitq.records import ActivationMode, LayerPlan, LayerWork, Plan, Statistics
+from dybitq.records import ActivationMode, LayerKind, LayerPlan, LayerWork, Moment, Plan, Statistics
 
+_FINALISTS = 3  # formats that are compared after the rounding that is asked for
 _AUTO = re.compile(r"auto([2-8])")
 
 
@@ -22,18 +25,29 @@ def is_auto(weights: str) -> bool:
 
 
 def candidates(weights: str, mode: ActivationMode) -> list[str]:
-    """Signed formats of the width that ``weights`` names; only int8-sized tables unless ``mode`` is float."""
+    """Signed formats of the width that ``weights`` names, of equal tables the first by name.
+
+    Only int8-sized tables, unless ``mode`` is float.
+    """
     match = _AUTO.fullmatch(weights)
     assert match is not None
     bits = int(match.group(1))
-    found = [formats.get(name) for name in formats.names(signed=True)]
-    return [f.name for f in found if f.bits == bits and (f.fits_int8 or mode is ActivationMode.FLOAT)]
+    found: dict[bytes, str] = {}
+    for name in formats.names(signed=True):
+        fmt = formats.get(name)
+        if fmt.bits == bits and (fmt.fits_int8 or mode is ActivationMode.FLOAT):
+            found.setdefault(np.unique(fmt.table).tobytes(), name)
+    return list(found.values())
 
 
 def resolve_auto(
     network: Network, layers: Mapping[str, LayerWork], plan: Plan, statistics: Statistics
 ) -> Plan:
-    """Replace every ``autoN`` of the plan by the winner, with the reason beside it."""
+    """Replace every ``autoN`` of the plan by the winner, with the reason beside it.
+
+    All formats are compared by their output error after rounding to the nearest level, and the best few
+    of them once more after the rounding that the plan asks for.
+    """
     tensors = Tensors(network)
     decided: list[LayerPlan] = []
     for layer_plan in plan.layers:
@@ -42,15 +56,26 @@ def resolve_auto(
             continue
         layer = layers[layer_plan.layer]
         arrays = layer_arrays(tensors, layer, layer_plan, {})
-        moment = statistics.moments.get(moment_key(layer))
-        errors = {}
-        for name in candidates(layer_plan.weights, layer_plan.activations):
-            trial = replace(layer_plan, weights=name)
-            errors[name] = fit_layer(layer, trial, arrays, moment, correct_bias=False).error
-        ranked = sorted(
-            errors, key=lambda name: (math.inf if math.isnan(errors[name]) else errors[name], name)
-        )
-        best, runner_up = ranked[0], ranked[min(1, len(ranked) - 1)]
-        reason = f"output error {errors[best]:.2e}, next {runner_up} {errors[runner_up]:.2e}"
-        decided.append(replace(layer_plan, weights=best, reason=reason))
+        moment = None if layer.kind is LayerKind.GATHER else statistics.moments.get(moment_key(layer))
+
+        def error(
+            name: str,
+            rounding: str,
+            layer: LayerWork = layer,
+            base: LayerPlan = layer_plan,
+            arrays: LayerArrays = arrays,
+            moment: Moment | None = moment,
+        ) -> float:
+            trial = replace(base, weights=name, rounding=rounding)
+            found = fit_layer(layer, trial, arrays, moment, correct_bias=plan.bias_correction).error
+            return math.inf if math.isnan(found) else found
+
+        names = candidates(layer_plan.weights, layer_plan.activations)
+        first = sorted(names, key=lambda name: (error(name, "nearest"), name))[:_FINALISTS]
+        errors = {name: error(name, layer_plan.rounding) for name in first}
+        ranked = sorted(errors, key=lambda name: (errors[name], name))
+        reason = f"output error {errors[ranked[0]]:.2e}"
+        if len(ranked) > 1:
+            reason += f", next {ranked[1]} {errors[ranked[1]]:.2e}"
+        decided.append(replace(layer_plan, weights=ranked[0], reason=reason))
     return replace(plan, layers=tuple(decided))
