@@ -23,10 +23,10 @@ from dybitq.fit.auto import resolve_auto
 from dybitq.fit.fit import fit
 from dybitq.graph.export import to_bytes
 from dybitq.graph.load import Network, load
+from dybitq.graph.operators import Role, role
 from dybitq.graph.survey import survey
 from dybitq.plan.check import check_plan
 from dybitq.plan.recipe import DEFAULTS, Recipe, Rule, make_plan
-from dybitq.plan.regions import find_regions
 from dybitq.records import ActivationMode, Fitted, FittedEdge, FittedWeight, LayerWork, Plan, Statistics
 
 Feeds = Mapping[str, np.ndarray]
@@ -211,8 +211,17 @@ def emulation(made: Made) -> bytes:
 
 def coded(made: Made) -> Mapping[str, str]:
     """Every coded tensor to the one whose encoding it carries."""
-    modes = {p.layer: p.activations for p in made.plan.layers if p.weights != "float"}
-    return find_regions(made.network.model.graph, made.layers, modes).carries
+    graph = made.network.model.graph
+    carries = {v.name: v.name for v in graph.inputs if v.name in made.fitted.edges}
+    for node in graph:
+        source = node.inputs[0].name if node.inputs and node.inputs[0] is not None else None
+        moved = source in carries and role(node, made.layers) in (Role.CODES, Role.CLAMP)
+        for value in node.outputs:
+            if moved:
+                carries[value.name] = carries[source]
+            elif value.name in made.fitted.edges:
+                carries[value.name] = value.name
+    return carries
 
 
 class _Rewriter:
