@@ -113,7 +113,6 @@ def prove(graph: PlainGraph) -> StaticProof:
             Finding(operator=node.name, op_type=node.op_type, problem=problem, floating=floating)
             for problem, floating in _problems(node, kind, graph, outside)
         ]
-    findings += _early_dequantizers(graph, kinds)
     return StaticProof(kinds=kinds, findings=tuple(findings))
 
 
@@ -183,18 +182,4 @@ def _problems(
             found.append(
                 (f"its zero point is {array.dtype} {int(array.reshape(()))}; expected uint8 0 or 128", False)
             )
-    return found
-
-
-def _early_dequantizers(graph: PlainGraph, kinds: dict[str, NodeKind]) -> list[Finding]:
-    """Dequantizers whose values are computed with, rather than arranged and handed out."""
-    ends = (NodeKind.ARRANGE, NodeKind.SHAPE)
-    found = []
-    for node in graph.nodes:
-        if kinds[node.outputs[0]] is not NodeKind.DEQUANTIZE:
-            continue
-        readers = [other for other in graph.nodes if node.outputs[0] in other.inputs]
-        if any(kinds[other.outputs[0]] not in ends for other in readers):
-            problem = "dequantizes in the middle of the network"
-            found.append(Finding(operator=node.name, op_type=node.op_type, problem=problem, floating=True))
     return found

@@ -1,0 +1,57 @@
+"""``dybitq verify``."""
+
+from pathlib import Path
+
+import click
+
+from dybitq.cli import console, options
+
+
+@click.command()
+@options.model_argument
+@options.data_option(required=False)
+@options.split_option("val")
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="Samples to compare, spread evenly over the split.",
+)
+@options.batch_size_option(4)
+@click.option(
+    "--integer-only",
+    "only",
+    type=click.Choice(["strict", "report"]),
+    default="strict",
+    show_default=True,
+    help="Whether float operators refute the proof, or are listed.",
+)
+@options.threads_option
+@options.json_option
+def command(
+    model: Path,
+    data: Path | None,
+    split: str,
+    samples: int,
+    batch_size: int,
+    only: str,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Prove that MODEL computes in integers between its input and its output.
+
+    Every node is examined, accumulators are bounded from the weights, and with --data every integer tensor
+    is compared with a reference in numpy. Exit code 3 when anything differs.
+    """
+    from dybitq.api.verify import Settings, verify
+    from dybitq.errors import GateMissed
+    from dybitq.report.verify import failure, verify_document, verify_text
+
+    settings = Settings(only=only, split=split, samples=samples, batch_size=batch_size, threads=threads)
+    with console.progress() as progress:
+        result = verify(model, data=data, settings=settings, progress=progress)
+    console.show(verify_text(result), verify_document(result), as_json=as_json)
+    message = failure(result)
+    if message is not None:
+        raise GateMissed(message)
