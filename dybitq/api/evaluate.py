@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dybitq.data import fidelity
+from dybitq.data.padding import real_positions
 from dybitq.data.source import Batch, DataSource
 from dybitq.data.spec import load_data
 from dybitq.data.tasks import TASKS, Task
@@ -179,7 +180,6 @@ class _Totals:
 
     def add(self, batch: Batch) -> None:
         """Run one batch through both models."""
-        extent = next(iter(batch.feeds.values())).shape[0]
         values = self.pair.model.run(batch.feeds)
         wanted = self.pair.reference.run(batch.feeds) if self.pair.reference is not None else None
         self.samples += batch.count
@@ -188,13 +188,11 @@ class _Totals:
             return
         for name, other in self.pair.outputs:
             if values[name].dtype.kind == "f":
-                found, expected = (_kept(v, extent, batch.count) for v in (values[name], wanted[other]))
+                found, expected = _real(values[name], batch), _real(wanted[other], batch)
                 fidelity.update(self.errors[name], found, expected, name)
-        inputs = batch.feeds
+        available = {**batch.feeds, **wanted}
         for edge in self.pair.edges or ():
-            real = edge.decode(values[edge.codes])
-            expected = wanted[edge.tensor] if edge.tensor in wanted else inputs[edge.tensor]
-            found, expected = (_kept(v, extent, batch.count) for v in (real, expected))
+            found, expected = _real(edge.decode(values), batch), _real(available[edge.tensor], batch)
             fidelity.update(self.edges[edge.tensor], found, expected, edge.tensor)
 
     def _judge(
@@ -254,11 +252,16 @@ class _Totals:
         )
 
 
-def _kept(value: np.ndarray, extent: int, count: int) -> np.ndarray:
-    """``value`` without the part that belongs to padding samples."""
-    if count == extent or value.ndim == 0 or value.shape[0] % extent:
+def _real(value: np.ndarray, batch: Batch) -> np.ndarray:
+    """``value`` without what belongs to padding: copies that fill a batch, ends of short sequences."""
+    extent = next(iter(batch.feeds.values())).shape[0]
+    if value.ndim == 0 or value.shape[0] % extent:
         return value
-    return value[: count * (value.shape[0] // extent)]
+    value = value[: batch.count * (value.shape[0] // extent)]
+    mask = real_positions(batch.feeds)
+    if mask is not None and value.ndim == 3 and value.shape[:2] == mask[: batch.count].shape:
+        return value[mask[: batch.count]]
+    return value
 
 
 def _error(name: str, total: fidelity.ErrorTotal) -> TensorError:

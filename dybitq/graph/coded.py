@@ -1,6 +1,6 @@
-"""Tensors of any quantized model that hold codes, and the float tensors that they stand for."""
+"""Tensors of any quantized model that stand for float tensors of the original, as codes or as they are."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +11,15 @@ from dybitq.graph.values import constant, is_op
 TENSOR_KEY = "dybitq.tensor"
 """Node metadata: the tensor of the float model that the node's output stands for."""
 
+WEIGHTS_KEY = "dybitq.weights"
+"""Node metadata of layers whose weights are quantized."""
+
+Values = Mapping[str, np.ndarray]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class CodedTensor:
-    """Codes of one activation: ``tensor`` is about ``(codes - zero_point) * scale``.
+class StaticCodes:
+    """Codes with a fixed scale: ``tensor`` is about ``(codes - zero_point) * scale``.
 
     Attributes:
         tensor: name in the float model.
@@ -30,50 +35,132 @@ class CodedTensor:
     zero_point: np.ndarray
     axis: int
 
-    def decode(self, codes: np.ndarray) -> np.ndarray:
-        """The float32 values that ``codes`` stand for."""
-        shape = [1] * codes.ndim
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Tensors that :meth:`decode` needs of a run."""
+        return (self.codes,)
+
+    def decode(self, values: Values) -> np.ndarray:
+        """The float32 values that the codes stand for."""
+        real = values[self.codes].astype(np.float32)  # exact up to 16 bits
+        shape = [1] * real.ndim
         if self.scale.size > 1:
             shape[self.axis] = self.scale.size
-        real = codes.astype(np.float32)  # exact up to 16 bits
         real -= self.zero_point.reshape(shape)
         real *= self.scale.reshape(shape)
         return real
 
 
-def coded_tensors(model: ir.Model, known: Collection[str]) -> tuple[CodedTensor, ...]:
-    """The coded activations of a quantized model, in topological order, one for each float tensor.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DynamicCodes:
+    """Codes with a scale that each run finds; all but ``tensor`` are names in the quantized model."""
 
-    They are the inputs of DequantizeLinear that are computed and have constant scales. What a tensor is
-    called in the float model is told by node metadata, or is the name of the DequantizeLinear's output or
-    of the QuantizeLinear's input. Element types of the codes are filled in where the model has none, so
-    that they can become outputs.
+    tensor: str
+    codes: str
+    scale: str
+    zero_point: str
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Tensors that :meth:`decode` needs of a run."""
+        return (self.codes, self.scale, self.zero_point)
+
+    def decode(self, values: Values) -> np.ndarray:
+        """The float32 values that the codes stand for."""
+        centred = values[self.codes].astype(np.float32) - values[self.zero_point].astype(np.float32)
+        return np.asarray(centred * values[self.scale])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FloatOutput:
+    """The float output of a layer with quantized weights, under the name that the float model uses."""
+
+    tensor: str
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Tensors that :meth:`decode` needs of a run."""
+        return (self.tensor,)
+
+    def decode(self, values: Values) -> np.ndarray:
+        """The values themselves."""
+        return values[self.tensor]
+
+
+Counterpart = StaticCodes | DynamicCodes | FloatOutput
+
+
+def counterparts(model: ir.Model, known: Collection[str]) -> tuple[Counterpart, ...]:
+    """The activations of a quantized model that stand for tensors of the float model.
+
+    In topological order, one for each float tensor:
+
+    - computed inputs of a DequantizeLinear with constant scales. What the tensor is called in the float model
+      is told by node metadata, or is the name of the DequantizeLinear's output or of the QuantizeLinear's
+      input;
+    - inputs of a DynamicQuantizeLinear, by their name;
+    - float outputs of layers that dybitq has quantized weights for, unless a quantizer reads them: to fetch
+      these would keep the runtime from fusing it.
+
+    Element types are filled in where the model has none, so that the tensors can become outputs.
 
     Args:
         model: as :func:`dybitq.graph.read.read` gives it.
         known: names of tensors of the float model.
     """
-    found: dict[str, CodedTensor] = {}
+    found: dict[str, Counterpart] = {}
     for node in model.graph:
-        if not is_op(node, "DequantizeLinear") or node.inputs[0] is None or node.inputs[0].producer() is None:
-            continue
-        codes, scale = node.inputs[0], constant(node.inputs[1])
-        zero = node.inputs[2] if len(node.inputs) > 2 else None
-        offset = constant(zero)
-        tensor = _tensor(node, known)
-        if scale is None or tensor is None or tensor in found or (zero is not None and offset is None):
-            continue
-        if codes.type is None:
-            codes.type = zero.type if zero is not None else ir.TensorType(ir.DataType.UINT8)
-        axis = node.attributes.get("axis")
-        found[tensor] = CodedTensor(
-            tensor=tensor,
-            codes=str(codes.name),
-            scale=np.asarray(scale, np.float32),
-            zero_point=np.zeros_like(scale) if offset is None else np.asarray(offset, np.float32),
-            axis=1 if axis is None else axis.as_int(),
-        )
+        if is_op(node, "DequantizeLinear"):
+            entry: Counterpart | None = _static(node, known)
+        elif is_op(node, "DynamicQuantizeLinear"):
+            entry = _dynamic(node, known)
+        else:
+            entry = _float(node, known)
+        if entry is not None:
+            found.setdefault(entry.tensor, entry)
     return tuple(found.values())
+
+
+def _static(node: ir.Node, known: Collection[str]) -> StaticCodes | None:
+    codes, scale = node.inputs[0], constant(node.inputs[1])
+    if codes is None or codes.producer() is None or scale is None:
+        return None
+    zero = node.inputs[2] if len(node.inputs) > 2 else None
+    offset = constant(zero)
+    tensor = _tensor(node, known)
+    if tensor is None or (zero is not None and offset is None):
+        return None
+    if codes.type is None:
+        codes.type = zero.type if zero is not None else ir.TensorType(ir.DataType.UINT8)
+    axis = node.attributes.get("axis")
+    return StaticCodes(
+        tensor=tensor,
+        codes=str(codes.name),
+        scale=np.asarray(scale, np.float32),
+        zero_point=np.zeros_like(scale) if offset is None else np.asarray(offset, np.float32),
+        axis=1 if axis is None else axis.as_int(),
+    )
+
+
+def _dynamic(node: ir.Node, known: Collection[str]) -> DynamicCodes | None:
+    source = node.inputs[0]
+    if source is None or source.name not in known:
+        return None
+    types = (ir.DataType.UINT8, ir.DataType.FLOAT, ir.DataType.UINT8)
+    for value, element in zip(node.outputs, types, strict=True):
+        value.type = value.type or ir.TensorType(element)
+    codes, scale, zero_point = (str(value.name) for value in node.outputs)
+    return DynamicCodes(tensor=str(source.name), codes=codes, scale=scale, zero_point=zero_point)
+
+
+def _float(node: ir.Node, known: Collection[str]) -> FloatOutput | None:
+    if WEIGHTS_KEY not in node.metadata_props or node.outputs[0].name not in known:
+        return None
+    value = node.outputs[0]
+    if any(is_op(use.node, "QuantizeLinear") for use in value.uses()):
+        return None
+    value.type = value.type or ir.TensorType(ir.DataType.FLOAT)
+    return FloatOutput(tensor=str(value.name))
 
 
 def _tensor(node: ir.Node, known: Collection[str]) -> str | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dybitq.errors import ConfigError
-from dybitq.graph.coded import CodedTensor, coded_tensors
+from dybitq.graph.coded import Counterpart, counterparts
 from dybitq.graph.export import float_tensors, with_outputs
 from dybitq.graph.load import Network, load
 from dybitq.graph.read import read
@@ -25,7 +25,7 @@ class Pair:
     model: Session
     reference: Session | None
     outputs: tuple[tuple[str, str], ...]
-    edges: tuple[CodedTensor, ...] | None
+    edges: tuple[Counterpart, ...] | None
 
 
 def open_pair(model: Path, reference: Path | None, *, per_layer: bool, threads: int | None) -> Pair:
@@ -43,16 +43,18 @@ def open_pair(model: Path, reference: Path | None, *, per_layer: bool, threads: 
     outputs = _pair_outputs(*plain)
     original = load(reference)
     stored, sha256 = read(model)
-    edges = coded_tensors(stored, frozenset(float_tensors(original.model)))
+    edges = counterparts(stored, frozenset(float_tensors(original.model)))
     network = Network(model=stored, path=model, sha256=sha256, notes=())
-    tested = Session(with_outputs(network, [e.codes for e in edges]), threads, name=str(model))
+    tested = Session(
+        with_outputs(network, [name for e in edges for name in e.outputs]), threads, name=str(model)
+    )
     wanted = Session(with_outputs(original, [e.tensor for e in edges]), threads, name=str(reference))
     given = {info.name for info in (*tested.outputs, *tested.inputs)}
     return Pair(
         model=tested,
         reference=wanted,
         outputs=outputs,
-        edges=tuple(e for e in edges if e.codes in given),
+        edges=tuple(e for e in edges if set(e.outputs) <= given),
     )
 
 

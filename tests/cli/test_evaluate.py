@@ -131,6 +131,33 @@ def test_a_fixed_batch(folder):
     assert fixed["edges"][0]["sqnr_db"] == pytest.approx(free["edges"][0]["sqnr_db"], abs=1e-3)
 
 
+MASKED = """<ir_version: 8, opset_import: ["" : 17]>
+g (float[N, 4, 2] x, int64[N, 4] mask) => (float[N, 4, 2] y) <float c = {FACTOR}> {
+  i = Cast <to = 1> (mask)
+  j = Unsqueeze (i, axis)
+  k = Mul (j, c)
+  y = Add (x, k)
+}"""
+
+
+def test_padded_positions_are_not_compared():
+    """A difference where the mask is zero does not show; where it is one it does."""
+    inverted = MASKED.replace("i = Cast <to = 1> (mask)", "h = Not (b)  i = Cast <to = 1> (h)").replace(
+        "> {\n", "> {\n  b = Cast <to = 9> (mask)\n"
+    )
+    for name, text, factor in (("a", MASKED, "0"), ("b", inverted, "5"), ("c", MASKED, "5")):
+        proto = onnx.parser.parse_model(text.replace("FACTOR", factor))
+        axis = onnx.numpy_helper.from_array(np.array([2]), "axis")
+        proto.graph.initializer.append(axis)
+        onnx.save(proto, f"{name}.onnx")
+    np.savez("m.npz", x=np.ones((3, 4, 2), np.float32), mask=np.tril(np.ones((3, 4), np.int64)))
+    found = {}
+    for name in ("b", "c"):
+        arguments = ["evaluate", f"{name}.onnx", "--reference", "a.onnx", "--data", "m.npz", "--json"]
+        found[name] = json.loads(CliRunner().invoke(group, arguments).stdout)["outputs"][0]["exact"]
+    assert found == {"b": True, "c": False}
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

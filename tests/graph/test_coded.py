@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from dybitq.graph.coded import TENSOR_KEY, coded_tensors
+from dybitq.graph.coded import TENSOR_KEY, WEIGHTS_KEY, DynamicCodes, FloatOutput, counterparts
 from dybitq.graph.read import read
 
 HEAD = '<ir_version: 10, opset_import: ["" : 21]> g (float[N, 4] x) => (float[N, 4] y)'
@@ -25,14 +25,14 @@ def found(tmp_path: Path):
                     node.metadata_props.append(onnx.StringStringEntryProto(key=TENSOR_KEY, value=tensor))
         onnx.save(proto, tmp_path / "m.onnx")
         model, _ = read(tmp_path / "m.onnx")
-        return coded_tensors(model, known)
+        return counterparts(model, known)
 
     return look
 
 
 def pairs(entries) -> list[tuple[str, str]]:
     """Names only."""
-    return [(entry.tensor, entry.codes) for entry in entries]
+    return [(entry.tensor, entry.outputs[0]) for entry in entries]
 
 
 QDQ = "q = QuantizeLinear (x, s, z)  d = DequantizeLinear (q, s, z)  y = Relu (d)"
@@ -69,7 +69,35 @@ def test_unknown_tensors_are_left_out(found):
 def test_decoding(found):
     """Scalar and per-axis scales; without a zero point codes count from zero."""
     (entry,) = found(QDQ, {"x"})
-    np.testing.assert_array_equal(entry.decode(np.array([[3, 5]], np.uint8)), [[0, 1]])
+    np.testing.assert_array_equal(entry.decode({"q": np.array([[3, 5]], np.uint8)}), [[0, 1]])
     body = "q = QuantizeLinear <axis = 1> (x, v)  y = DequantizeLinear <axis = 1> (q, v)"
     (entry,) = found(body, {"x"})
-    np.testing.assert_array_equal(entry.decode(np.full((2, 4), 2, np.uint8)), [[2, 4, 6, 8]] * 2)
+    np.testing.assert_array_equal(entry.decode({"q": np.full((2, 4), 2, np.uint8)}), [[2, 4, 6, 8]] * 2)
+
+
+DYNAMIC = """
+  q, t, o = DynamicQuantizeLinear (x)
+  i = Cast <to = 1> (q)
+  y = Mul (i, t)
+"""
+
+
+def test_dynamic_codes(found):
+    """The float tensor before the quantizer; scale and zero point are those of the run."""
+    (entry,) = found(DYNAMIC, {"x"})
+    assert isinstance(entry, DynamicCodes) and entry.outputs == ("q", "t", "o")
+    values = {"q": np.array([3, 5], np.uint8), "t": np.float32(0.5), "o": np.array(3, np.uint8)}
+    np.testing.assert_array_equal(entry.decode(values), [0, 1])
+
+
+def test_layers_with_float_activations(tmp_path):
+    """Their output itself is compared, unless a quantizer reads it."""
+    text = f"{HEAD} {SCALES} {{ r = Relu (x)  u = Relu (r)  {QDQ.replace('(x', '(u')} }}"
+    proto = onnx.parser.parse_model(text)
+    for node in proto.graph.node[:2]:
+        node.metadata_props.append(onnx.StringStringEntryProto(key=WEIGHTS_KEY, value="int4"))
+    onnx.save(proto, tmp_path / "m.onnx")
+    model, _ = read(tmp_path / "m.onnx")
+    first, *rest = counterparts(model, {"r", "u"})
+    assert isinstance(first, FloatOutput) and first.outputs == ("r",)
+    assert pairs(rest) == [("u", "q")]
