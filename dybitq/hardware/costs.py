@@ -1,5 +1,6 @@
 """What timing models are given and give back: arrays over launches and width pairs."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ class Widths:
         weight, input, output: width of one stored element; 0 where the tensor never leaves the chip.
         input_stored, output_stored: width of one stored element even then.
         extra_bits, extra_words: bits and elements of the further activations that riders read from DRAM.
+        table: ``(rows, columns)`` when the pairs are the cells of a table of widths, row after row.
     """
 
     w: Array
@@ -32,10 +34,17 @@ class Widths:
     output_stored: Array
     extra_bits: Array
     extra_words: Array
+    table: tuple[int, int] | None = None
 
     def at(self, index: Any) -> "Widths":
         """The same at some launches (and pairs)."""
-        return Widths(**{name: getattr(self, name)[index] for name in self.__slots__})
+        arrays = {name: getattr(self, name)[index] for name in self.__slots__ if name != "table"}
+        return Widths(**arrays, table=self.table)
+
+    def with_output(self, bits: int) -> "Widths":
+        """The same with every output that leaves the chip at ``bits``."""
+        output = np.where(self.output > 0, bits, 0)
+        return dataclasses.replace(self, output=output, output_stored=np.full_like(self.output_stored, bits))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -178,9 +178,7 @@ class _Rows:
             if name not in ("extra", *_OPERANDS)
         }
         self._extra = {name: values[:, 0].tolist() for name, values in costs.extra.items()}
-        self._energy = {
-            name: getattr(priced.energy, name)[:, 0].tolist() for name in priced.energy.__slots__
-        }
+        self._energy = {name: getattr(priced.energy, name)[:, 0].tolist() for name in priced.energy.__slots__}
         self._operands = {
             name: [
                 np.rint(getattr(getattr(costs, name), part)[:, 0]).astype(np.int64).tolist()

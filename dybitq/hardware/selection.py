@@ -5,9 +5,10 @@ of computing and moving, and the ends, which nothing hides). The candidate with 
 exactly, and then only those whose bound is not above that price. The result is the true minimum.
 """
 
+import dataclasses
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,8 +16,16 @@ from dybitq.errors import ConfigError
 from dybitq.hardware.costs import Array, Widths
 from dybitq.hardware.engine import Machine, Prepared, need
 from dybitq.hardware.precision import Rates
-from dybitq.hardware.tiling import M_OUTER_HOLD, N_OUTER_HOLD
-from dybitq.hardware.traffic import Room, TileBytes, Tiles, bytes_per_cycle, constants, loads, room, tile_bytes
+from dybitq.hardware.traffic import (
+    GEOMETRY,
+    Room,
+    TileBytes,
+    Tiles,
+    bytes_per_cycle,
+    constants,
+    room,
+    tile_bytes,
+)
 
 
 class Launches(NamedTuple):
@@ -33,12 +42,6 @@ class Launches(NamedTuple):
     widths: Widths
     rate: Rates
     packed: Array
-
-    def part(self, chunk: Array) -> "Launches":
-        """Some of the products."""
-        return Launches(
-            self.places[chunk], self.inverse, self.widths.at(chunk), self.rate.at(chunk), self.packed[chunk]
-        )
 
 
 class Ports(NamedTuple):
@@ -57,7 +60,15 @@ ExactCycles = Callable[[Tiles, Rates, Ports], Array]
 def distinct_launches(prepared: Prepared, widths: Widths, rate: Rates, packed: Array) -> Launches:
     """Find products that are the same in shape and widths, so that each is priced once."""
     shape_of = prepared.grid.shape_of
-    fields = (widths.w, widths.a, widths.weight, widths.input, widths.output, widths.extra_bits, widths.extra_words)
+    fields = (
+        widths.w,
+        widths.a,
+        widths.weight,
+        widths.input,
+        widths.output,
+        widths.extra_bits,
+        widths.extra_words,
+    )
     table = np.concatenate([np.asarray(values, dtype=np.float64) for values in fields], axis=1)
     seen: dict[tuple[int, bytes], int] = {}
     places: list[int] = []
@@ -88,32 +99,30 @@ class _Bound(NamedTuple):
 
 def ends_and_moving(tiles: Tiles, port: Ports) -> tuple[Array, Array]:
     """Cycles of the first load and last store, and of everything that passes the port."""
-    held_i = np.where(tiles.order == M_OUTER_HOLD, tiles.n_k, 1.0)
-    held_w = np.where(tiles.order == N_OUTER_HOLD, tiles.n_k, 1.0)
-    ends = port.input * held_i + port.weight * held_w + port.extra + port.output
-    again_i, again_w = loads(tiles)
-    parts = tiles.n_k * tiles.packs
-    moving = port.input * (tiles.n_m * again_i * parts) + port.weight * (tiles.n_n * again_w * parts)
-    return ends, moving + (port.output + port.extra) * tiles.out_tiles
+    # Sums of what varies along the same axis of a table first: the arrays stay small.
+    outside, parts = port.output + port.extra, tiles.n_k * tiles.packs
+    inputs, weights = tiles.n_m * tiles.again_i * parts, tiles.n_n * tiles.again_w * parts
+    ends = (port.input * tiles.held_i + outside) + port.weight * tiles.held_w
+    return ends, (port.input * inputs + outside * tiles.out_tiles) + port.weight * weights
 
 
 def _bound(machine: Machine, tiles: Tiles, widths: Widths, rate: Rates, busy: BusyCycles) -> _Bound:
     ends, moving = ends_and_moving(tiles, ports(machine, tile_bytes(machine, widths, tiles)))
-    least = ends + np.maximum(busy(tiles, rate), moving - ends)
+    least = np.maximum(busy(tiles, rate) + ends, moving)
     return _Bound(_fits(machine, room(machine, widths, tiles)), least, moving)
 
 
 def _fits(machine: Machine, taken: Room) -> Array:
     buffers = need(machine.buffers, machine, "buffers")
     share = 512.0 if buffers.double_buffer else 1024.0
-    fits = (taken.input <= buffers.act_kb * share) & (taken.weight <= buffers.wgt_kb * share)
-    return fits & (taken.output <= buffers.out_kb * share)
+    fits = (taken.input <= buffers.act_kb * share) & (taken.output <= buffers.out_kb * share)
+    return fits & (taken.weight <= buffers.wgt_kb * share)
 
 
 def _tiles(prepared: Prepared, cells: Array, shapes: Array, packed: Array) -> Tiles:
     """Tiles of cells, flat; ``packed`` has their shape."""
     grid = prepared.grid
-    geometry = [getattr(grid, name)[cells] for name in Tiles._fields[:12]]
+    geometry = [getattr(grid, name)[cells] for name in GEOMETRY]
     whole = [values[shapes] for values in constants(prepared.kernels, grid.first)]
     return Tiles(*geometry, *whole, packed, np.ceil(whole[0] / packed))
 
@@ -122,7 +131,7 @@ class _Cells(NamedTuple):
     """All candidates of several shapes, one after the other.
 
     ``owner`` says which shape each belongs to, ``offsets`` where each shape begins; ``columns`` are the
-    fields of ``Tiles`` up to ``packed`` as ``[cells, 1]``.
+    fields of ``Tiles`` up to ``packed``.
     """
 
     cells: Array
@@ -140,22 +149,47 @@ def _cells(prepared: Prepared, shapes: tuple[int, ...]) -> _Cells:
     offsets = np.concatenate([[0], np.cumsum(counts)])
     cells = np.arange(offsets[-1]) - offsets[owner] + grid.starts[index][owner]
     flat = _tiles(prepared, cells, index[owner], np.ones(1))
-    return _Cells(cells, owner, offsets, tuple(values[:, None] for values in flat[:-2]))
+    return _Cells(cells, owner, offsets, flat[:-2])
 
 
-def _spread(values: Array, rows: Array) -> Array:
-    """Rows of ``values`` ``[R, P]``, or a single one to broadcast where all are equal."""
-    if len(values) == 1 or bool((values == values[:1]).all()):
-        return values[:1]
-    return values[rows]
+def _squeezed(values: Array, table: tuple[int, int]) -> Array:
+    """``[R, P]`` as ``[R, rows, columns]`` of the table of widths, with size 1 along what makes no difference.
+
+    Widths of weights vary along one axis and those of activations along the other, so most of the
+    arithmetic on a table is done on a line of it.
+    """
+    wide = values.reshape(len(values), *table)
+    if table[0] > 1 and bool((wide == wide[:, :1]).all()):
+        wide = wide[:, :1]
+    if table[1] > 1 and bool((wide == wide[:, :, :1]).all()):
+        wide = wide[:, :, :1]
+    return wide[:1] if len(wide) > 1 and bool((wide == wide[:1]).all()) else wide
 
 
-def _spread_widths(widths: Widths, rows: Array) -> Widths:
-    return Widths(**{name: _spread(getattr(widths, name), rows) for name in widths.__slots__})
+def _squeezed_launches(launches: Launches) -> Launches:
+    """The same products with their tables of widths squeezed."""
+    table = launches.widths.table or (launches.packed.shape[1], 1)
+
+    def squeeze(record: Any) -> Any:
+        names = [field.name for field in dataclasses.fields(record) if field.name != "table"]
+        return dataclasses.replace(
+            record, **{name: _squeezed(getattr(record, name), table) for name in names}
+        )
+
+    return launches._replace(
+        widths=squeeze(launches.widths), rate=squeeze(launches.rate), packed=_squeezed(launches.packed, table)
+    )
 
 
-def _spread_rates(rate: Rates, rows: Array) -> Rates:
-    return Rates(**{name: _spread(getattr(rate, name), rows) for name in rate.__slots__})
+def _for_cells(record: Any, rows: Array) -> Any:
+    """Fields of a squeezed record as ``[rows, columns, cells]``; a single product stands for all cells."""
+    names = [field.name for field in dataclasses.fields(record) if field.name != "table"]
+    return dataclasses.replace(record, **{name: _cells_last(getattr(record, name), rows) for name in names})
+
+
+def _cells_last(values: Array, rows: Array) -> Array:
+    """Long runs of memory make arithmetic fast, so cells are the last axis."""
+    return (values if len(values) == 1 else values[rows]).transpose(1, 2, 0)
 
 
 def best_tiles(
@@ -170,67 +204,107 @@ def best_tiles(
     Raises:
         ConfigError: a layer has no candidate that fits.
     """
-    grid = prepared.grid
-    shapes = grid.shape_of[launches.places]
+    shapes = prepared.grid.shape_of[launches.places]
     pairs = launches.packed.shape[1]
+    squeezed = _squeezed_launches(launches)
     # One pair: all products at once. Many: product by product, so that arrays stay in the cache.
     every = np.arange(len(shapes))
     chunks = [every] if pairs == 1 else [every[i : i + 1] for i in every]
-    best = np.zeros(launches.packed.shape, dtype=np.int64)
-    for chunk in chunks:
-        best[chunk] = _best_cells(machine, prepared, launches, chunk, busy, exact)
-    cells = best.ravel()
-    flat = _tiles(prepared, cells, np.repeat(shapes, pairs), launches.packed.ravel())
-    return Tiles(*(values.reshape(best.shape) for values in flat))
+    parts = [_bounded(machine, prepared, launches, squeezed, chunk, busy) for chunk in chunks]
+
+    def price(found: _Found) -> Array:
+        where = found.product, found.pair
+        one = _tiles(prepared, found.cell, shapes[found.product], launches.packed[where])
+        port = ports(machine, tile_bytes(machine, launches.widths.at(where), one))
+        return exact(one, launches.rate.at(where), port) if exact else found.bound
+
+    best = _winners(_joined([part.at(part.key == part.spread(part.least)) for part in parts]), pairs, None)
+    if exact is not None:
+        limit = price(best).reshape(launches.packed.shape)
+        hopeful = _joined([part.at(part.key <= part.spread(part.table(limit[part.chunk]))) for part in parts])
+        best = _winners(hopeful, pairs, price(hopeful))
+    flat = _tiles(prepared, best.cell, np.repeat(shapes, pairs), launches.packed.ravel())
+    return Tiles(*(values.reshape(launches.packed.shape) for values in flat))
 
 
-def _best_cells(
+class _Found(NamedTuple):
+    """Candidates picked from several products, flat: product, pair of widths, grid cell, bound, port cycles."""
+
+    product: Array
+    pair: Array
+    cell: Array
+    bound: Array
+    moving: Array
+
+
+def _joined(parts: list[_Found]) -> _Found:
+    return _Found(*(np.concatenate(columns) for columns in zip(*parts)))
+
+
+def _winners(found: _Found, pairs: int, time: Array | None) -> _Found:
+    """The fastest of each product and pair, in order; ties go to what moves least, then to the first."""
+    group = found.product * pairs + found.pair
+    order = np.lexsort((found.cell, found.moving, found.bound if time is None else time, group))
+    firsts = order[np.unique(group[order], return_index=True)[1]]
+    return _Found(*(values[firsts] for values in found))
+
+
+class _Part(NamedTuple):
+    """Bounds of all candidates of some products, ``[rows, columns, cells]`` of the table of widths.
+
+    ``key`` is infinite where a candidate does not fit; ``least`` ``[rows, columns, products]``.
+    """
+
+    chunk: Array
+    cells: Array
+    owner: Array
+    key: Array
+    moving: Array
+    least: Array
+
+    def spread(self, values: Array) -> Array:
+        """From products to candidates."""
+        return values if len(self.chunk) == 1 else values[:, :, self.owner]
+
+    def table(self, values: Array) -> Array:
+        """From ``[products, P]`` to the layout of ``least``."""
+        return values.T.reshape(self.least.shape)
+
+    def at(self, mask: Array) -> _Found:
+        """The candidates where ``mask`` is set."""
+        where = np.nonzero(mask)
+        row, column, place = where
+        pair = row * self.key.shape[1] + column
+        return _Found(
+            self.chunk[self.owner[place]], pair, self.cells[place], self.key[where], self.moving[where]
+        )
+
+
+def _bounded(
     machine: Machine,
     prepared: Prepared,
     launches: Launches,
+    squeezed: Launches,
     chunk: Array,
     busy: BusyCycles,
-    exact: ExactCycles | None,
-) -> Array:
-    """Grid cell of the best candidate for the products of ``chunk``, ``[chunk, P]``."""
-    pairs = launches.packed.shape[1]
+) -> _Part:
+    """Lower bounds of the products of ``chunk``.
+
+    Raises:
+        ConfigError: a layer has no candidate that fits.
+    """
+    table = launches.widths.table or (launches.packed.shape[1], 1)
     shapes = prepared.grid.shape_of[launches.places[chunk]]
     cells, owner, offsets, columns = _cells(prepared, tuple(shapes.tolist()))
-    mine = launches if len(chunk) == len(launches.places) else launches.part(chunk)
-    widths, rate = _spread_widths(mine.widths, owner), _spread_rates(mine.rate, owner)
-    packed = _spread(mine.packed, owner)
-    tiles = Tiles(*columns, packed, np.ceil(columns[12] / packed))
-    bound = _bound(machine, tiles, widths, rate, busy)
-    key = np.where(bound.fits, bound.least, np.inf)
-    least = np.minimum.reduceat(key, offsets[:-1], axis=0)
+    rows = chunk[owner] if len(chunk) > 1 else chunk
+    packed = _cells_last(squeezed.packed, rows)
+    tiles = Tiles(*columns, packed, np.ceil(columns[len(GEOMETRY)] / packed))
+    bound = _bound(machine, tiles, _for_cells(squeezed.widths, rows), _for_cells(squeezed.rate, rows), busy)
+    key = np.broadcast_to(np.where(bound.fits, bound.least, np.inf), (*table, len(cells)))
+    least = np.minimum.reduceat(key, offsets[:-1], axis=2)
     if not np.isfinite(least).all():
-        _refuse(machine, prepared, launches, chunk, int(np.argwhere(~np.isfinite(least))[0][0]))
-    if exact is None:
-        return _argmin(key, bound.moving, owner, offsets, cells)
-
-    def price(where: tuple[Array, Array]) -> Array:
-        cell, pair = where
-        row = owner[cell], pair
-        one = _tiles(prepared, cells[cell], shapes[owner[cell]], mine.packed[row])
-        stored, speed = mine.widths.at(row), mine.rate.at(row)
-        return exact(one, speed, ports(machine, tile_bytes(machine, stored, one)))
-
-    champion = _argmin(key, bound.moving, owner, offsets, np.arange(len(cells)))
-    pair = np.broadcast_to(np.arange(pairs), champion.shape)
-    limit = price((champion.ravel(), pair.ravel())).reshape(champion.shape)
-    survivors = np.nonzero(key <= limit[owner])
-    total = np.full(key.shape, np.inf)
-    total[survivors] = price(survivors)
-    return _argmin(total, bound.moving, owner, offsets, cells)
-
-
-def _argmin(time: Array, moving: Array, owner: Array, offsets: Array, labels: Array) -> Array:
-    """Label of the least ``time`` in every segment, ``[segments, P]``; ties go to what moves least, then first."""
-    least = np.minimum.reduceat(time, offsets[:-1], axis=0)
-    moving = np.where(time == least[owner], np.broadcast_to(moving, time.shape), np.inf)
-    fewest = np.minimum.reduceat(moving, offsets[:-1], axis=0)
-    place = np.where(moving == fewest[owner], np.arange(len(owner))[:, None], len(owner))
-    return labels[np.minimum.reduceat(place, offsets[:-1], axis=0)]
+        _refuse(machine, prepared, launches, chunk, int(np.argwhere(~np.isfinite(least))[0][2]))
+    return _Part(chunk, cells, owner, key, np.broadcast_to(bound.moving, key.shape), least)
 
 
 def _refuse(machine: Machine, prepared: Prepared, launches: Launches, chunk: Array, which: int) -> None:
@@ -239,8 +313,9 @@ def _refuse(machine: Machine, prepared: Prepared, launches: Launches, chunk: Arr
     shape = int(grid.shape_of[place])
     columns = _cells(prepared, (shape,)).columns
     row = chunk[which : which + 1]
-    tiles = Tiles(*columns, launches.packed[row], np.ceil(columns[12] / launches.packed[row]))
-    taken = room(machine, launches.widths.at(row), tiles)
+    packed = launches.packed[row].min()
+    tiles = Tiles(*columns, packed, np.ceil(columns[len(GEOMETRY)] / packed))
+    taken = room(machine, launches.widths.at((row, slice(0, 1))), tiles)
     least = [float(part.min()) for part in taken]
     part = "half of each buffer" if need(machine.buffers, machine, "buffers").double_buffer else "each buffer"
     name = prepared.workload.ops[prepared.kernels.heads[place]].name

@@ -45,6 +45,8 @@ class Grid(NamedTuple):
         in_elements: input elements of a tile per channel; ``in_runs``: contiguous pieces they come in.
         in_total: input elements per channel over all tiles of ``m`` in a group, overlaps included.
         out_runs: contiguous pieces of an output tile.
+        again_i, again_w: how often each input and each weight comes from DRAM.
+        held_i, held_w: tiles along k that stay on chip together, 1 or ``n_k``.
     """
 
     starts: Array
@@ -62,6 +64,10 @@ class Grid(NamedTuple):
     in_runs: Array
     in_total: Array
     out_runs: Array
+    again_i: Array
+    again_w: Array
+    held_i: Array
+    held_w: Array
 
 
 def _ladder(steps: tuple[int, ...], top: float) -> Array:
@@ -97,11 +103,15 @@ def grid(kernels: Kernels) -> Grid:
     rows = np.stack([getattr(kernels, name) for name in _KEY], axis=1).tolist()
     for place in np.flatnonzero(kernels.is_gemm).tolist():
         shape_of[place] = seen.setdefault(tuple(rows[place]), len(seen))
-    first = np.array([int(np.flatnonzero(shape_of == index)[0]) for index in range(len(seen))], dtype=np.int64)
-    cells = [_cells({name: float(getattr(kernels, name)[place]) for name in _FLOATS}) for place in first.tolist()]
+    first = np.array(
+        [int(np.flatnonzero(shape_of == index)[0]) for index in range(len(seen))], dtype=np.int64
+    )
+    cells = [
+        _cells({name: float(getattr(kernels, name)[place]) for name in _FLOATS}) for place in first.tolist()
+    ]
     counts = [len(part[0]) for part in cells]
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    columns = [np.concatenate(parts) for parts in zip(*cells)] if cells else [np.zeros(0)] * 12
+    columns = [np.concatenate(parts) for parts in zip(*cells)] if cells else [np.zeros(0)] * 16
     return Grid(starts, shape_of, first, *columns)
 
 
@@ -135,8 +145,23 @@ def _cells(x: dict[str, float]) -> tuple[Array, ...]:
     tile_n, channels = tile_n[ni], channels[ki]
     n_n, n_k = np.ceil(x["n"] / tile_n), np.ceil(x["channels"] / channels)
     return (
-        order, tile_m, tile_n, channels * x["taps"], n_m, n_n, n_k, channels, in_elements, in_runs, in_total, out_runs,
+        order, tile_m, tile_n, channels * x["taps"], n_m, n_n, n_k, channels,
+        in_elements, in_runs, in_total, out_runs, *_reuse(order, n_m, n_n, n_k),
     )  # fmt: skip
+
+
+def _reuse(order: Array, n_m: Array, n_n: Array, n_k: Array) -> tuple[Array, Array, Array, Array]:
+    """How often inputs and weights are loaded, and how many of their k tiles are held, for each order."""
+    n_first, split = order <= N_OUTER_HOLD, n_k > 1
+    inputs = np.where(split | (n_first & (n_m > 1)), n_n, 1.0)
+    weights = np.where(split | (~n_first & (n_n > 1)), n_m, 1.0)
+    hold_i, hold_w = order == M_OUTER_HOLD, order == N_OUTER_HOLD
+    return (
+        np.where(hold_i, 1.0, inputs),
+        np.where(hold_w, 1.0, weights),
+        np.where(hold_i, n_k, 1.0),
+        np.where(hold_w, n_k, 1.0),
+    )
 
 
 def _first_of_each(values: Array) -> Array:

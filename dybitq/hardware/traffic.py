@@ -8,14 +8,14 @@ from dybitq.hardware.costs import Array, Operands, Widths
 from dybitq.hardware.engine import Machine, Prepared, need
 from dybitq.hardware.kernels import Kernels
 from dybitq.hardware.precision import Rates, packed_bits
-from dybitq.hardware.tiling import M_OUTER_HOLD, N_OUTER_HOLD
 
 
 class Tiles(NamedTuple):
     """Tiles of candidates or of launches, float64 arrays that broadcast; see ``tiling.Grid``.
 
     Behind the fields of the grid: extents of the whole product (``groups``, ``m``, ``k``, ``n``, input channels
-    ``depth``), elements written, vector operations, groups that share a tile, and the number of such packs.
+    ``depth``), elements written, vector operations, elements written per accumulator, groups that share a
+    tile, and the number of such packs.
     """
 
     order: Array
@@ -30,6 +30,10 @@ class Tiles(NamedTuple):
     in_runs: Array
     in_total: Array
     out_runs: Array
+    again_i: Array
+    again_w: Array
+    held_i: Array
+    held_w: Array
     groups: Array
     m: Array
     k: Array
@@ -37,6 +41,7 @@ class Tiles(NamedTuple):
     depth: Array
     out_elements: Array
     vector_ops: Array
+    scale: Array
     packed: Array
     packs: Array
 
@@ -58,7 +63,7 @@ class Tiles(NamedTuple):
     @property
     def out_words(self) -> Array:
         """Elements that one tile writes; fewer than accumulators where pooling rides on the product."""
-        return self.sums * (self.out_elements / (self.groups * self.m * self.n))
+        return self.sums * self.scale
 
     @property
     def out_tiles(self) -> Array:
@@ -74,7 +79,12 @@ class Tiles(NamedTuple):
 def constants(kernels: Kernels, launches: Array) -> tuple[Array, ...]:
     """The fields of :class:`Tiles` between the grid's and ``packed``, for these launches."""
     names = ("groups", "m", "k", "n", "channels", "out_elements", "vector_ops")
-    return tuple(getattr(kernels, name)[launches].astype(np.float64) for name in names)
+    values = [getattr(kernels, name)[launches].astype(np.float64) for name in names]
+    return (*values, values[5] / (values[0] * values[1] * values[3]))
+
+
+GEOMETRY = Tiles._fields[: Tiles._fields.index("groups")]
+"""The fields that come from the grid."""
 
 
 class TileBytes(NamedTuple):
@@ -126,23 +136,10 @@ class Room(NamedTuple):
 def room(machine: Machine, widths: Widths, tiles: Tiles) -> Room:
     """What a tile occupies on chip; an operand that is held for all of k occupies all its k tiles."""
     buffers = need(machine.buffers, machine, "buffers")
-    held_w = np.where(tiles.order == N_OUTER_HOLD, tiles.n_k, 1.0)
-    held_i = np.where(tiles.order == M_OUTER_HOLD, tiles.n_k, 1.0)
     return Room(
-        input=np.ceil(tiles.in_words * held_i * packed_width(widths.input_stored, buffers.packing) / 8),
-        weight=np.ceil(tiles.weight_words * held_w * packed_width(widths.weight, buffers.packing) / 8),
+        input=np.ceil(tiles.in_words * tiles.held_i * packed_width(widths.input_stored, buffers.packing) / 8),
+        weight=np.ceil(tiles.weight_words * tiles.held_w * packed_width(widths.weight, buffers.packing) / 8),
         output=np.ceil(tiles.sums * buffers.acc_bits / 8),
-    )
-
-
-def loads(tiles: Tiles) -> tuple[Array, Array]:
-    """How often each input and each weight comes from DRAM."""
-    n_first, split = tiles.order <= N_OUTER_HOLD, tiles.n_k > 1
-    inputs = np.where(split | (n_first & (tiles.n_m > 1)), tiles.n_n, 1.0)
-    weights = np.where(split | (~n_first & (tiles.n_n > 1)), tiles.n_m, 1.0)
-    return (
-        np.where(tiles.order == M_OUTER_HOLD, 1.0, inputs),
-        np.where(tiles.order == N_OUTER_HOLD, 1.0, weights),
     )
 
 
@@ -164,7 +161,7 @@ def _moved(words: Array, count: Array, tile_words: Array, tile_size: Array, bits
 def traffic(machine: Machine, widths: Widths, tiles: Tiles, size: TileBytes, rate: Rates) -> Traffic:
     """What all tiles move. Edge tiles move what they hold; bursts round up as they do in full tiles."""
     packing = need(machine.buffers, machine, "buffers").packing
-    again_i, again_w = loads(tiles)
+    again_i, again_w = tiles.again_i, tiles.again_w
     words_i = tiles.groups * tiles.in_total * tiles.depth * again_i
     words_w = tiles.groups * tiles.k * tiles.n * again_w
     in_bits, weight_bits, out_bits = (

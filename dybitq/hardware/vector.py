@@ -20,7 +20,17 @@ def no_products(rate: Rates, widths: Widths) -> Costs:
     """Costs of nothing at all, ``[L, P]``: what vector launches are merged into."""
     zero = np.zeros(widths.w.shape)
     nothing = Operands(input=zero, weight=zero, output=zero)
-    names = ("folds", "cycles", "fill", "stall", "total", "overhead_us", "utilisation", "mapping", "end_to_end")
+    names = (
+        "folds",
+        "cycles",
+        "fill",
+        "stall",
+        "total",
+        "overhead_us",
+        "utilisation",
+        "mapping",
+        "end_to_end",
+    )
     return Costs(
         w_run=rate.w_run,
         a_run=rate.a_run,
@@ -54,9 +64,13 @@ def vector_launches(machine: Machine, prepared: Prepared, widths: Widths) -> Cos
     source = kernels.input[places]
     read = np.where(source >= 0, sizes[source], 0.0)[:, None]
     written = kernels.out_elements[places, None].astype(np.float64)
-    in_bytes = np.ceil(read * packed_width(widths.input, buffers.packing) / 8) + np.ceil(widths.extra_bits / 8)
+    in_bytes = np.ceil(read * packed_width(widths.input, buffers.packing) / 8) + np.ceil(
+        widths.extra_bits / 8
+    )
     out_bytes = np.ceil(written * packed_width(widths.output, buffers.packing) / 8)
-    loads, stores = (np.ceil(np.ceil(size / _CHUNKS / burst) * burst / per_cycle) for size in (in_bytes, out_bytes))
+    loads, stores = (
+        np.ceil(np.ceil(size / _CHUNKS / burst) * burst / per_cycle) for size in (in_bytes, out_bytes)
+    )
     work = 0.0 if machine.vector is None else kernels.vector_ops[places, None] / machine.vector.ops_per_cycle
     step = np.ceil(work / _CHUNKS)
     stall = np.maximum(loads - step, 0) + np.maximum(stores - step, 0)

@@ -57,7 +57,8 @@ def _work(machine: Machine, tiles: Tiles, rate: Rates) -> _Work:
     )
     # Groups that share the array lie along its diagonal, so together they are one fold.
     folds = np.ceil(spread.rows / (array.rows * rate.rows)) * np.ceil(spread.cols / (array.cols * rate.cols))
-    folds = np.where(tiles.packed > 1, 1.0, folds)
+    if bool((tiles.packed > 1).any()):
+        folds = np.where(tiles.packed > 1, 1.0, folds)
     time = spread.time * rate.serial
     latency = getattr(machine.precision, "decoder_latency_cycles", 0)
     cycles = array_cycles(
@@ -100,7 +101,9 @@ def price(machine: Machine, prepared: Prepared, widths: Widths) -> Costs:
     return merged(prepared, _gemm_costs(machine, prepared, widths, launches, tiles), beside)
 
 
-def _gemm_costs(machine: Machine, prepared: Prepared, widths: Widths, launches: Launches, tiles: Tiles) -> Costs:
+def _gemm_costs(
+    machine: Machine, prepared: Prepared, widths: Widths, launches: Launches, tiles: Tiles
+) -> Costs:
     """Costs of all launches from the chosen tiles of the distinct products."""
     array, rate = need(machine.array, machine, "array"), launches.rate
     size, work = tile_bytes(machine, launches.widths, tiles), _work(machine, tiles, rate)
