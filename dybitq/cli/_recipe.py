@@ -67,6 +67,8 @@ class RecipeRequest:
         used = [name for name in (*_INTEGER, "flavour") if name in self.changes]
         if not used:
             return chosen
+        if used == ["scales"] and chosen.arithmetic == FLOAT_RESCALE:
+            return _with_scales(chosen, self.changes["scales"])
         if "integer_only" not in used and chosen.arithmetic == FLOAT_RESCALE:
             raise ConfigError(
                 f"--{used[0].replace('_', '-')} is about integer-only arithmetic; add --integer-only"
@@ -78,6 +80,13 @@ class RecipeRequest:
             arithmetic = INTEGER_FAST if chosen.arithmetic == FLOAT_RESCALE else chosen.arithmetic
         given = {_INTEGER[name]: self.changes[name] for name in used if name in _INTEGER}
         return replace(chosen, arithmetic=arithmetic, integer=replace(chosen.integer, **given))
+
+
+def _with_scales(chosen: Any, scales: str) -> Any:
+    """``--scales`` outside integer-only arithmetic: powers of two for weights and activations."""
+    if scales != "pow2":
+        return chosen
+    return replace(chosen, defaults=replace(chosen.defaults, scale="pow2", range="pow2"))
 
 
 def recipe_options(function: F) -> F:
@@ -94,7 +103,7 @@ def recipe_options(function: F) -> F:
     decorated: Any = collected
     for option in reversed(_OPTIONS):
         decorated = option(decorated)
-    return decorated  # type: ignore[no-any-return]
+    return decorated
 
 
 _OPTIONS = (
@@ -111,9 +120,12 @@ _OPTIONS = (
         type=click.Choice(["channel", "tensor"]),
         help="Weight scales.  [default: channel]",
     ),
-    click.option("--scale", help="Weight scale method: mse, max.  [default: mse]"),
+    click.option("--scale", help="Weight scale method: mse, max, pow2.  [default: mse]"),
     click.option("--rounding", help="Weight rounding: compensated, nearest.  [default: compensated]"),
-    click.option("--range", help="Activation range: mse, minmax, percentile, entropy.  [default: mse]"),
+    click.option(
+        "--range",
+        help="Activation range: mse, minmax, percentile, entropy, mean-max, pow2.  [default: mse]",
+    ),
     click.option(
         "--first-last",
         help="Weight format of first and last layers; 'same' for no exception.  [default: int8]",

@@ -12,14 +12,21 @@ from dybitq.emit.lookup import add_lookup, code_table
 from dybitq.fit.edges import clamp_codes
 from dybitq.graph.load import Network
 from dybitq.graph.operators import Role, activation_inputs, clamp_bounds, role
-from dybitq.graph.values import constant, nodes_by_name
+from dybitq.graph.values import constant, nodes_by_name, values_by_name
 from dybitq.plan.regions import absorbed_clamp
 from dybitq.records import ActivationMode, Fitted, FittedEdge, LayerWork, Plan
 
 _IR_VERSION = 10  # node metadata came with it
 
 
-def emit(network: Network, layers: Mapping[str, LayerWork], plan: Plan, fitted: Fitted) -> ir.Model:
+def emit(
+    network: Network,
+    layers: Mapping[str, LayerWork],
+    plan: Plan,
+    fitted: Fitted,
+    *,
+    up_to: str | None = None,
+) -> ir.Model:
     """Build the quantized model.
 
     A pure function of its arguments: the network is not changed, and the same arguments give the same
@@ -30,9 +37,15 @@ def emit(network: Network, layers: Mapping[str, LayerWork], plan: Plan, fitted: 
         layers: its survey, by node name.
         plan: decisions.
         fitted: arrays for every layer and edge of the plan.
+        up_to: make this tensor the only output; what it does not need is left out.
     """
     model = network.model.clone()
     _Walk(model, layers, plan, fitted).run()
+    if up_to is not None:
+        output = values_by_name(model)[up_to]
+        output.type = ir.TensorType(ir.DataType.FLOAT)
+        model.graph.outputs.clear()
+        model.graph.outputs.append(output)
     remove_unused(model)
     _forget_shapes(model)
     model.ir_version = max(model.ir_version, _IR_VERSION)

@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping
 
-import onnx_ir as ir
-
 from dybitq.emit.emit import emit
 from dybitq.graph.export import to_bytes
 from dybitq.graph.load import Network
@@ -17,10 +15,4 @@ def prefix(
 
     Layers without fitted arrays stay in float, so ``fitted`` may hold the first few layers only.
     """
-    model = emit(network, layers, plan, fitted)
-    names = [value.name for value in model.graph.inputs if value.name]
-    graph = ir.convenience.extract(model.graph, names, [tensor])
-    for output in graph.outputs:
-        output.type = ir.TensorType(ir.DataType.FLOAT)
-    part = ir.Model(graph, ir_version=model.ir_version, functions=list(model.functions.values()))
-    return to_bytes(part)
+    return to_bytes(emit(network, layers, plan, fitted, up_to=tensor))

@@ -1,10 +1,10 @@
 """Weighted layers: codes, scales and corrected bias of one layer, from its moments."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dybitq.encodings import formats
+from dybitq.encodings import formats, pow2
 from dybitq.fit.grid import ScaleGrid
 from dybitq.fit.moments import Quadratic, flat, quadratic
 from dybitq.fit.rounding import roundings
@@ -97,6 +97,8 @@ def round_matrix(
     scale is fitted once more to the codes that came out.
     """
     fmt = formats.get(plan.weights)
+    if plan.scale == "pow2" and arrays.grid is None:
+        arrays = replace(arrays, grid=ScaleGrid(unit=1.0, pow2=True, max_shift=pow2.MAX_EXPONENT))
     channels = row_channels(layer)
     if plan.granularity == "tensor":
         channels = np.zeros_like(channels)

@@ -38,6 +38,7 @@ class Profile:
 
     Attributes:
         low, high: range of the data, widened to contain zero.
+        mean_low, mean_high: mean over samples of each sample's extremes.
         centres: float64, ascending; one entry for each bin that is not empty.
         counts: float64, how many values each bin holds.
         results: what the readers make of the centres (the centres themselves if they use them as such).
@@ -47,6 +48,8 @@ class Profile:
 
     low: float
     high: float
+    mean_low: float
+    mean_high: float
     centres: np.ndarray
     counts: np.ndarray
     results: np.ndarray
@@ -71,10 +74,14 @@ def profile(statistics: TensorStatistics, response: Response | None = None) -> P
     """Profile of one tensor; ``response`` is the elementwise function that all its readers compute."""
     centres, counts = bins(statistics)
     low, high = min(0.0, statistics.minimum), max(0.0, statistics.maximum)
+    samples = max(1, statistics.samples)
+    mean_low, mean_high = statistics.sum_sample_min / samples, statistics.sum_sample_max / samples
     if response is None or high <= low:
         return Profile(
             low=low,
             high=high,
+            mean_low=mean_low,
+            mean_high=mean_high,
             centres=centres,
             counts=counts,
             results=centres,
@@ -88,6 +95,8 @@ def profile(statistics: TensorStatistics, response: Response | None = None) -> P
     return Profile(
         low=low,
         high=high,
+        mean_low=mean_low,
+        mean_high=mean_high,
         centres=centres,
         counts=counts,
         results=np.interp(centres, grid, values),
