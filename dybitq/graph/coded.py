@@ -99,8 +99,8 @@ def counterparts(model: ir.Model, known: Collection[str]) -> tuple[Counterpart, 
       is told by node metadata, or is the name of the DequantizeLinear's output or of the QuantizeLinear's
       input;
     - inputs of a DynamicQuantizeLinear, by their name;
-    - float outputs of layers that dybitq has quantized weights for, unless a quantizer reads them: to fetch
-      these would keep the runtime from fusing it.
+    - float outputs of layers that dybitq has quantized weights for, unless they are outputs of the model, or
+      a quantizer reads them: to fetch these would keep the runtime from fusing it.
 
     Element types are filled in where the model has none, so that the tensors can become outputs.
 
@@ -157,7 +157,7 @@ def _float(node: ir.Node, known: Collection[str]) -> FloatOutput | None:
     if WEIGHTS_KEY not in node.metadata_props or node.outputs[0].name not in known:
         return None
     value = node.outputs[0]
-    if any(is_op(use.node, "QuantizeLinear") for use in value.uses()):
+    if value.is_graph_output() or any(is_op(use.node, "QuantizeLinear") for use in value.uses()):
         return None
     value.type = value.type or ir.TensorType(ir.DataType.FLOAT)
     return FloatOutput(tensor=str(value.name))
