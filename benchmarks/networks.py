@@ -27,6 +27,7 @@ class Builder:
         return f"{kind}_{len(self.nodes)}"
 
     def node(self, op_type: str, inputs: list[str], shape: tuple[int, int, int], **attributes: object) -> str:
+        """Any operator with one output of this shape."""
         name = self._name(op_type.lower())
         self.nodes.append(helper.make_node(op_type, inputs, [name], name=name, **attributes))
         self.shapes[name] = shape

@@ -213,7 +213,8 @@ class SimulationReport:
     """The price of a workload on a machine.
 
     Attributes:
-        workload, machine: names; ``status`` and ``engine`` of the machine, ``clock_mhz`` of its array.
+        workload, machine: names; ``status`` and ``engine`` of the machine, ``clock_mhz`` of its array,
+            ``peak_macs`` a cycle at 8 bits and ``gb_per_s`` of its memory (0 where the model has none).
         layers: one cost per operator, in execution order.
         total_cycles: sum over layers, without fixed overheads.
         latency_us: total time, overheads included.
@@ -227,6 +228,8 @@ class SimulationReport:
     status: str
     engine: str
     clock_mhz: float
+    peak_macs: float
+    gb_per_s: float
     layers: tuple[LayerCost, ...]
     total_cycles: int
     latency_us: float
@@ -255,3 +258,41 @@ class Simulation:
 
     report: SimulationReport
     comparisons: tuple[Comparison, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepPoint:
+    """One machine of a sweep.
+
+    ``settings``: fields that were set, in the order of the sweep. ``error``: why it has no price ("" if it
+    has one). ``pareto``: no other point is at least as fast and takes at least as little energy.
+    """
+
+    settings: Mapping[str, object]
+    total_cycles: int = 0
+    latency_us: float = 0.0
+    energy_pj: float = 0.0
+    dram_bytes: int = 0
+    error: str = ""
+    pareto: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """A workload priced on a grid of machines."""
+
+    workload: str
+    machine: str
+    points: tuple[SweepPoint, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineSummary:
+    """A machine in one line; ``peak_macs`` is MACs a cycle at 8 bits, 0 where the timing model has none."""
+
+    name: str
+    status: str
+    engine: str
+    clock_mhz: float
+    peak_macs: float
+    description: str

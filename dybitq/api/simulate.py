@@ -1,15 +1,20 @@
 """``dybitq simulate`` as a function."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dybitq.graph.workload import read_workload
 from dybitq.hardware.machine import load_machine, preset_names
 from dybitq.hardware.price import simulate as price
+from dybitq.hardware.sweep import parse_sweep
+from dybitq.hardware.sweep import sweep as price_grid
 from dybitq.hardware.topology import read_topology
 from dybitq.hardware.whatif import int8, requantized
-from dybitq.workload import Comparison, Simulation, SimulationReport, Workload
+from dybitq.workload import Comparison, Simulation, SimulationReport, Sweep, Workload
+
+Progress = Callable[[str, int, int], None]
 
 TOPOLOGY_SUFFIXES = (".csv",)
 
@@ -89,4 +94,39 @@ def _compared(report: SimulationReport, label: str, other: SimulationReport) -> 
         report=other,
         speedup=other.latency_us / report.latency_us if report.latency_us > 0 else 1.0,
         layer_speedups=layers,
+    )
+
+
+def sweep(
+    path: Path,
+    hardware: str,
+    grid: str,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    weights: str | None = None,
+    activations: str | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Sweep:
+    """Price a model on every machine of a grid such as ``array.rows=8,16,32,dram.gb_per_s=4:32:4``.
+
+    Args:
+        path, hardware, settings, shapes, weights, activations: as for :func:`simulate`.
+        grid: fields and values.
+        workers: processes; None for one per processor.
+        progress: called with stage, points done and points in all.
+
+    Raises:
+        ModelError, ConfigError: as :func:`simulate`; points whose machine is refused carry the reason.
+    """
+    fields = parse_sweep(grid)
+    workload = workload_of(path, shapes=shapes, weights=weights, activations=activations)
+    return price_grid(
+        workload,
+        hardware,
+        fields,
+        settings=settings,
+        workers=workers or os.cpu_count() or 1,
+        progress=progress,
     )

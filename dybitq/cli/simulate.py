@@ -1,6 +1,7 @@
 """``dybitq simulate``."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -33,6 +34,12 @@ from dybitq.cli import console, options
     metavar="PRESET|MODEL",
     help="Add a speed-up column against another machine or model; may be repeated.",
 )
+@click.option("--sweep", metavar="GRID", help="Price a grid: array.rows=8,16,32,dram.gb_per_s=4:32:4.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes of a sweep.  [default: one per core]")
+@click.option(
+    "--plot", type=options.OUTPUT_FILE, help="Roofline and latency by layer, as .svg, .png or .pdf."
+)
+@options.force_option
 @click.option("--max-latency", type=float, metavar="MS", help="Exit with 3 when the latency is above this.")
 @options.json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print the layers as CSV.")
@@ -45,6 +52,10 @@ def command(
     shapes: tuple[str, ...],
     strict: bool,
     compare: tuple[str, ...],
+    sweep: str | None,
+    workers: int | None,
+    plot: Path | None,
+    force: bool,
     max_latency: float | None,
     as_json: bool,
     as_csv: bool,
@@ -55,26 +66,53 @@ def command(
     """
     from dybitq.api.simulate import simulate
     from dybitq.errors import ConfigError, GateMissed
+    from dybitq.files import check_output
     from dybitq.hardware.machine import parse_settings
+    from dybitq.report.plot import save_plot
     from dybitq.report.simulate import simulation_csv, simulation_document, simulation_text
 
     if as_json and as_csv:
         raise ConfigError("--json and --csv exclude each other")
-    result = simulate(
-        model,
-        hardware,
-        settings=parse_settings(settings),
-        shapes=parse_shapes(shapes),
-        weights=weights,
-        activations=activations,
-        strict=strict,
-        compare=compare,
-    )
+    work: dict[str, Any] = {
+        "settings": parse_settings(settings),
+        "shapes": parse_shapes(shapes),
+        "weights": weights,
+        "activations": activations,
+    }
+    if sweep is not None:
+        if compare or strict or plot is not None or max_latency is not None:
+            raise ConfigError("--sweep cannot be combined with --compare, --strict, --plot or --max-latency")
+        _sweep(model, hardware, sweep, work, workers=workers, as_json=as_json, as_csv=as_csv)
+        return
+    if plot is not None:
+        check_output(plot, force=force, inputs=(model,))
+    result = simulate(model, hardware, strict=strict, compare=compare, **work)
+    if plot is not None:
+        save_plot(result, plot, force=force)
     text = simulation_csv(result) if as_csv else simulation_text(result)
     console.show(text, simulation_document(result) if as_json else {}, as_json=as_json)
     latency_ms = result.report.latency_us / 1e3
     if max_latency is not None and latency_ms > max_latency:
         raise GateMissed(f"latency {latency_ms:.4g} ms is above --max-latency {max_latency:g} ms")
+
+
+def _sweep(
+    model: Path,
+    hardware: str,
+    grid: str,
+    work: dict[str, Any],
+    *,
+    workers: int | None,
+    as_json: bool,
+    as_csv: bool,
+) -> None:
+    from dybitq.api.simulate import sweep
+    from dybitq.report.simulate import sweep_csv, sweep_document, sweep_text
+
+    with console.progress() as progress:
+        result = sweep(model, hardware, grid, workers=workers, progress=progress, **work)
+    text = sweep_csv(result) if as_csv else sweep_text(result)
+    console.show(text, sweep_document(result) if as_json else {}, as_json=as_json)
 
 
 def parse_shapes(lines: tuple[str, ...]) -> dict[str, tuple[int, ...]]:

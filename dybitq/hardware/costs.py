@@ -93,7 +93,7 @@ class Costs:
     def at(self, index: Any) -> "Costs":
         """The same at some launches."""
         fields = {name: getattr(self, name) for name in self.__slots__ if name != "extra"}
-        taken = {
+        taken: dict[str, Any] = {
             name: value.at(index) if isinstance(value, Operands) else value[index]
             for name, value in fields.items()
         }

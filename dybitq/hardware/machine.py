@@ -125,6 +125,31 @@ def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def machine_source(name: str) -> tuple[dict[str, Any], str]:
+    """The mapping of a preset or file with ``extends`` resolved, not validated, and its name in messages.
+
+    Raises:
+        ConfigError: unknown name, unreadable file, not a YAML mapping, or a circle of ``extends``.
+    """
+    data, source = _resolved(name, None)
+    data.setdefault("name", Path(name).stem)
+    return data, source
+
+
+def with_settings(data: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The mapping with dotted fields changed."""
+    return _merged(data, _nested(settings)) if settings else dict(data)
+
+
+def machine_from(data: Mapping[str, Any], source: str) -> Machine:
+    """Validate a mapping.
+
+    Raises:
+        ConfigError: mistakes in it, all listed at once.
+    """
+    return validate(data, source=source, needed=NEEDED)
+
+
 def load_machine(name: str, settings: Mapping[str, Any] | None = None) -> Machine:
     """Read a preset or a YAML file.
 
@@ -135,13 +160,5 @@ def load_machine(name: str, settings: Mapping[str, Any] | None = None) -> Machin
     Raises:
         ConfigError: unknown name, unreadable file, or mistakes in it (all listed at once).
     """
-    data, source = _resolved(name, None)
-    data.setdefault("name", Path(name).stem)
-    if settings:
-        data = _merged(data, _nested(settings))
-    return validate(data, source=source, needed=NEEDED)
-
-
-def machine_data(name: str) -> dict[str, Any]:
-    """The description as a mapping, ``extends`` resolved, not validated."""
-    return _resolved(name, None)[0]
+    data, source = machine_source(name)
+    return machine_from(with_settings(data, settings or {}), source)

@@ -68,12 +68,12 @@ def oracle(
     Raises:
         ConfigError: no widths, widths outside 1 to 16, or a layer that the machine cannot hold.
     """
-    for name, widths in (("w_bits", w_bits), ("a_bits", a_bits)):
-        if not len(widths) or min(widths) < 1 or max(widths) > 16:
-            raise ConfigError(f"{name}: expected widths from 1 to 16, found {list(widths)}")
+    for name, axis in (("w_bits", w_bits), ("a_bits", a_bits)):
+        if not len(axis) or min(axis) < 1 or max(axis) > 16:
+            raise ConfigError(f"{name}: expected widths from 1 to 16, found {list(axis)}")
     ready = prepared or prepare(workload, machine.fusion)
     launches = len(ready.kernels.heads)
-    w, a = (axis.ravel() for axis in np.meshgrid(w_bits, a_bits, indexing="ij"))
+    w, a = (plane.ravel() for plane in np.meshgrid(w_bits, a_bits, indexing="ij"))
     constant = np.array([tensor.constant for tensor in workload.tensors])[:, None]
     stored = a if stored_a_bits is None else np.full_like(a, stored_a_bits)
     widths = stored_widths(

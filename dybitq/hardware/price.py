@@ -76,6 +76,27 @@ def stored_widths(machine: Machine, prepared: Prepared, w: Array, a: Array, bits
     )
 
 
+def peak_macs(machine: Machine) -> float:
+    """MACs a cycle at 8 bits, 0 where the timing model has no such number."""
+    if machine.array is not None:
+        eight = np.array([[8]])
+        peak = rates(machine, eight, eight, np.array([[False]])).peak[0, 0]
+        return float(machine.array.rows * machine.array.cols * peak)
+    if machine.dpu is not None:
+        return float(machine.dpu.pixels * machine.dpu.in_channels * machine.dpu.out_channels)
+    if machine.roofline is not None:
+        wide = [point for point in machine.roofline.points if point.w_bits == point.a_bits == 8]
+        return max((point.tera_macs_per_s for point in wide), default=0.0) * 1e6 / machine.clock_mhz
+    return 0.0
+
+
+def bandwidth(machine: Machine) -> float:
+    """GB/s of the machine's memory, 0 where the timing model has none."""
+    if machine.roofline is not None:
+        return max(point.gb_per_s for point in machine.roofline.points)
+    return machine.dram.gb_per_s if machine.dram is not None else 0.0
+
+
 class Priced(NamedTuple):
     """Costs and energies of all launches, and the rates behind them."""
 
@@ -126,6 +147,8 @@ def simulate(
         status=machine.status,
         engine=machine.engine,
         clock_mhz=machine.clock_mhz,
+        peak_macs=peak_macs(machine),
+        gb_per_s=bandwidth(machine),
         layers=layers,
         total_cycles=round(cycles),
         latency_us=cycles / machine.clock_mhz + overhead,

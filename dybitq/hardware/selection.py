@@ -124,7 +124,7 @@ def _tiles(prepared: Prepared, cells: Array, shapes: Array, packed: Array) -> Ti
     grid = prepared.grid
     geometry = [getattr(grid, name)[cells] for name in GEOMETRY]
     whole = [values[shapes] for values in constants(prepared.kernels, grid.first)]
-    return Tiles(*geometry, *whole, packed, np.ceil(whole[0] / packed))
+    return Tiles._make([*geometry, *whole, packed, np.ceil(whole[0] / packed)])
 
 
 class _Cells(NamedTuple):
@@ -153,7 +153,7 @@ def _cells(prepared: Prepared, shapes: tuple[int, ...]) -> _Cells:
 
 
 def _squeezed(values: Array, table: tuple[int, int]) -> Array:
-    """``[R, P]`` as ``[R, rows, columns]`` of the table of widths, with size 1 along what makes no difference.
+    """``[R, P]`` as ``[R, rows, columns]`` of the table of widths, of size 1 along what makes no difference.
 
     Widths of weights vary along one axis and those of activations along the other, so most of the
     arithmetic on a table is done on a line of it.
@@ -224,11 +224,11 @@ def best_tiles(
         hopeful = _joined([part.at(part.key <= part.spread(part.table(limit[part.chunk]))) for part in parts])
         best = _winners(hopeful, pairs, price(hopeful))
     flat = _tiles(prepared, best.cell, np.repeat(shapes, pairs), launches.packed.ravel())
-    return Tiles(*(values.reshape(launches.packed.shape) for values in flat))
+    return Tiles._make(values.reshape(launches.packed.shape) for values in flat)
 
 
 class _Found(NamedTuple):
-    """Candidates picked from several products, flat: product, pair of widths, grid cell, bound, port cycles."""
+    """Candidates picked from several products, flat: product, pair of widths, cell, bound, port cycles."""
 
     product: Array
     pair: Array
@@ -298,7 +298,7 @@ def _bounded(
     cells, owner, offsets, columns = _cells(prepared, tuple(shapes.tolist()))
     rows = chunk[owner] if len(chunk) > 1 else chunk
     packed = _cells_last(squeezed.packed, rows)
-    tiles = Tiles(*columns, packed, np.ceil(columns[len(GEOMETRY)] / packed))
+    tiles = Tiles._make([*columns, packed, np.ceil(columns[len(GEOMETRY)] / packed)])
     bound = _bound(machine, tiles, _for_cells(squeezed.widths, rows), _for_cells(squeezed.rate, rows), busy)
     key = np.broadcast_to(np.where(bound.fits, bound.least, np.inf), (*table, len(cells)))
     least = np.minimum.reduceat(key, offsets[:-1], axis=2)
@@ -314,7 +314,7 @@ def _refuse(machine: Machine, prepared: Prepared, launches: Launches, chunk: Arr
     columns = _cells(prepared, (shape,)).columns
     row = chunk[which : which + 1]
     packed = launches.packed[row].min()
-    tiles = Tiles(*columns, packed, np.ceil(columns[len(GEOMETRY)] / packed))
+    tiles = Tiles._make([*columns, packed, np.ceil(columns[len(GEOMETRY)] / packed)])
     taken = room(machine, launches.widths.at((row, slice(0, 1))), tiles)
     least = [float(part.min()) for part in taken]
     part = "half of each buffer" if need(machine.buffers, machine, "buffers").double_buffer else "each buffer"

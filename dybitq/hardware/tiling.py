@@ -33,7 +33,7 @@ ORDER_NAMES = ("n,m,k", "n,m,k weights held", "m,n,k", "m,n,k inputs held")
 
 
 class Grid(NamedTuple):
-    """Tile candidates of all distinct products, one after the other; float64 ``[cells]`` unless said otherwise.
+    """Tile candidates of all distinct products, one after the other; float64 ``[cells]`` unless noted.
 
     Attributes:
         starts: int64 ``[shapes + 1]``; cells of shape ``i`` are ``starts[i] .. starts[i + 1]``.

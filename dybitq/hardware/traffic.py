@@ -13,9 +13,9 @@ from dybitq.hardware.precision import Rates, packed_bits
 class Tiles(NamedTuple):
     """Tiles of candidates or of launches, float64 arrays that broadcast; see ``tiling.Grid``.
 
-    Behind the fields of the grid: extents of the whole product (``groups``, ``m``, ``k``, ``n``, input channels
-    ``depth``), elements written, vector operations, elements written per accumulator, groups that share a
-    tile, and the number of such packs.
+    Behind the fields of the grid: extents of the whole product (``groups``, ``m``, ``k``, ``n``, input
+    channels ``depth``), elements written, vector operations, elements written per accumulator, groups that
+    share a tile, and the number of such packs.
     """
 
     order: Array

@@ -20,21 +20,18 @@ def no_products(rate: Rates, widths: Widths) -> Costs:
     """Costs of nothing at all, ``[L, P]``: what vector launches are merged into."""
     zero = np.zeros(widths.w.shape)
     nothing = Operands(input=zero, weight=zero, output=zero)
-    names = (
-        "folds",
-        "cycles",
-        "fill",
-        "stall",
-        "total",
-        "overhead_us",
-        "utilisation",
-        "mapping",
-        "end_to_end",
-    )
     return Costs(
         w_run=rate.w_run,
         a_run=rate.a_run,
-        **dict.fromkeys(names, zero),
+        folds=zero,
+        cycles=zero,
+        fill=zero,
+        stall=zero,
+        total=zero,
+        overhead_us=zero,
+        utilisation=zero,
+        mapping=zero,
+        end_to_end=zero,
         sram_reads=nothing,
         sram_writes=nothing,
         dram=nothing,
@@ -79,7 +76,7 @@ def vector_launches(machine: Machine, prepared: Prepared, widths: Widths) -> Cos
     share = 512.0 if buffers.double_buffer else 1024.0
     stored = np.ceil(read * packed_width(widths.input_stored, buffers.packing) / 8)
     fits = (stored / _CHUNKS <= buffers.act_kb * share) & (out_bytes / _CHUNKS <= buffers.out_kb * share)
-    best = np.where(fits | (_CHUNKS == _CHUNKS[-1]), total, np.inf).argmin(axis=0)
+    best = np.where(fits | (_CHUNKS[-1] == _CHUNKS), total, np.inf).argmin(axis=0)
 
     def at(values: Array) -> Array:
         full = np.broadcast_to(values, (len(_CHUNKS), *best.shape))

@@ -4,7 +4,7 @@ import csv
 import io
 from typing import Any
 
-from dybitq.workload import LayerCost, PerOperand, Simulation, SimulationReport
+from dybitq.workload import LayerCost, PerOperand, Simulation, SimulationReport, Sweep, SweepPoint
 
 DEFINITIONS = {
     "cycles": "cycles in which the array (or vector unit) is occupied, skew and edges included",
@@ -148,13 +148,19 @@ def simulation_csv(result: Simulation) -> str:
 # --------------------------------------------------------------------------- text
 
 
-def table(header: tuple[str, ...], rows: list[tuple[str, ...]], left: int = 2) -> str:
-    """Columns padded to their widest cell; the first ``left`` are flush left, the others right."""
+def table(
+    header: tuple[str, ...], rows: list[tuple[str, ...]], left: int = 2, *, right_text: bool = False
+) -> str:
+    """Columns padded to their widest cell; the first ``left`` are flush left, the others right.
+
+    ``right_text``: the last column holds prose and is flush left too.
+    """
+    last = len(header) - 1 if right_text else len(header)
     widths = [max(len(row[index]) for row in (header, *rows)) for index in range(len(header))]
 
     def line(row: tuple[str, ...]) -> str:
         cells = [
-            cell.ljust(width) if index < left else cell.rjust(width)
+            cell.ljust(width) if index < left or index == last else cell.rjust(width)
             for index, (cell, width) in enumerate(zip(row, widths))
         ]
         return "  ".join(cells).rstrip()
@@ -245,3 +251,61 @@ def _skipped_line(report: SimulationReport) -> str:
     names = ", ".join(f"{item.name} ({item.op_type}: {item.reason})" for item in report.skipped[:8])
     more = f" and {len(report.skipped) - 8} more" if len(report.skipped) > 8 else ""
     return f"left out, {share}: {names}{more}"
+
+
+# --------------------------------------------------------------------------- sweep
+
+
+def _point_document(point: SweepPoint) -> dict[str, Any]:
+    return {
+        "settings": dict(point.settings),
+        "total_cycles": point.total_cycles,
+        "latency_us": point.latency_us,
+        "energy_pj": point.energy_pj,
+        "dram_bytes": point.dram_bytes,
+        "pareto": point.pareto,
+        "error": point.error or None,
+    }
+
+
+def sweep_document(result: Sweep) -> dict[str, Any]:
+    """All points as data."""
+    return {
+        "workload": result.workload,
+        "machine": result.machine,
+        "points": [_point_document(point) for point in result.points],
+    }
+
+
+def sweep_csv(result: Sweep) -> str:
+    """All points as CSV."""
+    return csv_text([_point_document(point) for point in result.points])
+
+
+def sweep_text(result: Sweep) -> str:
+    """A table of points; the best in latency and energy are marked."""
+    fields = tuple(result.points[0].settings) if result.points else ()
+    header = (*fields, "cycles", "latency", "uJ", "DRAM KiB", "pareto")
+    rows = []
+    for point in result.points:
+        values = tuple(f"{point.settings[name]}" for name in fields)
+        if point.error:
+            rows.append((*values, "", "", "", "", point.error.splitlines()[0]))
+            continue
+        rows.append(
+            (
+                *values,
+                f"{point.total_cycles}",
+                _time(point.latency_us),
+                f"{point.energy_pj / 1e6:.2f}",
+                f"{point.dram_bytes / 1024:.1f}",
+                "*" if point.pareto else "",
+            )
+        )
+    lines = [f"{result.workload} on {len(result.points)} machines around {result.machine}", ""]
+    lines += [
+        table(header, rows, left=0, right_text=True),
+        "",
+        "*: no other is as fast with as little energy",
+    ]
+    return "\n".join(lines)

@@ -129,8 +129,8 @@ def _shift_weights(
 ) -> None:
     """At the clock edge: shift a fold's weights one row down, in the rows whose enable is on.
 
-    Column ``c`` of fold ``f`` is fed for ``rows`` cycles that end as its first activation comes; with overlap they
-    begin as early as the running fold lets go: ``start[f - 1] + c``, row ``r`` being enabled ``r`` cycles later.
+    Column ``c`` of fold ``f`` is fed for ``rows`` cycles that end as its first activation comes; with overlap
+    they begin as early as the running fold lets go: ``start[f - 1] + c``, row ``r`` enabled ``r`` later.
     """
     for fold, (k, n) in enumerate(folds):
         for col in range(cols):
