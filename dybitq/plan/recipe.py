@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from dybitq.arithmetic import DEFAULT_OPTIONS, FLOAT_RESCALE, IntegerOptions
 from dybitq.errors import ConfigError
+from dybitq.fit.recode import check_recoding
 from dybitq.graph.load import Network
 from dybitq.plan.regions import Regions, find_regions
 from dybitq.records import ActivationMode, EdgePlan, LayerKind, LayerPlan, LayerWork, Plan
@@ -201,6 +202,8 @@ def _layer_plan(layer: LayerWork, resolved: Resolved) -> LayerPlan:
     settings = resolved.settings
     assert settings.weights and settings.activations and settings.granularity  # DEFAULTS has them all
     assert settings.scale and settings.rounding
+    if settings.activations not in _PLAIN:
+        check_recoding(settings.activations)
     mode = activation_mode(layer, settings.activations)
     weights, reason = settings.weights, resolved.reason
     if layer.kind is LayerKind.MATMUL_DYNAMIC:
