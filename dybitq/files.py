@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,3 +56,55 @@ def atomic_output(path: Path, *, force: bool) -> Iterator[Path]:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_folder(path: Path, *, force: bool, marker: str) -> None:
+    """Refuse early a folder that could not be written at the end.
+
+    Args:
+        path: the folder to be made.
+        force: replace one that exists, if it holds the file ``marker``: only what this tool has written is
+            ever removed.
+        marker: a file that every such folder holds.
+
+    Raises:
+        OutputError: ``path`` exists, or its parent is missing or not writable.
+    """
+    if path.exists() and not force:
+        raise OutputError(f"{path}: exists already; use --force to replace it")
+    if path.exists() and not (path / marker).is_file():
+        raise OutputError(f"{path}: exists and holds no {marker}, so it is not replaced; choose another name")
+    if not path.absolute().parent.is_dir():
+        raise OutputError(f"{path}: the folder {path.parent} does not exist; create it first")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise OutputError(f"{path}: the folder {path.parent} is not writable")
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path, *, force: bool, marker: str) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path``; rename it to ``path`` on success.
+
+    On any exception, Ctrl-C included, the temporary folder is removed and ``path`` is untouched.
+
+    Raises:
+        OutputError: as :func:`check_folder`, or the file system refused to write.
+    """
+    check_folder(path, force=force, marker=marker)
+    parent = path.absolute().parent
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=parent))
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o777 & ~umask)
+        if path.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=parent))
+            path.replace(old / "old")
+            temporary.replace(path)
+            shutil.rmtree(old)
+        else:
+            temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

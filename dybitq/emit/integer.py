@@ -36,7 +36,8 @@ def emit_integer(network: Network, program: Program, arithmetic: str) -> ir.Mode
         arithmetic: ``integer-fast`` or ``integer-explicit``.
     """
     canvas = Canvas(network, program)
-    writer = FastWriter(canvas) if arithmetic == INTEGER_FAST else ExplicitWriter(canvas)
+    flavour = FastWriter if arithmetic == INTEGER_FAST else ExplicitWriter
+    writer = flavour(canvas, program.scales)
     for operation in program.operations:
         _write(canvas, writer, operation)
     model = canvas.finish()

@@ -1,6 +1,6 @@
 """What both flavours of an integer graph write alike: the ways in and out, tables, clamps, weights."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,10 +17,11 @@ SPLIT = 64
 
 
 class IntegerWriter:
-    """Writes operations into one canvas."""
+    """Writes operations into one canvas; ``scales`` are noted beside the codes, for people."""
 
-    def __init__(self, canvas: Canvas) -> None:
+    def __init__(self, canvas: Canvas, scales: Mapping[str, float]) -> None:
         self.canvas = canvas
+        self._scales = scales
 
     def quantize(self, operation: Quantize) -> None:
         """QuantizeLinear, and a Clip where the codes are narrower than 8 bits."""
@@ -123,6 +124,8 @@ class IntegerWriter:
         node = codes.producer()
         if label and node is not None:
             node.name = label
+        if name in self._scales and node is not None:
+            node.metadata_props["dybitq.step"] = f"{self._scales[name]:.9g}"
         self.canvas.put(name, codes)
 
     def describe_mean(self, value: ir.Value, operation: Mean) -> None:

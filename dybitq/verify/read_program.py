@@ -39,7 +39,13 @@ def read_program(stored: StoredModel) -> Program:
         for name, array in stored.outer.constants.items()
         if array.dtype == np.uint8 and array.ndim > 0 and any(name in _activations(op) for op in unique)
     }
-    return Program(operations=tuple(unique), constants=constants)
+    scales = {
+        name: float(node.metadata["dybitq.step"])
+        for node in stored.outer.nodes
+        for name in node.outputs
+        if "dybitq.step" in node.metadata
+    }
+    return Program(operations=tuple(unique), constants=constants, scales=scales)
 
 
 def _activations(operation: Operation) -> tuple[str, ...]:

@@ -1,0 +1,233 @@
+"""``dybitq export`` as a function: an integer-only model as raw binaries with a manifest."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import dybitq
+from dybitq.data.spec import load_data
+from dybitq.errors import ConfigError, UnsupportedError
+from dybitq.files import atomic_folder, check_folder
+from dybitq.graph.plain import StoredModel, read_plain
+from dybitq.integer import Dequantize, Program, Quantize, outputs_of
+from dybitq.runtime.session import Session
+from dybitq.verify.interpreter import interpret
+from dybitq.verify.manifest import SCHEMA_VERSION, Manifest, write_program
+from dybitq.verify.read_program import read_program
+from dybitq.verify.static import prove
+
+MANIFEST = "manifest.json"
+SCHEMA = "manifest.schema.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportResult:
+    """What ``export`` wrote.
+
+    Attributes:
+        folder: where.
+        operations: entries of the manifest.
+        files: binaries.
+        weight_bytes: packed weights.
+        total_bytes: all files together.
+        samples: golden samples.
+        golden_tensors: tensors with golden values, inputs and outputs included.
+    """
+
+    folder: Path
+    operations: int
+    files: int
+    weight_bytes: int
+    total_bytes: int
+    samples: int
+    golden_tensors: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How to export.
+
+    Attributes:
+        split, samples: which samples become golden vectors.
+        all_tensors: golden values of every tensor, not of inputs and outputs alone.
+    """
+
+    split: str = "val"
+    samples: int = 1
+    all_tensors: bool = False
+
+
+def export(
+    model: Path,
+    folder: Path,
+    *,
+    data: Path | None = None,
+    settings: Settings | None = None,
+    force: bool = False,
+) -> ExportResult:
+    """Write ``model`` as a folder that hardware can be built from; see docs/export.md.
+
+    Golden values are those of the integer reference, not of onnxruntime.
+
+    Args:
+        model: integer-only ONNX file, of either flavour.
+        folder: to be made.
+        data: where golden inputs come from; without it they are drawn from a seeded generator.
+        settings: see there.
+        force: replace a folder that an earlier export has made.
+
+    Raises:
+        OutputError: the folder exists or cannot be written.
+        UnsupportedError: the model is not integer-only; the message names the first operator that is not.
+        ConfigError: without data, and an input has extents that nothing fixes.
+    """
+    chosen = settings or Settings()
+    check_folder(folder, force=force, marker=MANIFEST)
+    stored = read_plain(model)
+    findings = prove(stored.inner).findings
+    if findings:
+        first = findings[0]
+        raise UnsupportedError(
+            f"{model}: {first.op_type} {first.operator!r}: {first.problem}; only integer-only models can be "
+            "exported, see dybitq verify"
+        )
+    program = read_program(stored)
+    manifest = write_program(program)
+    feeds = _feeds(stored, program, data, chosen)
+    golden = _golden(stored, program, manifest, feeds, chosen)
+    document = _document(stored, program, manifest, golden)
+    with atomic_folder(folder, force=force, marker=MANIFEST) as temporary:
+        _write(temporary, document, manifest)
+    return ExportResult(
+        folder=folder,
+        operations=len(manifest.operations),
+        files=len(manifest.files),
+        weight_bytes=sum(len(c) for n, c in manifest.files.items() if n.endswith("_weights.bin")),
+        total_bytes=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+        samples=len(feeds),
+        golden_tensors=len(golden["tensors"]),
+    )
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of the manifest."""
+    text = resources.files("dybitq.api").joinpath(SCHEMA).read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def _write(folder: Path, document: Mapping[str, Any], manifest: Manifest) -> None:
+    for name, content in manifest.files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    (folder / MANIFEST).write_text(_lines(document), encoding="utf-8")
+    (folder / SCHEMA).write_text(json.dumps(schema(), indent=1) + "\n", encoding="utf-8")
+
+
+def _lines(document: Mapping[str, Any]) -> str:
+    """JSON with one line for every operation, tensor and format."""
+    parts = []
+    for key, value in document.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            inner = ",\n  ".join(json.dumps(entry) for entry in value)
+            parts.append(f"{json.dumps(key)}: [\n  {inner}\n ]")
+        elif isinstance(value, dict) and key != "model":
+            inner = ",\n  ".join(f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in value.items())
+            parts.append(f"{json.dumps(key)}: {{\n  {inner}\n }}")
+        else:
+            parts.append(f"{json.dumps(key)}: {json.dumps(value)}")
+    return "{\n " + ",\n ".join(parts) + "\n}\n"
+
+
+def _document(
+    stored: StoredModel, program: Program, manifest: Manifest, golden: dict[str, Any]
+) -> dict[str, Any]:
+    tensors = golden.pop("shapes")
+    for name, step in program.scales.items():
+        tensors[name]["step"] = step
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "generator": f"dybitq {dybitq.__version__}",
+        "model": {"file": stored.path.name, "sha256": stored.sha256},
+        "byte_order": "little",
+        "inputs": [op.input for op in program.operations if isinstance(op, Quantize)],
+        "outputs": list(stored.inner.outputs),
+        "tensors": tensors,
+        "formats": manifest.formats,
+        "operations": manifest.operations,
+        "golden": golden,
+    }
+
+
+def _feeds(
+    stored: StoredModel, program: Program, data: Path | None, chosen: Settings
+) -> list[Mapping[str, np.ndarray]]:
+    """Inputs of the golden samples, one sample each."""
+    if data is not None:
+        source = load_data(
+            data,
+            inputs=Session(stored.path, 1).inputs,
+            split=chosen.split,
+            batch_size=1,
+            samples=chosen.samples,
+        )
+        return [batch.feeds for batch in source]
+    generator = np.random.default_rng(0)
+    steps = {op.input: op for op in program.operations if isinstance(op, Quantize)}
+    found: list[Mapping[str, np.ndarray]] = []
+    for _ in range(chosen.samples):
+        feeds = {}
+        for info in stored.inner.inputs:
+            shape = [1 if axis == 0 and extent is None else extent for axis, extent in enumerate(info.shape)]
+            if None in shape or info.name not in steps:
+                raise ConfigError(
+                    f"{stored.path}: input {info.name!r} has the shape {list(info.shape)}; golden inputs "
+                    "cannot be made up for it, give --data"
+                )
+            quantize = steps[info.name]
+            codes = generator.integers(quantize.low, quantize.high + 1, [int(d or 1) for d in shape])
+            feeds[info.name] = ((codes - quantize.zero_point) * np.float32(quantize.scale)).astype(np.float32)
+        found.append(feeds)
+    return found
+
+
+def _golden(
+    stored: StoredModel,
+    program: Program,
+    manifest: Manifest,
+    feeds: list[Mapping[str, np.ndarray]],
+    chosen: Settings,
+) -> dict[str, Any]:
+    """Golden values as binaries, one file a tensor with all samples in a row; shapes of one sample."""
+    known = [name for operation in program.operations for name in outputs_of(operation)]
+    ends = {op.output for op in program.operations if isinstance(op, Quantize)}
+    ends |= {
+        name for op in program.operations if isinstance(op, Dequantize) for name in (op.input, op.output)
+    }
+    ends |= set(stored.inner.outputs)
+    wanted = set(known) if chosen.all_tensors else ends
+    values: dict[str, list[np.ndarray]] = {}
+    shapes: dict[str, dict[str, Any]] = {}
+    for sample in feeds:
+        for name, array in sample.items():
+            values.setdefault(name, []).append(array)
+        for computed in interpret(stored.inner, sample):
+            for name, array in computed.outputs.items():
+                if name in known:
+                    shapes[name] = {"dtype": str(array.dtype), "shape": list(array.shape)}
+                if name in wanted:
+                    values.setdefault(name, []).append(array)
+    for name, arrays in values.items():
+        shapes.setdefault(name, {"dtype": str(arrays[0].dtype), "shape": list(arrays[0].shape)})
+    tensors = {
+        name: manifest.array(f"golden/{number:03d}.bin", np.stack(arrays))
+        for number, (name, arrays) in enumerate(values.items())
+        if len({array.shape for array in arrays}) == 1
+    }
+    return {"samples": len(feeds), "tensors": tensors, "shapes": shapes}

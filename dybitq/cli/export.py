@@ -1,0 +1,51 @@
+"""``dybitq export``."""
+
+from pathlib import Path
+
+import click
+
+from dybitq.cli import console, options
+
+
+@click.command()
+@options.model_argument
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Folder to make.",
+)
+@options.data_option(required=False)
+@options.split_option("val")
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Golden samples: the first N of the data, or drawn from a seeded generator.",
+)
+@click.option("--all-tensors", is_flag=True, help="Golden values of every tensor, not of the ends alone.")
+@options.force_option
+@options.json_option
+def command(
+    model: Path,
+    output: Path,
+    data: Path | None,
+    split: str,
+    samples: int,
+    all_tensors: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write the integer-only MODEL as raw binaries with a JSON manifest.
+
+    Packed codes, tables, multipliers, shifts, biases and shapes of every layer, and golden vectors: all that
+    hardware needs, and nothing of ONNX.
+    """
+    from dybitq.api.export import Settings, export
+    from dybitq.report.export import export_document, export_text
+
+    settings = Settings(split=split, samples=samples, all_tensors=all_tensors)
+    result = export(model, output, data=data, settings=settings, force=force)
+    console.show(export_text(result), export_document(result), as_json=as_json)
