@@ -129,6 +129,8 @@ def _function(
     attributes: tuple[str, ...],
 ) -> ir.Function:
     graph = ir.Graph(inputs, [output], nodes=body.nodes, opset_imports={"": _opset(builder)}, name=name)
+    for node in graph:
+        node.name = ""  # onnx-ir makes names up, which nobody needs and the file would hold
     declared = [ir.Attr(a, ir.AttributeType.INTS, None) for a in attributes]
     return ir.Function(DOMAIN, name, graph=graph, attributes=declared)
 
