@@ -54,7 +54,7 @@ def test_residual_rides_on_the_later_branch():
 
 
 def test_gated_activation_rides_whole():
-    """x * sigmoid(x): both operators ride though x has two readers."""
+    """A SiLU, x * sigmoid(x): both operators ride though x has two readers."""
     layers = Layers()
     x = layers.conv("conv", 8, 8, 3, 8)
     gate = vector(layers, "sigmoid", "Sigmoid", [x], 512)

@@ -159,6 +159,6 @@ def test_machine_that_cannot_hold_a_tile():
     layers.gemm("big", 64, 64, 64)
     tiny = load_machine("int8_sa", {"buffers.out_kb": 0.001})
     with pytest.raises(
-        ConfigError, match="cannot hold one tile of layer 'big'.*accumulators in half of each"
+        ConfigError, match=r"cannot hold one tile of layer 'big'.*accumulators in half of each"
     ):
         simulate(layers.workload(), tiny)
