@@ -380,8 +380,12 @@ class Recoding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
-    """Arrays made by fitting: weights and input re-codings by layer name, edges by tensor name."""
+    """Arrays made by fitting: weights and input re-codings by layer name, edges by tensor name.
+
+    ``notes`` says what was done otherwise than asked for, one sentence each.
+    """
 
     weights: Mapping[str, FittedWeight] = field(default_factory=dict)
     edges: Mapping[str, FittedEdge] = field(default_factory=dict)
     recodings: Mapping[str, Recoding] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

@@ -22,6 +22,7 @@ from dybitq.errors import ConfigError, ModelError, OutputError, StatisticsError,
 from dybitq.files import atomic_output, check_output
 from dybitq.fit.auto import is_auto, resolve_auto
 from dybitq.fit.fit import fit
+from dybitq.fit.notes import fit_notes
 from dybitq.fit.on_data import fit_on_data
 from dybitq.fit.ranges import range_methods
 from dybitq.fit.recode import check_recoding
@@ -89,7 +90,7 @@ class QuantizeResult:
         fitted_errors: relative output error of each quantized layer's weights, as fitted.
         coverage: what is quantized and stored.
         check: the emitted file against the float model in onnxruntime.
-        notes: what stayed in float and why.
+        notes: what stayed in float and why, and where there was too little data to do as asked.
         float_operators: in integer-only arithmetic, everything that is none.
     """
 
@@ -138,17 +139,13 @@ def quantize(
         OutputError: an output exists or cannot be written.
     """
     _check_outputs(model, statistics, output, plan_output, force=force)
-    network = load(model)
-    found = load_statistics(statistics)
-    _check_statistics(network, found, statistics)
-    layers = {layer.name: layer for layer in survey(network)}
+    network, layers, found = _opened(model, statistics)
     if plan is None:
         plan = plan_of(network, tuple(layers.values()), recipe or Recipe())
     _check_decisions(network, layers, plan)
     reader = None if data is None else partial(_source, network, data, samples, split)
     made = _carry_out(network, layers, plan, found, reader, progress)
-    statistics_sha256 = hashlib.sha256(statistics.read_bytes()).hexdigest()
-    stamp(made.model, made.plan, model_sha256=network.sha256, statistics_sha256=statistics_sha256)
+    stamp(made.model, made.plan, model_sha256=network.sha256, statistics_sha256=_sha256(statistics))
     with contextlib.ExitStack() as stack:  # both files get their names at the very end, or neither does
         temporary = stack.enter_context(atomic_output(output, force=force))
         check = _write(to_bytes(made.model), temporary, output, network, found)
@@ -163,9 +160,20 @@ def quantize(
         fitted_errors={name: weight.error for name, weight in made.fitted.weights.items()},
         coverage=coverage_of(layers, made.fitted, sizes, stored),
         check=check,
-        notes=(*network.notes, *_float_notes(reasons(made.model))),
+        notes=_notes(network, layers, made, found),
         float_operators=made.float_operators,
     )
+
+
+def _opened(model: Path, statistics: Path) -> tuple[Network, dict[str, LayerWork], Statistics]:
+    """Network, survey by name, and the statistics of this network."""
+    network, found = load(model), load_statistics(statistics)
+    _check_statistics(network, found, statistics)
+    return network, {layer.name: layer for layer in survey(network)}, found
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _source(network: Network, data: Path, samples: int | None, split: str) -> DataSource:
@@ -219,6 +227,18 @@ def _check_outputs(
         check_output(path, force=force, inputs=inputs)
     if plan_output is not None and plan_output.resolve() == output.resolve():
         raise ConfigError(f"{output}: model and plan cannot be written to the same file; choose another name")
+
+
+def _notes(
+    network: Network, layers: Mapping[str, LayerWork], made: "_Made", statistics: Statistics
+) -> tuple[str, ...]:
+    """Everything that was not done as asked, or on too little data."""
+    return (
+        *network.notes,
+        *_float_notes(reasons(made.model)),
+        *made.fitted.notes,
+        *fit_notes(layers, made.plan, statistics, made.fitted),
+    )
 
 
 def _float_notes(found: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:

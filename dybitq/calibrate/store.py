@@ -127,6 +127,10 @@ class StoredMoments(Mapping[str, Moment]):
         """The kind of a moment, without reading its arrays."""
         return MomentKind(self._entries[key][1]["kind"])
 
+    def rows(self, key: str) -> int:
+        """The number of patches in a moment, without reading its arrays."""
+        return int(self._entries[key][1]["rows"])
+
 
 class _Archive:
     """Members of the zip file, opened anew for every read so that no handle outlives a call."""

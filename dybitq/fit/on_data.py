@@ -21,6 +21,7 @@ from dybitq.encodings.sparq import apply_pairs
 from dybitq.fit.fit import Progress, fit_edges, fit_recodings, layer_arrays
 from dybitq.fit.layers import LayerArrays, fit_layer, round_matrix, shifted_bias
 from dybitq.fit.moments import Quadratic, shrunk
+from dybitq.fit.notes import scarce_pairs_note
 from dybitq.graph.export import extract
 from dybitq.graph.load import Network
 from dybitq.graph.tensors import Tensors
@@ -43,6 +44,7 @@ Build = Callable[[Fitted, str], bytes]
 
 _RIDGE = 0.01  # of the mean diagonal of H: how far W' may follow few samples
 _MEMORY_BYTES = 2 << 30  # for the two matrices of one layer
+_FEWEST = 8  # K over rows beyond which pairs say less than the statistics
 _PATCHES = 4  # times as many patches of a sample as a calibration takes
 
 
@@ -75,7 +77,8 @@ def fit_on_data(
 ) -> Fitted:
     """Fit every layer on paired samples; edges come from the statistics.
 
-    Embeddings, and layers whose paired moments would not fit memory, are fitted from the statistics.
+    Embeddings, layers whose paired moments would not fit memory, and layers with too few pairs for their
+    width are fitted from the statistics; of the last, ``notes`` says so.
 
     Args:
         network: float network.
@@ -90,6 +93,7 @@ def fit_on_data(
     edges = fit_edges(plan, statistics, tensors)
     recodings = fit_recodings(layers, plan, statistics, tensors, edges)
     weights: dict[str, FittedWeight] = {}
+    scarce: dict[str, tuple[int, int]] = {}
     groups = _groups(layers, plan)
     for done, group in enumerate(groups):
         if progress is not None:
@@ -100,6 +104,9 @@ def fit_on_data(
             fitted = Fitted(weights=weights, edges=edges, recodings=recodings)
             feed = _feed(tensors, work, edges, recodings.get(work.name))
             paired = measure_pairs(network, work, source, build(fitted, work.input), feed)
+            if paired.rows * _FEWEST < paired.mean_z.shape[1]:
+                scarce |= {p.layer: (paired.rows, paired.mean_z.shape[1]) for p in group}
+                paired = None
         for layer_plan in group:
             layer = layers[layer_plan.layer]
             arrays = layer_arrays(tensors, layer, layer_plan, edges)
@@ -114,7 +121,8 @@ def fit_on_data(
                 weights[layer.name] = fit_pair(
                     layer, layer_plan, arrays, paired, correct_bias=plan.bias_correction
                 )
-    return Fitted(weights=weights, edges=edges, recodings=recodings)
+    notes = (scarce_pairs_note(scarce),) if scarce else ()
+    return Fitted(weights=weights, edges=edges, recodings=recodings, notes=notes)
 
 
 def _can_pair(layer: LayerWork) -> bool:
