@@ -10,12 +10,13 @@ import numpy as np
 from dybitq.hardware.array_core import array_cycles, ceil_div, layout, skew_cycles
 from dybitq.hardware.costs import Array, Costs, Operands, Widths
 from dybitq.hardware.engine import Machine, Prepared, engines, need
+from dybitq.hardware.scalesim_memory import distinct_words, input_words, weight_words
 
 
 @engines.register("scalesim")
 def price(machine: Machine, prepared: Prepared, widths: Widths) -> Costs:
     """Price every launch; widths have no influence, every word is one byte."""
-    array = need(machine.array, machine, "array")
+    array, buffers = need(machine.array, machine, "array"), need(machine.buffers, machine, "buffers")
     kernels = prepared.kernels
     m, k, n = kernels.m[:, None], kernels.k[:, None], kernels.n[:, None]
     used = kernels.is_gemm[:, None] * kernels.groups[:, None]
@@ -42,8 +43,8 @@ def price(machine: Machine, prepared: Prepared, widths: Widths) -> Costs:
     zero, mapping = np.zeros(shape), spread.rows * spread.cols / (folds * rows * cols)
     utilisation = macs / (cycles * rows * cols)
     dram = Operands(
-        input=wide(_input_words(machine, prepared, fold_r, fold_c)),
-        weight=wide(_weight_words(machine, prepared, fold_r, fold_c)),
+        input=wide(input_words(kernels, buffers, flow, rows, fold_c)),
+        weight=wide(weight_words(kernels, buffers, flow, fold_r, fold_c)),
         output=wide(m * n if flow == "os" else writes),
     )
     return Costs(
@@ -61,7 +62,7 @@ def price(machine: Machine, prepared: Prepared, widths: Widths) -> Costs:
         sram_reads=Operands(input=wide(reads_i), weight=wide(reads_w), output=zero),
         sram_writes=Operands(input=zero, weight=zero, output=wide(writes)),
         dram=dram,
-        distinct=Operands(input=wide(_distinct(prepared)), weight=wide(k * n), output=wide(m * n)),
+        distinct=Operands(input=wide(distinct_words(kernels)), weight=wide(k * n), output=wide(m * n)),
         bound=np.zeros(shape, dtype=np.int64),
         extra={
             "scalesim_total_cycles": wide(printed),
@@ -73,50 +74,3 @@ def price(machine: Machine, prepared: Prepared, widths: Widths) -> Costs:
             "skew_cycles_per_fold": np.broadcast_to(np.float64(skew_cycles(flow, rows, cols)), shape),
         },
     )
-
-
-def _distinct(prepared: Prepared) -> Array:
-    """Input words of one group that at least one window reads."""
-    kernels = prepared.kernels
-    return (kernels.batch * kernels.used_h * kernels.used_w * kernels.channels)[:, None]
-
-
-def _half_buffer(kilobytes: float) -> int:
-    """Words in the active half of a buffer as the tool counts them: ``50 * floor(bytes / 100)``."""
-    return 50 * int(kilobytes * 1024 // 100)
-
-
-def _input_words(machine: Machine, prepared: Prepared, fold_r: Array, fold_c: Array) -> Array:
-    """Input words from DRAM: once where the footprint fits half the buffer, else once per sweep of it.
-
-    Exact on 64 of 75 layers of ResNet-18 and ResNet-50 (128x128, weight-stationary); 4 % off on average.
-    """
-    buffers = need(machine.buffers, machine, "buffers")
-    kernels = prepared.kernels
-    distinct, half = _distinct(prepared), _half_buffer(buffers.act_kb)
-    flow = need(machine.array, machine, "array").dataflow
-    if flow == "os":
-        again = np.minimum(kernels.m[:, None] * kernels.k[:, None], distinct * kernels.kernel_h[:, None])
-        return np.where(distinct <= half, distinct, again * np.where(fold_c > 1, fold_c, 1))
-    if flow == "is":
-        return np.where(
-            distinct <= half, distinct, np.minimum(kernels.m[:, None] * kernels.k[:, None], distinct * fold_r)
-        )
-    return np.where(distinct <= half, distinct, _fold_footprint(prepared, fold_r) * fold_c)
-
-
-def _fold_footprint(prepared: Prepared, fold_r: Array) -> Array:
-    """Sum over row folds of the input words that a fold touches, between once and once per fold."""
-    kernels = prepared.kernels
-    distinct = _distinct(prepared)
-    return np.minimum(kernels.m[:, None] * kernels.k[:, None], distinct * fold_r)
-
-
-def _weight_words(machine: Machine, prepared: Prepared, fold_r: Array, fold_c: Array) -> Array:
-    """Weight words from DRAM: once (``ws``) or where half the buffer holds them, else once per sweep."""
-    buffers = need(machine.buffers, machine, "buffers")
-    kernels = prepared.kernels
-    words = kernels.k[:, None] * kernels.n[:, None]
-    flow = need(machine.array, machine, "array").dataflow
-    sweeps = {"os": fold_r, "ws": np.ones_like(fold_r), "is": fold_c}[flow]
-    return np.where(words <= _half_buffer(buffers.wgt_kb), words, words * sweeps)
