@@ -1,0 +1,46 @@
+"""Search strategies, one file each: a compiled program in, a selection out.
+
+A strategy sees every choice of the program and returns a selection that keeps the budgets and the
+links, or says that it found none; it never needs to judge whether there is one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from dybitq.registry import Registry
+from dybitq.search.program import Program
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a user may set.
+
+    Attributes:
+        top_k: greedy-speedup looks at so many units with the largest cost at every step (DyBit's k).
+        most_nodes: ilp gives up after so many nodes of branch and bound, with the gap that is left then.
+    """
+
+    top_k: int = 3
+    most_nodes: int = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Found:
+    """Outcome of a strategy.
+
+    Attributes:
+        selection: int64 ``[units]``, keeping budgets and links.
+        bound: proven least objective in quanta, where the strategy itself proves one.
+        proof: one sentence on what stands behind the bound.
+    """
+
+    selection: np.ndarray
+    bound: float | None = None
+    proof: str = ""
+
+
+Strategy = Callable[[Program, Settings], Found | None]
+
+STRATEGIES: Registry[Strategy] = Registry("search strategy", "dybitq.search.strategies")

@@ -1,0 +1,17 @@
+"""DyBit's error-constrained greedy search (spec section 1.6): from inside the budgets to their edge.
+
+There the budget is on the error and the objective is the latency: start where the error is least,
+take steps that save most time per error added. With error and cost exchanged it is the same walk.
+"""
+
+from dybitq.search.moves import improve, repair, row_weights, start_with_least
+from dybitq.search.program import Program
+from dybitq.search.strategies import STRATEGIES, Found, Settings
+
+
+@STRATEGIES.register("greedy-error")
+def greedy_error(program: Program, settings: Settings) -> Found | None:
+    """Start with the least use of the budgets; step where the objective falls most per budget used."""
+    start = start_with_least(program, row_weights(program) @ program.rows)
+    kept = repair(program, start, settings.top_k)
+    return None if kept is None else Found(selection=improve(program, kept))

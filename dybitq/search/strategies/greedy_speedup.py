@@ -1,0 +1,15 @@
+"""DyBit's speed-up-constrained greedy search (spec section 1.6): from the best down into the budgets."""
+
+import numpy as np
+
+from dybitq.search.moves import repair, start_with_least
+from dybitq.search.program import Program
+from dybitq.search.strategies import STRATEGIES, Found, Settings
+
+
+@STRATEGIES.register("greedy-speedup")
+def greedy_speedup(program: Program, settings: Settings) -> Found | None:
+    """Start with the least objective; step down where the objective suffers least per cost saved."""
+    start = start_with_least(program, program.objective.astype(np.float64))
+    selection = repair(program, start, settings.top_k)
+    return None if selection is None else Found(selection=selection)
