@@ -77,6 +77,8 @@ class Builder:
             self.graph.insert_before(before, made)
         elif after is not None:
             self.graph.insert_after(after, made)
+            if after is self._head:  # what is put at the head next may read it
+                self._head = made
         else:
             self._insert_at_head(made)
         return made.outputs[0]

@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from dybitq.emit.builder import Builder
 from dybitq.emit.edges import Coded, Edges
-from dybitq.emit.recode import add_recoding
+from dybitq.emit.recode import add_recoding, reduction_axis
 from dybitq.emit.unpack import add_decode
 from dybitq.graph.quantized import REASON_KEY
 from dybitq.graph.values import constant
@@ -123,8 +123,8 @@ class Layers:
 
     def _recode(self, layer: Layer, coded: Coded, recoding: Recoding) -> ir.Value:
         """The layer's input after its re-coding, dequantized; layers that re-code alike share it."""
-        groups = layer.work.window.group if layer.work.window is not None else 1
-        key = (str(coded.value.name), f"{recoding.name}/{groups}", recoding.both.tobytes())
+        axis, _, groups = reduction_axis(layer.work)
+        key = (str(coded.value.name), f"{recoding.name}/{axis}/{groups}", recoding.both.tobytes())
         if key not in self._recoded:
             codes = add_recoding(self.builder, coded.value, recoding, layer.work, before=layer.node)
             self._recoded[key] = self.builder.node(

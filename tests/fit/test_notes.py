@@ -82,7 +82,7 @@ def test_recoding_without_codes(tmp_path):
     plan = replace(made.plan, edges=())
     found = fit_notes(made.layers, plan, made.statistics, replace(made.fitted, recodings={}))
     assert found == (
-        f"2 layers read an input without codes, so it is not re-coded ({', '.join(made.layers)})",
+        f"2 layers not re-coded, because the input has no codes ({', '.join(made.layers)})",
     )
 
 
