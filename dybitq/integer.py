@@ -137,25 +137,27 @@ class Addition:
     """``clip(round((b0 (q0 - z0) + b1 (q1 - z1)) / 2^c) + zero_point, low, high)``.
 
     The exact sum is rounded once. With ``each_branch`` the two terms are rounded one by one before they are
-    added, as HAWQ-V3 does it.
+    added, as HAWQ-V3 does it. Operands may be codes, accumulators, or sums of 16 bits.
 
     Attributes:
         zeros: of the operands.
-        multipliers: b of the operands.
+        multipliers: b of the operands, int64 ``[1]``, or shaped to broadcast against an accumulator.
         shift: c, shared.
+        bits: 8 where the result is uint8 codes, 16 where it is a signed sum (zero point 0).
     """
 
     name: str
     inputs: tuple[str, str]
     output: str
     zeros: tuple[int, int]
-    multipliers: tuple[int, int]
+    multipliers: tuple[np.ndarray, np.ndarray]
     shift: int
     zero_point: int
     low: int = 0
     high: int = 255
     rounding: Rounding = Rounding.HALF_EVEN
     each_branch: bool = False
+    bits: int = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -179,6 +181,17 @@ class Concatenation:
     zeros: tuple[int, ...]
     requantize: tuple[Requantize, ...]
     axis: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Requantization:
+    """``requantize(q - input_zero)``: the same values in other codes."""
+
+    name: str
+    input: str
+    output: str
+    input_zero: int
+    requantize: Requantize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -258,6 +271,7 @@ Operation = (
     | Addition
     | Multiplication
     | Concatenation
+    | Requantization
     | Mean
     | Lookup
     | Clamp

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dybitq.data.spec import load_data
@@ -146,13 +146,10 @@ def _arithmetic(stored: StoredModel) -> str:
 
 
 def _compare(stored: StoredModel, data: Path, chosen: Settings, progress: Progress | None) -> Comparison:
-    source = load_data(
-        data,
-        inputs=Session(stored.path, 1).inputs,
-        split=chosen.split,
-        batch_size=chosen.batch_size,
-        samples=chosen.samples,
-    )
+    inputs = Session(stored.path, 1).inputs
+    source = load_data(data, inputs=inputs, split=chosen.split, batch_size=chosen.batch_size)
+    if chosen.samples is not None and (source.samples is None or source.samples > chosen.samples):
+        source = replace(source, limit=chosen.samples)
     batches = ((batch.feeds, batch.count) for batch in source)
     return compare(stored, batches, threads=chosen.threads, total=source.samples, progress=progress)
 
@@ -192,7 +189,8 @@ def _requantizations(operation: Operation) -> list[tuple[int, int]]:
     """All pairs of multiplier and shift of an operation."""
     multipliers = getattr(operation, "multipliers", None)
     if multipliers is not None:
-        return [(b, operation.shift) for b in multipliers]  # type: ignore[union-attr]
+        values = [int(b) for array in multipliers for b in array.reshape(-1)]
+        return [(b, operation.shift) for b in values]  # type: ignore[union-attr]
     targets = getattr(operation, "requantize", None)
     if targets is None:
         return []

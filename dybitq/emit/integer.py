@@ -24,6 +24,7 @@ from dybitq.integer import (
     Product,
     Program,
     Quantize,
+    Requantization,
 )
 
 
@@ -63,6 +64,8 @@ def _write(canvas: Canvas, writer: FastWriter | ExplicitWriter, operation: Opera
             writer.multiplication(operation)
         case Concatenation():
             writer.concatenation(operation)
+        case Requantization():
+            writer.requantization(operation)
         case Mean():
             writer.mean(operation)
         case Lookup():

@@ -19,10 +19,11 @@ from dybitq.integer import (
     Mean,
     Multiplication,
     Product,
+    Requantization,
     Requantize,
 )
 
-_INT64, _UINT8 = int(ir.DataType.INT64), int(ir.DataType.UINT8)
+_INT64, _INT32, _UINT8 = int(ir.DataType.INT64), int(ir.DataType.INT32), int(ir.DataType.UINT8)
 
 
 class ExplicitWriter(IntegerWriter):
@@ -66,13 +67,18 @@ class ExplicitWriter(IntegerWriter):
         terms = []
         for name, zero, multiplier in zip(operation.inputs, operation.zeros, multipliers, strict=True):
             centred = self._centred(name, zero)
-            terms.append(canvas.node("Mul", [centred, canvas.array(np.array(multiplier, np.int64))]))
+            factor = multiplier.reshape(()) if multiplier.size == 1 else multiplier
+            terms.append(canvas.node("Mul", [centred, canvas.array(factor)]))
         if operation.each_branch:
             terms = [add_round_shift(canvas, term, shift, operation.rounding) for term in terms]
         value = canvas.node("Add", terms, label=operation.name)
         if not operation.each_branch:
             value = add_round_shift(canvas, value, shift, operation.rounding)
-        self.put(operation.output, self._coded(value, operation.zero_point, operation.low, operation.high))
+        low, high = operation.low, operation.high
+        if operation.bits == 8:
+            self.put(operation.output, self._coded(value, operation.zero_point, low, high))
+        else:
+            canvas.put(operation.output, self._clipped_to(value, low, high, _INT32))
 
     def multiplication(self, operation: Multiplication) -> None:
         """Product of the centred codes, requantized."""
@@ -90,6 +96,13 @@ class ExplicitWriter(IntegerWriter):
         ]
         value = self.canvas.node("Concat", parts, attributes={"axis": operation.axis}, label=operation.name)
         self.put(operation.output, value)
+
+    def requantization(self, operation: Requantization) -> None:
+        """Codes centred and rescaled."""
+        value = self._requantized(
+            self._centred(operation.input, operation.input_zero), operation.requantize, 0
+        )
+        self.put(operation.output, value, label=operation.name)
 
     def mean(self, operation: Mean) -> None:
         """Sum over space, requantized."""
@@ -132,8 +145,12 @@ class ExplicitWriter(IntegerWriter):
         canvas = self.canvas
         if zero_point:
             value = canvas.node("Add", [value, canvas.array(np.array(zero_point, np.int64))])
+        return self._clipped_to(value, low, high, _UINT8)
+
+    def _clipped_to(self, value: ir.Value, low: int, high: int, dtype: int) -> ir.Value:
+        canvas = self.canvas
         bounds = [canvas.array(np.array(bound, np.int64)) for bound in (low, high)]
-        return canvas.node("Cast", [canvas.node("Clip", [value, *bounds])], attributes={"to": _UINT8})
+        return canvas.node("Cast", [canvas.node("Clip", [value, *bounds])], attributes={"to": dtype})
 
 
 def along(array: np.ndarray, rank: int) -> np.ndarray:

@@ -21,6 +21,7 @@ from dybitq.integer import (
     Mean,
     Multiplication,
     Product,
+    Requantization,
     Requantize,
 )
 
@@ -98,7 +99,7 @@ class FastWriter(IntegerWriter):
 
     def addition(self, operation: Addition) -> None:
         """QLinearAdd, each operand scaled by its factor."""
-        scales = [np.ldexp(float(b), -operation.shift) for b in operation.multipliers]
+        scales = [np.ldexp(float(b[0]), -operation.shift) for b in operation.multipliers]
         operands: list[ir.Value] = []
         for name, scale, zero in zip(operation.inputs, scales, operation.zeros, strict=True):
             operands += [self.canvas.get(name), self.canvas.scalar(scale, np.float32), self._zero(zero)]
@@ -131,6 +132,19 @@ class FastWriter(IntegerWriter):
             label=operation.name,
         )
         self.put(operation.output, self.clipped(value, first.low, first.high))
+
+    def requantization(self, operation: Requantization) -> None:
+        """QLinearConcat of one operand, which rescales it."""
+        self.concatenation(
+            Concatenation(
+                name=operation.name,
+                inputs=(operation.input,),
+                output=operation.output,
+                zeros=(operation.input_zero,),
+                requantize=(operation.requantize,),
+                axis=0,
+            )
+        )
 
     def mean(self, operation: Mean) -> None:
         """QLinearGlobalAveragePool; the kernel divides the input scale by the count."""

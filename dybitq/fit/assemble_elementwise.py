@@ -52,7 +52,7 @@ def add(assembly: Assembly, step: Step) -> list[Operation]:
             inputs=_pair(assembly, step),
             output=assembly.codes(step.outputs[0]),
             zeros=zeros,
-            multipliers=(shared.multipliers[0], shared.multipliers[1]),
+            multipliers=(np.array([shared.multipliers[0]]), np.array([shared.multipliers[1]])),
             shift=shared.shift,
             zero_point=output.zero_point,
             low=output.low,

@@ -27,7 +27,8 @@ def layer(assembly: Assembly, step: Step) -> list[Operation]:
     work, fitted = assembly.layers[step.name], assembly.weights[step.name]
     unit = unit_of(assembly, step)
     target = None
-    if not step.wide:
+    raw = step.outputs[0] in assembly.raw_sums
+    if not step.wide and not raw:
         edge = assembly.output_edge(step)
         factors = unit / edge.scale
         if assembly.options.multiplier_bits:
@@ -44,7 +45,7 @@ def layer(assembly: Assembly, step: Step) -> list[Operation]:
             Convolution(
                 name=step.name,
                 input=assembly.codes(step.inputs[0]),
-                output=assembly.codes(step.outputs[0]),
+                output=_result(assembly, step),
                 input_zero=assembly.input_edge(step).zero_point,
                 weight=Weight(format=fitted.format, codes=fitted.codes),
                 bias=bias,
@@ -53,6 +54,12 @@ def layer(assembly: Assembly, step: Step) -> list[Operation]:
             )
         ]
     return _product(assembly, step, fitted, bias, target)
+
+
+def _result(assembly: Assembly, step: Step) -> str:
+    """Name of what a layer writes: codes, or an accumulator for a sum of 16 bits."""
+    name = step.outputs[0]
+    return f"{assembly.codes(name)}_sum" if name in assembly.raw_sums else assembly.codes(name)
 
 
 def _product(
@@ -65,7 +72,7 @@ def _product(
     operation = Product(
         name=step.name,
         input=assembly.codes(step.inputs[0]),
-        output=assembly.codes(step.outputs[0]),
+        output=_result(assembly, step),
         input_zero=assembly.input_edge(step).zero_point,
         weight=Weight(format=fitted.format, codes=np.ascontiguousarray(codes)),
         bias=bias,

@@ -23,6 +23,8 @@ class Assembly:
         edges: encodings of the coded tensors by name; constant operands are added on the way.
         options: of integer-only arithmetic.
         accumulators: tensors that stay int32.
+        raw_sums: tensors that stay accumulators because only a sum of 16 bits reads them, by their step.
+        wide: scales of the sums of 16 bits, by tensor.
         relative: by tensor, the largest relative error of a factor that writes it; what layers write has
             none, because their weight scales took it up.
         operations: so far.
@@ -34,6 +36,8 @@ class Assembly:
     edges: dict[str, FittedEdge]
     options: IntegerOptions
     accumulators: frozenset[str] = frozenset()
+    raw_sums: Mapping[str, Step] = field(default_factory=dict)
+    wide: dict[str, float] = field(default_factory=dict)
     relative: dict[str, float] = field(default_factory=dict)
     operations: list[Operation] = field(default_factory=list)
     constants: dict[str, np.ndarray] = field(default_factory=dict)

@@ -101,6 +101,45 @@ def share(name: str, ratios: Sequence[float], zeros: Sequence[int], options: Int
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WideShared:
+    """Multipliers with one shift for sums that are formed in 64 bits.
+
+    Attributes:
+        multipliers: b of each operand, int64, shaped as its ratios.
+        shift: c.
+        largest_relative: largest relative error of a factor.
+    """
+
+    multipliers: tuple[np.ndarray, ...]
+    shift: int
+    largest_relative: float
+
+
+def share_wide(name: str, ratios: Sequence[np.ndarray], options: IntegerOptions) -> WideShared:
+    """Multipliers of 30 bits (of ``multiplier_bits``, where given) for operands of up to 32 bits.
+
+    Raises:
+        UnsupportedError: a ratio is no positive number, or beyond 2^30.
+    """
+    largest = max(float(r.max()) for r in ratios)
+    bits = min(options.multiplier_bits or 30, 30)
+    shift = bits - int(np.frexp(largest)[1])
+    if shift < 0 or any(not r.min() > 0 for r in ratios):
+        raise UnsupportedError(f"{name}: an operand has a scale {largest:.6g} times that of the result")
+    shift = min(shift, 60)
+    found = []
+    for ratio in ratios:
+        scaled = np.ldexp(ratio, shift)
+        if options.scales == "pow2":
+            scaled = 2.0 ** np.rint(np.log2(np.maximum(scaled, 1)))
+        found.append(np.maximum(np.rint(scaled), 1).astype(np.int64))
+    errors = [
+        np.abs(np.ldexp(b.astype(float), -shift) / r - 1).max() for b, r in zip(found, ratios, strict=True)
+    ]
+    return WideShared(multipliers=tuple(found), shift=shift, largest_relative=float(max(errors)))
+
+
 def _at(ratios: np.ndarray, shift: int, *, pow2: bool) -> np.ndarray:
     """Multipliers nearest to ``ratios`` at one shift, int64, at least 1."""
     scaled = np.ldexp(ratios, shift)

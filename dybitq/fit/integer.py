@@ -9,6 +9,7 @@ from dybitq.arithmetic import IntegerOptions
 from dybitq.errors import StatisticsError, UnsupportedError
 from dybitq.fit import assemble_elementwise as elementwise
 from dybitq.fit import assemble_layers as weighted
+from dybitq.fit import assemble_residual as residual
 from dybitq.fit.assembly import Assembly
 from dybitq.fit.grid import ScaleGrid
 from dybitq.fit.integer_edges import code_bounds, fit_integer_edge
@@ -24,7 +25,6 @@ from dybitq.records import (
     FittedEdge,
     FittedWeight,
     LayerKind,
-    LayerPlan,
     LayerWork,
     Plan,
     Statistics,
@@ -86,11 +86,14 @@ def fit_integer(
     weights: dict[str, FittedWeight] = {}
     snaps: dict[str, float] = {}
     todo = [step for step in steps.steps if step.kind is StepKind.LAYER]
+    wide = plan.integer.residual_bits > 8
+    raw = residual.raw_sums(steps.steps, set(steps.outputs), layers) if wide else frozenset()
     for done, step in enumerate(todo):
         if progress is not None:
             progress("fitting layers", done, len(todo))
         layer, layer_plan = layers[step.name], plans[step.name]
-        arrays = _arrays(tensors, layer, layer_plan, step, edges, plan.integer)
+        free = step.wide or step.outputs[0] in raw
+        arrays = _arrays(tensors, layer, None if free else edges[step.outputs[0]], edges, plan.integer)
         moment = statistics.moments.get(moment_key(layer))
         try:
             fitted = fit_layer(layer, layer_plan, arrays, moment, correct_bias=plan.bias_correction)
@@ -104,9 +107,10 @@ def fit_integer(
         edges=dict(edges),
         options=plan.integer,
         accumulators=frozenset(steps.accumulators),
+        raw_sums={step.outputs[0]: step for step in todo if step.outputs[0] in raw},
     )
     for step in steps.steps:
-        assembly.operations += _ASSEMBLE[step.kind](assembly, step)
+        assembly.operations += _assemble(assembly, step)
     units = {step.outputs[0]: _unit(assembly, step) for step in steps.steps if step.wide}
     accumulators = {name: units[root] for name, root in steps.accumulators.items()}
     return IntegerFit(
@@ -114,6 +118,12 @@ def fit_integer(
         fitted=Fitted(weights=weights, edges={name: edges[name] for name in steps.encodings}),
         plan=_with_snaps(plan, steps, snaps, assembly.relative),
     )
+
+
+def _assemble(assembly: Assembly, step: Step) -> list[Operation]:
+    if step.kind is StepKind.ADD and assembly.options.residual_bits > 8:
+        return residual.add_wide(assembly, step)
+    return _ASSEMBLE[step.kind](assembly, step)
 
 
 def _fit_edges(plan: Plan, statistics: Statistics, steps: IntegerSteps) -> dict[str, FittedEdge]:
@@ -145,21 +155,23 @@ def _fit_edges(plan: Plan, statistics: Statistics, steps: IntegerSteps) -> dict[
 def _arrays(
     tensors: Tensors,
     layer: LayerWork,
-    plan: LayerPlan,
-    step: Step,
+    output: FittedEdge | None,
     edges: Mapping[str, FittedEdge],
     options: IntegerOptions,
 ) -> LayerArrays:
-    """Float parameters of a layer, with the grid on which its factors are dyadic."""
+    """Float parameters of a layer, with the grid on which its factors are dyadic.
+
+    Without ``output`` the layer hands out its accumulator, and any scale will do.
+    """
     assert layer.weight is not None
     input_scale = edges[layer.input].scale
     grid = None
     pow2 = options.scales == "pow2"
     batched = layer.kind is LayerKind.MATMUL and len(layer.weight_shape) > 2  # the Add behind it stays apart
-    if pow2 and step.wide:
+    if pow2 and output is None:
         grid = ScaleGrid(unit=1.0, pow2=True, max_shift=60)
-    elif not step.wide and not options.multiplier_bits:
-        grid = ScaleGrid(unit=edges[step.outputs[0]].scale / input_scale, pow2=pow2)
+    elif output is not None and not options.multiplier_bits:
+        grid = ScaleGrid(unit=output.scale / input_scale, pow2=pow2)
     return LayerArrays(
         weight=tensors.array(layer.weight),
         bias=None if layer.bias is None or batched else tensors.array(layer.bias).reshape(-1),

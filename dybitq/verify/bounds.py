@@ -25,6 +25,7 @@ from dybitq.integer import (
     Product,
     Program,
     Quantize,
+    Requantization,
     Requantize,
     outputs_of,
 )
@@ -69,6 +70,8 @@ def accumulator_bounds(program: Program) -> tuple[AccumulatorBound, ...]:
         if bound is not None:
             found.append(bound)
         written = _written(operation, lambda name: ranges.get(name, CODES))
+        if bound is not None and getattr(operation, "requantize", 0) is None:
+            written = bound.low, bound.high  # the accumulator itself
         ranges.update((name, written) for name in outputs_of(operation))
     return tuple(found)
 
@@ -110,7 +113,7 @@ def _written(operation: Operation, known: Range) -> tuple[int, int]:
     match operation:
         case Quantize() | Addition():
             return operation.low, operation.high
-        case Convolution() | Product() | Mean() | ActivationProduct() | Multiplication():
+        case Convolution() | Product() | Mean() | ActivationProduct() | Multiplication() | Requantization():
             target = operation.requantize
             return CODES if target is None else (target.low, target.high)
         case Concatenation():
@@ -145,11 +148,7 @@ def _bound(operation: Operation, known: Range) -> AccumulatorBound | None:
         case ActivationProduct():
             return None  # the length of the sum is not part of the program
         case Addition():
-            low = high = 0
-            for name, zero, b in zip(operation.inputs, operation.zeros, operation.multipliers, strict=True):
-                first, last = known(name)
-                low, high = low + b * (first - zero), high + b * (last - zero)
-            return _made(operation, low, high, None, length=2)
+            return _addition_bound(operation, known)
         case Multiplication():
             ends = [
                 [end - z for end in known(n)] for n, z in zip(operation.inputs, operation.zeros, strict=True)
@@ -161,6 +160,29 @@ def _bound(operation: Operation, known: Range) -> AccumulatorBound | None:
             low, high = min(0, first * operation.count), max(0, last * operation.count)
             return _made(operation, low, high, operation.requantize, length=operation.count)
     return None
+
+
+def _addition_bound(operation: Addition, known: Range) -> AccumulatorBound:
+    """Its operands are what an accumulator has to hold; their scaled sum is the product."""
+    ends = [
+        (min(0, known(name)[0] - zero), max(0, known(name)[1] - zero))
+        for name, zero in zip(operation.inputs, operation.zeros, strict=True)
+    ]
+    most = [int(b.max()) for b in operation.multipliers]
+    half = (1 << operation.shift) >> 1
+    low = sum(b * end[0] for b, end in zip(most, ends, strict=True))
+    high = sum(b * end[1] for b, end in zip(most, ends, strict=True)) + half
+    lowest, highest = min(end[0] for end in ends), max(end[1] for end in ends)
+    return AccumulatorBound(
+        name=operation.name,
+        op_type="addition",
+        low=lowest,
+        high=highest,
+        bits=bits_of(lowest, highest),
+        product_bits=bits_of(low, high),
+        saturates_pairs=False,
+        length=2,
+    )
 
 
 def _weighted_bound(operation: Convolution | Product, known: Range) -> AccumulatorBound:

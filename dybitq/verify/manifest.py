@@ -27,6 +27,7 @@ from dybitq.integer import (
     Product,
     Program,
     Quantize,
+    Requantization,
     Requantize,
     Weight,
 )
@@ -140,13 +141,17 @@ def _elementwise(manifest: Manifest, path: str, operation: Operation) -> dict[st
                 "inputs": list(operation.inputs),
                 "output": operation.output,
                 "zeros": list(operation.zeros),
-                "multipliers": list(operation.multipliers),
+                "multipliers": [
+                    manifest.array(f"{path}_multipliers_{k}.bin", b.astype(np.uint32))
+                    for k, b in enumerate(operation.multipliers)
+                ],
                 "shift": operation.shift,
                 "zero_point": operation.zero_point,
                 "low": operation.low,
                 "high": operation.high,
                 "rounding": str(operation.rounding),
                 "each_branch": operation.each_branch,
+                "bits": operation.bits,
             }
         case ActivationProduct() | Multiplication():
             return {
@@ -163,6 +168,13 @@ def _elementwise(manifest: Manifest, path: str, operation: Operation) -> dict[st
                 "zeros": list(operation.zeros),
                 "axis": operation.axis,
                 "requantize": [_requantize(manifest, f"{path}_{k}", target) for k, target in parts],
+            }
+        case Requantization():
+            return {
+                "input": operation.input,
+                "output": operation.output,
+                "input_zero": operation.input_zero,
+                "requantize": _requantize(manifest, path, operation.requantize),
             }
         case Mean():
             return {
@@ -250,6 +262,7 @@ _NAMES: dict[type, str] = {
     Addition: "addition",
     Multiplication: "multiplication",
     Concatenation: "concatenation",
+    Requantization: "requantization",
     Mean: "mean",
     Lookup: "lookup",
     Clamp: "clamp",

@@ -16,18 +16,19 @@ from dybitq.graph.plain import PlainNode
 from dybitq.integer import (
     ActivationProduct,
     Addition,
-    Concatenation,
     Convolution,
     Mean,
     Multiplication,
     Operation,
     Product,
+    Requantization,
     Requantize,
 )
 from dybitq.verify.read_fast import window_of
 from dybitq.verify.read_graph import Reading, weight_of
 
-_UINT8 = 2  # element type of ONNX
+_UINT8, _INT32 = 2, 6  # element types of ONNX
+Term = tuple[str, int, np.ndarray]  # operand of a sum: codes, zero point, multiplier
 _SHIFTS = {"RoundShiftHalfEven": Rounding.HALF_EVEN, "RoundShiftHalfUp": Rounding.HALF_UP}
 
 
@@ -47,9 +48,9 @@ class Sum:
 
 
 def read_cast(reading: Reading, node: PlainNode) -> Operation | None:
-    """The operation whose codes a Cast to uint8 writes; None if it is no such chain."""
+    """The operation whose codes a Cast to uint8 (or sums of 16 bits to int32) writes; None for any other."""
     clip = reading.producer(node.inputs[0], "Clip")
-    if node.attributes.get("to") != _UINT8 or clip is None:
+    if node.attributes.get("to") not in (_UINT8, _INT32) or clip is None:
         return None
     low, high = (reading.number(name) for name in clip.inputs[1:3])
     if low is None or high is None:
@@ -116,20 +117,23 @@ def _centred(reading: Reading, name: str) -> tuple[str, int]:
     return cast.inputs[0], -less
 
 
-def _term(reading: Reading, name: str) -> tuple[str, int, int] | None:
+def _term(reading: Reading, name: str) -> Term | None:
     """Codes, zero point and multiplier of one operand of a sum."""
     node = reading.producer(name, "Mul")
     found = None if node is None else reading.constant_operand(node)
-    if node is None or found is None or found[1].size != 1:
+    if node is None or found is None:
         return None
     reading.cover(node)
     codes, zero = _centred(reading, found[0])
-    return codes, zero, int(found[1].reshape(()))
+    total = read_sum(reading, codes)
+    operation = None if total is None else weighted(reading, total, codes, None)
+    if operation is not None:  # an accumulator that goes into the sum as it is
+        reading.found[codes] = operation
+        reading.covered.discard(codes)
+    return codes, zero, found[1].reshape(1) if found[1].size == 1 else found[1]
 
 
-def _each_branch(
-    reading: Reading, name: str
-) -> tuple[PlainNode, list[tuple[str, int, int] | None], int, Rounding] | None:
+def _each_branch(reading: Reading, name: str) -> tuple[PlainNode, list[Term | None], int, Rounding] | None:
     """A sum whose terms are rounded one by one."""
     added = reading.producer(name, "Add")
     if added is None or reading.constant_operand(added) is not None:
@@ -152,7 +156,7 @@ def _each_branch(
 def _added(
     reading: Reading,
     node: PlainNode,
-    each: tuple[PlainNode, list[tuple[str, int, int] | None], int, Rounding],
+    each: tuple[PlainNode, list[Term | None], int, Rounding],
     zero_point: int,
     bounds: tuple[int, int],
 ) -> Operation:
@@ -167,7 +171,7 @@ def _added(
 def _sum_of_terms(
     node: PlainNode,
     added: PlainNode,
-    terms: list[tuple[str, int, int] | None],
+    terms: list[Term | None],
     shift: np.ndarray,
     rounding: Rounding,
     zero_point: int,
@@ -189,6 +193,7 @@ def _sum_of_terms(
         high=bounds[1],
         rounding=rounding,
         each_branch=each_branch,
+        bits=8 if node.attributes["to"] == _UINT8 else 16,
     )
 
 
@@ -216,13 +221,8 @@ def _rescaled(reading: Reading, node: PlainNode, name: str, target: Requantize) 
             requantize=target,
         )
     codes, zero = _centred(reading, name)
-    return Concatenation(
-        name=node.name,
-        inputs=(codes,),
-        output=node.outputs[0],
-        zeros=(zero,),
-        requantize=(target,),
-        axis=0,
+    return Requantization(
+        name=node.name, input=codes, output=node.outputs[0], input_zero=zero, requantize=target
     )
 
 

@@ -130,7 +130,7 @@ def _gemm(reading: Reading, node: PlainNode) -> Operation:
 def _addition(reading: Reading, node: PlainNode) -> Operation:
     left, right = (_factor(reading, node, (index,), 6) for index in (1, 4))
     shift = max(int(left.shift[0]), int(right.shift[0]))
-    multipliers = tuple(int(f.numerator[0]) << (shift - int(f.shift[0])) for f in (left, right))
+    multipliers = tuple(np.array([int(f.numerator[0]) << (shift - int(f.shift[0]))]) for f in (left, right))
     return Addition(
         name=node.name,
         inputs=(node.inputs[0], node.inputs[3]),

@@ -5,7 +5,18 @@ from dataclasses import replace
 import numpy as np
 
 from dybitq.graph.plain import PlainNode, StoredModel
-from dybitq.integer import Clamp, Concatenation, Dequantize, Lookup, Move, Operation, Other, Program, Quantize
+from dybitq.integer import (
+    Clamp,
+    Concatenation,
+    Dequantize,
+    Lookup,
+    Move,
+    Operation,
+    Other,
+    Program,
+    Quantize,
+    Requantization,
+)
 from dybitq.verify.read_explicit import read_cast, read_sum, read_total, weighted
 from dybitq.verify.read_fast import clamped, read_quantized
 from dybitq.verify.read_graph import Reading
@@ -156,17 +167,17 @@ _CLAMPED = (
 def _concat(reading: Reading, node: PlainNode) -> Operation:
     """A Concat of operands that were each rescaled for it alone is one operation; any other is a move."""
     parts = [reading.found.get(name) for name in node.inputs]
-    branches = [part for part in parts if isinstance(part, Concatenation) and len(part.inputs) == 1]
+    branches = [part for part in parts if isinstance(part, Requantization)]
     if len(branches) != len(node.inputs) or not all(reading.producer(n, "Cast") for n in node.inputs):
         return _move(reading, node)
     for name in node.inputs:
         del reading.found[name]
     return Concatenation(
         name=node.name,
-        inputs=tuple(branch.inputs[0] for branch in branches),
+        inputs=tuple(branch.input for branch in branches),
         output=node.outputs[0],
-        zeros=tuple(branch.zeros[0] for branch in branches),
-        requantize=tuple(branch.requantize[0] for branch in branches),
+        zeros=tuple(branch.input_zero for branch in branches),
+        requantize=tuple(branch.requantize for branch in branches),
         axis=int(node.attributes["axis"]),
     )
 
