@@ -442,3 +442,19 @@ def test_result_that_is_not_finite_is_not_kept(folder, monkeypatch):
         dybitq.api.quantize, "probe", lambda *args, **options: ProbeResult(finite=False, sqnr_db=0.0)
     )
     refused(folder, 1, "out.onnx: not kept: the quantized model gives NaN or infinity")
+
+
+def test_result_that_is_not_valid_is_not_kept(folder, monkeypatch):
+    """An emitted model that the ONNX checker refuses is an error, unless it refuses the float model too."""
+    import onnx.checker
+
+    def refuse(model):
+        if b"QuantizeLinear" in model:
+            raise onnx.checker.ValidationError("no good")
+
+    monkeypatch.setattr(onnx.checker, "check_model", refuse)
+    refused(folder, 1, "does not pass the ONNX checker, please report this: no good")
+    monkeypatch.setattr(onnx.checker, "check_model", lambda model: refuse(b"QuantizeLinear"))
+    result = quantize()
+    assert result.exit_code == 0
+    assert "note: the ONNX checker has something against the network: no good" in result.stdout

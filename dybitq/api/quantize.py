@@ -17,6 +17,7 @@ from dybitq.data.spec import load_data
 from dybitq.emit.emit import emit
 from dybitq.emit.metadata import reasons, stamp
 from dybitq.emit.prefix import prefix
+from dybitq.emit.validity import check_valid
 from dybitq.encodings import formats
 from dybitq.errors import ConfigError, ModelError, OutputError, StatisticsError, UnsupportedError
 from dybitq.files import atomic_output, check_output
@@ -35,7 +36,7 @@ from dybitq.graph.survey import survey
 from dybitq.plan.check import check_plan
 from dybitq.plan.recipe import Recipe
 from dybitq.plan.store import plan_text
-from dybitq.records import Fitted, FittedWeight, LayerWork, Plan, Statistics
+from dybitq.records import Fitted, FittedWeight, LayerPlan, LayerWork, Plan, Statistics
 from dybitq.runtime.session import Session
 from dybitq.verify.probe import ProbeResult, probe
 
@@ -148,7 +149,9 @@ def quantize(
     stamp(made.model, made.plan, model_sha256=network.sha256, statistics_sha256=_sha256(statistics))
     with contextlib.ExitStack() as stack:  # both files get their names at the very end, or neither does
         temporary = stack.enter_context(atomic_output(output, force=force))
-        check = _write(to_bytes(made.model), temporary, output, network, found)
+        emitted = to_bytes(made.model)
+        problem = check_valid(emitted, lambda: to_bytes(network.model))
+        check = _write(emitted, temporary, output, network, found)
         stored = inspect(temporary).coverage.quantized_bytes
         sizes = temporary.stat().st_size, model.stat().st_size
         if plan_output is not None:
@@ -160,9 +163,14 @@ def quantize(
         fitted_errors={name: weight.error for name, weight in made.fitted.weights.items()},
         coverage=coverage_of(layers, made.fitted, sizes, stored),
         check=check,
-        notes=_notes(network, layers, made, found),
+        notes=(*_notes(network, layers, made, found), *_invalid(problem)),
         float_operators=made.float_operators,
     )
+
+
+def _invalid(problem: str | None) -> tuple[str, ...]:
+    """A note on what the ONNX checker has against the network, if it has anything."""
+    return () if problem is None else (f"the ONNX checker has something against the network: {problem}",)
 
 
 def _opened(model: Path, statistics: Path) -> tuple[Network, dict[str, LayerWork], Statistics]:
@@ -268,13 +276,22 @@ def _check_decisions(network: Network, layers: Mapping[str, LayerWork], plan: Pl
 
 def _check_methods(plan: Plan) -> None:
     for layer in plan.layers:
-        scale_methods.get(layer.scale)
-        if layer.weights not in ("float", "activation") and not is_auto(layer.weights):
-            formats.get(layer.weights)
-        roundings.get(layer.rounding)
-        check_recoding(layer.recode)
+        try:
+            _check_layer(layer)
+        except ConfigError as error:
+            raise ConfigError(f"layer {layer.layer}: {error}") from None
     for edge in plan.edges:
         range_methods.get(edge.range)
+
+
+def _check_layer(layer: LayerPlan) -> None:
+    scale_methods.get(layer.scale)
+    roundings.get(layer.rounding)
+    check_recoding(layer.recode)
+    if layer.weights in ("float", "activation") or is_auto(layer.weights):
+        return
+    if not formats.get(layer.weights).signed:
+        raise ConfigError(f"{layer.weights} has no negative levels, but weights need some")
 
 
 def _check_something(plan: Plan, network: Network) -> None:
