@@ -37,14 +37,17 @@ def operators(path: Path) -> str:
 
 
 def in_turns(sessions: dict[str, Session], feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Seconds of thread time of every round, by name; the order is reversed in every second round."""
+    """Seconds of thread time of every round, by name.
+
+    Every round has an order of its own, so that nobody always runs with warm caches.
+    """
     for session in sessions.values():
         for _ in range(5):
             session.run(feeds)
     taken: dict[str, list[float]] = {name: [] for name in sessions}
-    start = time.perf_counter()
+    start, order = time.perf_counter(), np.random.default_rng(0)
     for turn in range(ROUNDS):
-        for name in list(sessions)[:: 1 if turn % 2 == 0 else -1]:
+        for name in order.permutation(list(sessions)):
             before = time.thread_time()
             sessions[name].run(feeds)
             taken[name].append(time.thread_time() - before)
