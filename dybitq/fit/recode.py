@@ -18,8 +18,13 @@ _STEPS = 48  # steps tried for a format that is not uniform
 
 
 def is_recoding(name: str) -> bool:
-    """Whether ``name`` is a re-coding that :func:`fit_recoding` can make."""
-    return name in set(sparq.RECODINGS) or (name in set(formats.FORMATS) and formats.get(name).bits < 8)
+    """Whether ``name`` is a re-coding that :func:`fit_recoding` can make.
+
+    A format needs a form for unsigned activations beside the one for signed ones.
+    """
+    known = set(formats.FORMATS)
+    both_forms = name in known and f"u{name}" in known
+    return name in set(sparq.RECODINGS) or (both_forms and formats.get(name).bits < 8)
 
 
 def check_recoding(name: str) -> None:
@@ -29,7 +34,8 @@ def check_recoding(name: str) -> None:
         ConfigError: with the known names.
     """
     if name != NONE and not is_recoding(name):
-        known = ", ".join([*sparq.RECODINGS, "int2..int7", "dybit2..dybit7"])
+        narrow = sorted(n for n in formats.FORMATS if is_recoding(n))
+        known = ", ".join([*narrow, *sparq.RECODINGS])
         raise ConfigError(f"unknown activations {name!r}; known: auto, int8, dynamic8, float, {known}")
 
 

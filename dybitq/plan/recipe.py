@@ -105,7 +105,7 @@ def make_plan(network: Network, layers: Sequence[LayerWork], recipe: Recipe) -> 
     modes = {p.layer: p.activations for p in layer_plans if p.weights != "float"}
     by_name = {layer.name: layer for layer in layers}
     regions = find_regions(network.model.graph, by_name, modes)
-    edges = _edge_plans(regions, layers, modes, resolved)
+    edges = _edge_plans(regions, layers, modes, resolved, _merge(DEFAULTS, recipe.defaults).range or "mse")
     layer_plans, edges = _narrow_edges(regions, layers, layer_plans, edges)
     return Plan(
         model_sha256=network.sha256,
@@ -230,15 +230,16 @@ def _edge_plans(
     layers: Sequence[LayerWork],
     modes: Mapping[str, ActivationMode],
     resolved: Mapping[str, Resolved],
+    default: str,
 ) -> tuple[EdgePlan, ...]:
+    """Ranges as the layers that read a tensor ask for; ``default`` for tensors that none of them reads."""
     method: dict[str, str] = {}
     readers: dict[str, list[str]] = {}
     for layer in layers:
         if modes.get(layer.name) is ActivationMode.STATIC and layer.input in regions.carries:
             root = regions.carries[layer.input]
-            method.setdefault(root, resolved[layer.name].settings.range or "mse")
+            method.setdefault(root, resolved[layer.name].settings.range or default)
             readers.setdefault(root, []).append(layer.name)
-    default = DEFAULTS.range or "mse"
     return tuple(
         EdgePlan(
             tensor=name,
