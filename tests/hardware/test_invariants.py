@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dybitq.errors import ConfigError
 from dybitq.hardware.machine import load_machine
 from dybitq.hardware.price import simulate
-from dybitq.workload import LayerCost, Workload
+from dybitq.workload import LayerCost, OpWork, SimulationReport, Workload
 from tests.hardware.reference import Layers
 
 PRECISION: list[dict[str, Any]] = [
@@ -169,3 +169,42 @@ def test_other_timing_models(preset, work, w, a):
     assert cost.distinct_bytes.total <= cost.dram_bytes.total
     assert 0 < cost.end_to_end_utilisation <= cost.utilisation <= 1
     assert cost.total_cycles >= cost.cycles
+
+
+def chain(widths: list[int], w: int, a: int) -> Workload:
+    """Convolutions in a row with additions and pools between them, everything stored at ``a``."""
+    layers = Layers()
+    x = layers.tensor(8 * 16 * 16, a)
+    channels = 8
+    for index, filters in enumerate(widths):
+        y = layers.conv(f"conv{index}", channels, filters, 3, 16, w=w, a=a, source=x)
+        if filters == channels:
+            total = layers.tensor(filters * 256, a)
+            add = OpWork(
+                name=f"add{index}", op_type="Add", inputs=(y, x), output=total, vector_ops=256, in_place=True
+            )
+            layers.ops.append(add)
+            y = total
+        x, channels = y, filters
+    return layers.workload(x)
+
+
+@COMMON
+@given(
+    widths=st.lists(st.sampled_from([8, 16, 32]), min_size=2, max_size=5),
+    room=st.sampled_from([0, 2, 4, 8, 16]),
+    w=st.integers(2, 8),
+    a=st.integers(2, 8),
+    bandwidth=st.sampled_from([0.5, 8]),
+)
+def test_networks_with_resident_tensors(widths, room, w, a, bandwidth):
+    """Fewer bits or more room on chip never slow a network down."""
+
+    def price_chain(room_: float, w_: int, a_: int) -> SimulationReport:
+        changes = {"buffers.resident_kb": room_, "dram.gb_per_s": bandwidth, "precision.mode": "fused"}
+        return simulate(chain(widths, w_, a_), load_machine("int8_sa", changes))
+
+    here = price_chain(room, w, a)
+    assert price_chain(room, w - 1, a).total_cycles <= here.total_cycles
+    assert price_chain(room, w, a - 1).total_cycles <= here.total_cycles
+    assert price_chain(2 * room, w, a).total_cycles <= here.total_cycles

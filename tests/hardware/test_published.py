@@ -135,3 +135,16 @@ def test_t4_kernels():
         errors.append(abs(report.latency_us / (float(row["seconds"]) * 1e6) - 1))
     assert len(errors) == 22
     assert sum(errors) / len(errors) <= 0.15
+
+
+def test_eyeriss_on_alexnet():
+    """AlexNet's convolutions at batch 4: near the 35 images per second of the chip (Chen et al., 2016)."""
+    layers = Layers(4)
+    shapes = [(3, 96, 11, 55, 4, 1), (96, 256, 5, 27, 1, 2), (256, 384, 3, 13, 1, 1)]
+    shapes += [(384, 384, 3, 13, 1, 2), (384, 256, 3, 13, 1, 2)]
+    for index, (channels, filters, kernel, out, stride, group) in enumerate(shapes):
+        layers.conv(f"conv{index}", channels, filters, kernel, out, stride=stride, group=group, w=16, a=16)
+    work = layers.workload(*(op.output for op in layers.ops))
+    assert sum(op.macs for op in work.ops) == 4 * 665_784_864
+    report = simulate(work, load_machine("eyeriss_v1"))
+    assert 4e6 / report.latency_us == pytest.approx(35, rel=0.15)
