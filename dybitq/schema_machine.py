@@ -51,13 +51,15 @@ class FusedUnit:
     """A multiplier that splits: ``floor(max/max(a,min)) * floor(max/max(w,min))`` products a cycle.
 
     ``axis`` says where the extra products go: along the reduction, or rows by activations and columns by
-    weights. A decoder for another number format in front of it adds ``decoder_latency_cycles`` per fold.
+    weights. A decoder in front takes codes of the families in ``decodes`` as they are and adds
+    ``decoder_latency_cycles`` per fold; other formats arrive as the integers they stand for.
     """
 
     mode: Literal["fused"]
     max_bits: Bits = 8
     min_bits: Bits = 2
     axis: Literal["reduction", "rows_cols"] = "reduction"
+    decodes: tuple[str, ...] = ()
     decoder_latency_cycles: Annotated[int, Field(ge=0)] = 0
     decoder_pj: Amount = 0.0
 

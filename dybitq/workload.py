@@ -64,6 +64,9 @@ class OpWork:
         output: index of the tensor written.
         w_bits, a_bits: widths that reach the multiplier (a SPARQ window is 4 though 8 bits are stored).
         w_format, a_format: number formats that reach the multiplier.
+        w_integer_bits, a_integer_bits: width of the integers that the codes stand for, where a multiplier
+            without a decoder gets those instead (DyBit's 4-bit codes are 6-bit integers); 0 where the codes
+            are the integers.
         vector_ops: elementary operations of a vector operator (elements times passes).
         in_place: moves or computes element by element, so that it can ride on its producer's output.
         view: costs nothing; its tensors are parts of one storage (concatenation, slices).
@@ -82,6 +85,8 @@ class OpWork:
     a_bits: int = 8
     w_format: str = "int8"
     a_format: str = "int8"
+    w_integer_bits: int = 0
+    a_integer_bits: int = 0
     vector_ops: int = 0
     in_place: bool = False
     view: bool = False

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dybitq.graph.work_formats import format_integer_bits
 from dybitq.graph.workload import read_workload
 from dybitq.hardware.machine import load_machine, preset_names
 from dybitq.hardware.price import simulate as price
@@ -39,7 +40,9 @@ def workload_of(
     """
     topology = path.suffix.lower() in TOPOLOGY_SUFFIXES
     workload = read_topology(path) if topology else read_workload(path, shapes)
-    return requantized(workload, weights=weights, activations=activations)
+    asked = [name for name in (weights, activations) if name is not None]
+    wide = {name: format_integer_bits(name) for name in asked}
+    return requantized(workload, weights=weights, activations=activations, integer_bits=wide)
 
 
 def simulate(

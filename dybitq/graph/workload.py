@@ -17,6 +17,7 @@ from dybitq.graph.passes import normalise
 from dybitq.graph.quantized import quantized_survey
 from dybitq.graph.read import read
 from dybitq.graph.values import has_subgraph, int_attribute, shape_of
+from dybitq.graph.work_formats import known_integer_bits
 from dybitq.graph.work_products import PRODUCTS, Product, product
 from dybitq.graph.work_recoding import RECODE_KEY, find_recodings
 from dybitq.graph.work_shapes import Shape, bind_shapes, shaped
@@ -76,7 +77,7 @@ def workload_of_model(model: ir.Model, *, name: str, shapes: Mapping[str, Shape]
         ops=tuple(builder.ops),
         outputs=tuple(dict.fromkeys(builder.index(value) for value in model.graph.outputs)),
         skipped=tuple(builder.skipped),
-        notes=(*notes, *builder.notes()),
+        notes=tuple(notes),
     )
 
 
@@ -115,21 +116,12 @@ class _Builder:
         }
         self._find_constants(model)
         self._recodings = find_recodings(model, self._constant)
-        self._float_layers = 0
 
     def _find_constants(self, model: ir.Model) -> None:
         for node in model.graph:
             known = [value is None or (value.name or "") in self._constant for value in node.inputs]
             if node.inputs and all(known) and not has_subgraph(node):
                 self._constant.update(value.name or "" for value in node.outputs)
-
-    def notes(self) -> list[str]:
-        """What a reader has to know about the widths."""
-        if not self._float_layers:
-            return []
-        whole = self._float_layers == sum(op.macs > 0 for op in self.ops)
-        some = "all layers" if whole else f"{self._float_layers} layers"
-        return [f"{some} multiply float32; a machine prices them at the widest integers it multiplies"]
 
     def finished(self) -> tuple[TensorWork, ...]:
         """The tensors; one that every reader takes narrower is written so."""
@@ -351,7 +343,6 @@ class _Builder:
         a.needs.append(a.bits if recode.startswith("sparq") else a_bits)
         if not weighted:
             w.needs.append(w.bits)
-        self._float_layers += max(a_bits, w.bits) >= 16
         self.ops.append(
             OpWork(
                 name=node.name or "",
@@ -367,6 +358,8 @@ class _Builder:
                 a_bits=a_bits,
                 w_format=w.format,
                 a_format=a_format,
+                w_integer_bits=known_integer_bits(w.format),
+                a_integer_bits=known_integer_bits(a_format),
             )
         )
 

@@ -22,8 +22,8 @@ T = TypeVar("T")
 class Prepared:
     """Everything about a workload that does not depend on the machine's numbers.
 
-    ``bits`` ``[T, 1]``, ``w`` and ``a`` ``[L, 1]`` are the widths that the workload asks for; ``extra_place``
-    and ``extra_tensor`` list the launches and tensors of all extra streams.
+    ``bits`` ``[T, 1]`` are the stored widths that the workload asks for; ``extra_place`` and ``extra_tensor``
+    list the launches and tensors of all extra streams.
     """
 
     workload: Workload
@@ -31,8 +31,6 @@ class Prepared:
     grid: Grid
     lives: Lifetimes
     bits: Array
-    w: Array
-    a: Array
     extra_place: Array
     extra_tensor: Array
 

@@ -135,6 +135,15 @@ def _rates(
     )
 
 
+def takes_codes(machine: Machine, number_format: str) -> bool:
+    """Whether the unit multiplies codes of this format as they are, not the integers they stand for."""
+    family = number_format.rstrip("0123456789").removeprefix("u")
+    unit = machine.precision
+    if machine.engine in ("roofline", "table") or isinstance(unit, LutUnit):
+        return True
+    return isinstance(unit, FusedUnit) and family in unit.decodes
+
+
 def packed_bits(bits: Array, packing: str) -> Array:
     """Bits of memory per element: dense, whole elements per 32-bit word, or the next power of two."""
     bits = np.asarray(bits)

@@ -9,7 +9,7 @@ from dybitq.hardware.costs import BOUNDS, Array, Costs, Widths
 from dybitq.hardware.energy import Energies, energies, energy_source
 from dybitq.hardware.engine import Prepared, engines
 from dybitq.hardware.kernels import build
-from dybitq.hardware.precision import Rates, mode_name, rates
+from dybitq.hardware.precision import Rates, mode_name, rates, takes_codes
 from dybitq.hardware.residency import lifetimes, resident
 from dybitq.hardware.tiling import grid
 from dybitq.schema_machine import Fusion, Machine
@@ -19,29 +19,42 @@ from dybitq.workload import EnergySplit, LayerCost, OpWork, PerOperand, Simulati
 def prepare(workload: Workload, fusion: Fusion) -> Prepared:
     """Everything that all machines with this fusion share; keep it when pricing one workload many times."""
     kernels = build(workload, fusion)
-    heads = [workload.ops[index] for index in kernels.heads]
     extras = [(place, index) for place, indices in enumerate(kernels.extras) for index in indices]
     pairs = np.array(extras, dtype=np.int64).reshape(len(extras), 2)
-
-    def column(values: list[int]) -> Array:
-        return np.array(values, dtype=np.int64)[:, None]
 
     return Prepared(
         workload=workload,
         kernels=kernels,
         grid=grid(kernels),
         lives=lifetimes(workload, kernels),
-        bits=column([tensor.bits for tensor in workload.tensors]),
-        w=column([op.w_bits for op in heads]),
-        a=column([op.a_bits for op in heads]),
+        bits=np.array([tensor.bits for tensor in workload.tensors], dtype=np.int64)[:, None],
         extra_place=pairs[:, 0],
         extra_tensor=pairs[:, 1],
     )
 
 
 def workload_widths(machine: Machine, prepared: Prepared) -> Widths:
-    """The widths that the workload itself asks for, ``[L, 1]``."""
-    return stored_widths(machine, prepared, prepared.w, prepared.a, prepared.bits)
+    """The widths that the workload itself asks for, ``[L, 1]``, as they reach this machine's multiplier."""
+    heads = [prepared.workload.ops[index] for index in prepared.kernels.heads]
+    reach = [_reaching(machine, prepared.workload, op) for op in heads]
+    w, a = np.array(reach, dtype=np.int64).reshape(len(heads), 2).T
+    return stored_widths(machine, prepared, w[:, None], a[:, None], prepared.bits)
+
+
+def _reaching(machine: Machine, workload: Workload, op: OpWork) -> tuple[int, int]:
+    """Widths of an operator at the multiplier.
+
+    Codes that it cannot decode come as integers, and a SPARQ window as the stored value unless the unit
+    knows windows.
+    """
+    w, a = op.w_bits, op.a_bits
+    if op.w_integer_bits and not takes_codes(machine, op.w_format):
+        w = op.w_integer_bits
+    if op.a_format.startswith("sparq") and machine.precision.mode != "sparq":
+        a = workload.tensors[op.inputs[0]].bits
+    elif op.a_integer_bits and not takes_codes(machine, op.a_format):
+        a = op.a_integer_bits
+    return w, a
 
 
 def stored_widths(machine: Machine, prepared: Prepared, w: Array, a: Array, bits: Array) -> Widths:
@@ -177,9 +190,10 @@ def _width_notes(machine: Machine, prepared: Prepared, priced: Priced) -> list[s
     for (w, a, w_run, a_run), count in sorted(asked.items()):
         if (w, a) != (w_run, a_run):
             plural = "s" if count > 1 else ""
-            notes.append(
-                f"{count} layer{plural} with {w}-bit weights and {a}-bit activations run at {w_run}x{a_run}"
-            )
+            weights = "float" if w >= 16 else f"{w}-bit"
+            activations = "float" if a >= 16 else f"{a}-bit"
+            asked_for = f"{weights} weights and {activations} activations"
+            notes.append(f"{count} layer{plural} with {asked_for} run at {w_run}x{a_run}")
     return notes
 
 

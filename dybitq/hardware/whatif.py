@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections.abc import Mapping
 
 from dybitq.errors import ConfigError
 from dybitq.workload import TensorWork, Workload
@@ -15,6 +16,12 @@ def format_bits(name: str) -> tuple[int, int]:
     Raises:
         ConfigError: the name carries no width from 1 to 16.
     """
+    minifloat = re.fullmatch(r"e(\d)m(\d)", name)
+    if minifloat:
+        bits = 1 + int(minifloat.group(1)) + int(minifloat.group(2))
+        return bits, bits
+    if name == "ternary":
+        return 2, 2
     match = re.fullmatch(r"([a-z_]+?)(\d+)(-\w+)?", name)
     if match is None or not 1 <= int(match.group(2)) <= 16:
         raise ConfigError(
@@ -25,13 +32,24 @@ def format_bits(name: str) -> tuple[int, int]:
 
 
 def requantized(
-    workload: Workload, *, weights: str | None = None, activations: str | None = None
+    workload: Workload,
+    *,
+    weights: str | None = None,
+    activations: str | None = None,
+    integer_bits: Mapping[str, int] | None = None,
 ) -> Workload:
     """The workload with every product at these formats; what is None stays as it is.
 
     A product of two activations takes the activation format on both sides. Every activation tensor is
     stored at the activation format's width.
+
+    Args:
+        workload: as the model has it.
+        weights, activations: names of formats.
+        integer_bits: width of the integers that codes stand for, by format; formats that are missing are
+            taken to be integers.
     """
+    wide = integer_bits or {}
     w_bits = format_bits(weights) if weights else None
     a_bits = format_bits(activations) if activations else None
 
@@ -47,9 +65,11 @@ def requantized(
         constant = op.macs > 0 and workload.tensors[op.inputs[1]].constant
         right = (w_bits, weights) if constant else (a_bits, activations)
         if right[0] is not None:
-            changes |= {"w_bits": right[0][1], "w_format": right[1]}
+            name = right[1] or ""
+            changes |= {"w_bits": right[0][1], "w_format": name, "w_integer_bits": wide.get(name, 0)}
         if a_bits is not None:
-            changes |= {"a_bits": a_bits[1], "a_format": activations}
+            name = activations or ""
+            changes |= {"a_bits": a_bits[1], "a_format": name, "a_integer_bits": wide.get(name, 0)}
         ops.append(dataclasses.replace(op, **changes) if changes else op)  # type: ignore[arg-type]
     return dataclasses.replace(workload, tensors=tuple(map(tensor, workload.tensors)), ops=tuple(ops))
 

@@ -171,7 +171,7 @@ def test_gate(folder):
         (("net.csv", "--hardware", "scalesim_default", "--json", "--csv"), 2, "exclude each other"),
         (("net.onnx", "--hardware", "int8_sa", "--shape", "image"), 2, "expected NAME=D,D"),
         (("net.onnx", "--hardware", "int8_sa", "--shape", "x=1,4,12,12"), 2, "no such input"),
-        (("net.onnx", "--hardware", "int8_sa", "--weights", "dybit"), 2, "width in bits"),
+        (("net.onnx", "--hardware", "int8_sa", "--weights", "dybit"), 2, "Did you mean 'dybit8'"),
         (("net.onnx", "--hardware", "int8_sa", "--plot", "out.gif"), 2, ".svg"),
         (("net.onnx", "--hardware", "int8_sa", "--sweep", "8,16"), 2, "expected FIELD=VALUES"),
         (("net.onnx", "--hardware", "int8_sa", "--set", "buffers.act_kb=0.001"), 2, "cannot hold one tile"),

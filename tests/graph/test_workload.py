@@ -165,11 +165,11 @@ def test_quantizers_set_the_width():
     assert len(found.ops) == 1
 
 
-def test_float_models_say_so():
-    """Float operands are 32 bits wide, and a note explains their price."""
+def test_float_models_are_32_bits_wide():
+    """Nothing is taken to be quantized that is not."""
     found = work("y = Conv (x, w)", weights={"w": weight(6, 4, 1, 1)})
     assert (found.ops[0].w_bits, found.ops[0].a_bits) == (32, 32)
-    assert any("float32" in note for note in found.notes)
+    assert found.tensors[found.ops[0].output].bits == 32
 
 
 def test_embedding_moves_only_its_rows():

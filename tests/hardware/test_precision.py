@@ -5,6 +5,9 @@ import pytest
 
 from dybitq.hardware.machine import load_machine
 from dybitq.hardware.precision import packed_bits, rates
+from dybitq.hardware.price import simulate
+from dybitq.hardware.whatif import requantized
+from tests.hardware.reference import Layers
 
 
 def rate(preset, w, a, dense=False, **settings):
@@ -67,3 +70,27 @@ def test_packing():
     np.testing.assert_allclose(packed_bits(bits, "dense"), bits)
     np.testing.assert_allclose(packed_bits(bits, "word32"), [2, 3.2, 32 / 6, 6.4, 8, 8])
     np.testing.assert_allclose(packed_bits(bits, "pow2"), [2, 4, 8, 8, 8, 8])
+
+
+def priced(preset, **formats):
+    """One product at these formats: DyBit's 4-bit codes stand for 6-bit integers."""
+    layers = Layers()
+    layers.gemm("x", 64, 64, 64)
+    work = requantized(layers.workload(), integer_bits={"dybit4": 6, "dybit2": 2}, **formats)
+    return simulate(work, load_machine(preset))
+
+
+def test_a_decoder_takes_codes_other_units_get_integers():
+    """DyBit runs in 4-bit mode behind its decoder, and as 6-bit integers, so in 8-bit mode, elsewhere."""
+    assert priced("dybit_zcu102_like", weights="dybit4").layers[0].w_run == 4
+    other = priced("bitfusion_45nm", weights="dybit4")
+    assert other.layers[0].w_run == 8
+    assert "1 layer with 4-bit weights and 8-bit activations run at 8x8" in other.notes
+    assert other.layers[0].dram_bytes.weight == 64 * 64 // 2
+    assert priced("bitfusion_45nm", weights="dybit2").layers[0].w_run == 2
+
+
+def test_windows_need_a_unit_that_knows_them():
+    """A SPARQ window is 4 bits on its own machine and the stored 8 bits on any other."""
+    assert priced("sparq_sa", activations="sparq4").layers[0].a_run == 4
+    assert priced("dybit_zcu102_like", activations="sparq4").layers[0].a_run == 8
