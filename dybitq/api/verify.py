@@ -124,7 +124,7 @@ def verify(
     comparison = None
     allowed = all(f.floating for f in proof.findings) if chosen.only == "report" else not proof.findings
     if data is not None and allowed:
-        comparison = _compare(stored, data, chosen, progress)
+        comparison = _compare(stored, data, chosen, exact=not proof.findings, progress=progress)
     return VerifyResult(
         model=model,
         arithmetic=_arithmetic(stored),
@@ -145,13 +145,17 @@ def _arithmetic(stored: StoredModel) -> str:
     return str(plan.get("arithmetic", "float-rescale")) if plan else ""
 
 
-def _compare(stored: StoredModel, data: Path, chosen: Settings, progress: Progress | None) -> Comparison:
+def _compare(
+    stored: StoredModel, data: Path, chosen: Settings, *, exact: bool, progress: Progress | None
+) -> Comparison:
     inputs = Session(stored.path, 1).inputs
     source = load_data(data, inputs=inputs, split=chosen.split, batch_size=chosen.batch_size)
     if chosen.samples is not None and (source.samples is None or source.samples > chosen.samples):
         source = replace(source, limit=chosen.samples)
     batches = ((batch.feeds, batch.count) for batch in source)
-    return compare(stored, batches, threads=chosen.threads, total=source.samples, progress=progress)
+    return compare(
+        stored, batches, exact=exact, threads=chosen.threads, total=source.samples, progress=progress
+    )
 
 
 def _facts(stored: StoredModel, *, readable: bool) -> tuple[OperationFacts, ...]:

@@ -18,8 +18,15 @@ _BIAS_LIMIT = 2**31 - 2**7
 
 def unit_of(assembly: Assembly, step: Step) -> np.ndarray:
     """What one unit of a layer's accumulator is worth: ``s_x * s_w``, float64 ``[1]`` or ``[channels]``."""
-    scale = assembly.weights[step.name].scale.astype(np.float64)
-    return scale * assembly.input_edge(step).scale
+    return _scale_of(assembly, step).astype(np.float64) * assembly.input_edge(step).scale
+
+
+def _scale_of(assembly: Assembly, step: Step) -> np.ndarray:
+    """Scale of the weights, one for each output channel; groups of a ConvTranspose share theirs."""
+    scale, work = assembly.weights[step.name].scale, assembly.layers[step.name]
+    if work.kind is LayerKind.CONV_TRANSPOSE and work.window is not None and scale.size > 1:
+        return np.tile(scale, work.window.group)
+    return scale
 
 
 def layer(assembly: Assembly, step: Step) -> list[Operation]:
@@ -32,7 +39,7 @@ def layer(assembly: Assembly, step: Step) -> list[Operation]:
         edge = assembly.output_edge(step)
         factors = unit / edge.scale
         if assembly.options.multiplier_bits:
-            factors = dyadic.factor(assembly.input_edge(step).scale, fitted.scale, edge.scale)
+            factors = dyadic.factor(assembly.input_edge(step).scale, _scale_of(assembly, step), edge.scale)
         target, _ = requantize(f"layer {step.name}", factors, edge, assembly.options)
     bias = None
     if fitted.bias is not None:
