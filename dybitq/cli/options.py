@@ -41,7 +41,9 @@ def split_option(default: str) -> Callable[[F], F]:
 def samples_option(function: F) -> F:
     """``--samples``: read at most so many; parameter ``samples`` (None for all)."""
     return click.option(
-        "--samples", type=click.IntRange(min=1), help="Use only the first N samples.  [default: all]"
+        "--samples",
+        type=click.IntRange(min=1),
+        help="Read N samples, spread evenly over the split.  [default: all]",
     )(function)
 
 
