@@ -38,7 +38,7 @@ def pack(codes: np.ndarray, bits: int, *, whole_groups: bool = False) -> bytes:
         ``ceil(codes.size * bits / 8)`` bytes (rounded up to a multiple of ``bits`` with ``whole_groups``).
 
     Raises:
-        ValueError: the array is not uint8, a code needs more than ``bits`` bits, or the width is out of range.
+        ValueError: the array is not uint8, a code needs more than ``bits`` bits, or no such width exists.
     """
     _check_width(bits)
     if codes.dtype != np.uint8:
