@@ -144,26 +144,19 @@ def quantize(
     if plan is None:
         plan = plan_of(network, tuple(layers.values()), recipe or Recipe())
     _check_decisions(network, layers, plan)
-    reader = None if data is None else partial(_source, network, data, samples, split)
+    reader = partial(_source, network, data, samples, split) if data is not None else None
     made = _carry_out(network, layers, plan, found, reader, progress)
     stamp(made.model, made.plan, model_sha256=network.sha256, statistics_sha256=_sha256(statistics))
-    with contextlib.ExitStack() as stack:  # both files get their names at the very end, or neither does
-        temporary = stack.enter_context(atomic_output(output, force=force))
-        emitted = to_bytes(made.model)
-        problem = check_valid(emitted, lambda: to_bytes(network.model))
-        check = _write(emitted, temporary, output, network, found)
-        stored = inspect(temporary).coverage.quantized_bytes
-        sizes = temporary.stat().st_size, model.stat().st_size
-        if plan_output is not None:
-            text = stack.enter_context(atomic_output(plan_output, force=force))
-            text.write_text(plan_text(made.plan), encoding="utf-8")
+    written = _written(made, network, found, output, plan_output, force=force)
     return QuantizeResult(
         output=output,
         plan=made.plan,
         fitted_errors={name: weight.error for name, weight in made.fitted.weights.items()},
-        coverage=coverage_of(layers, made.fitted, sizes, stored),
-        check=check,
-        notes=(*_notes(network, layers, made, found), *_invalid(problem)),
+        coverage=coverage_of(
+            layers, made.fitted, (written.file_bytes, model.stat().st_size), written.weight_bytes
+        ),
+        check=written.check,
+        notes=(*_notes(network, layers, made, found), *_invalid(written.problem)),
         float_operators=made.float_operators,
     )
 
@@ -301,6 +294,37 @@ def _check_something(plan: Plan, network: Network) -> None:
             or "it has no Conv, ConvTranspose, Gemm, MatMul or embedding with weights"
         )
         raise UnsupportedError(f"{network.path}: nothing would be quantized: {why}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    check: ProbeResult
+    problem: str | None
+    file_bytes: int
+    weight_bytes: int
+
+
+def _written(
+    made: _Made,
+    network: Network,
+    statistics: Statistics,
+    output: Path,
+    plan_output: Path | None,
+    *,
+    force: bool,
+) -> _Written:
+    """Write and check; both files get their names at the very end, or neither does."""
+    with contextlib.ExitStack() as stack:
+        temporary = stack.enter_context(atomic_output(output, force=force))
+        emitted = to_bytes(made.model)
+        problem = check_valid(emitted, lambda: to_bytes(network.model))
+        check = _write(emitted, temporary, output, network, statistics)
+        stored = inspect(temporary).coverage.quantized_bytes
+        if plan_output is not None:
+            text = stack.enter_context(atomic_output(plan_output, force=force))
+            text.write_text(plan_text(made.plan), encoding="utf-8")
+        size = temporary.stat().st_size
+    return _Written(check=check, problem=problem, file_bytes=size, weight_bytes=stored)
 
 
 def _write(

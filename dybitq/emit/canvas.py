@@ -29,7 +29,7 @@ class Canvas:
             for value in source.graph.inputs
             if value.const_value is None
         ]
-        opsets = {domain: version for domain, version in source.graph.opset_imports.items() if not domain}
+        opsets: dict[str, int] = {"": source.graph.opset_imports[""]}
         graph = ir.Graph(inputs, [], nodes=[], opset_imports=opsets, name=source.graph.name)
         self.model = ir.Model(graph, ir_version=max(source.ir_version, _IR_VERSION))
         self.builder = Builder(self.model)
