@@ -33,7 +33,7 @@ def split(report: SimulationReport) -> str:
     beside = sum(layer.cycles for layer in report.layers if not layer.macs) / per
     waiting = sum(layer.stall_cycles + layer.fill_cycles for layer in report.layers) / per
     parts = (products, beside, waiting, report.latency_us - products - beside - waiting)
-    return " | ".join(f"{part / report.latency_us:.0%}" for part in parts)
+    return " | ".join(f"{abs(part) / report.latency_us:.0%}" for part in parts)
 
 
 def main() -> None:

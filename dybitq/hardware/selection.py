@@ -24,6 +24,7 @@ from dybitq.hardware.traffic import (
     bytes_per_cycle,
     constants,
     room,
+    stacking,
     tile_bytes,
 )
 
@@ -124,7 +125,7 @@ def _tiles(prepared: Prepared, cells: Array, shapes: Array, packed: Array) -> Ti
     grid = prepared.grid
     geometry = [getattr(grid, name)[cells] for name in GEOMETRY]
     whole = [values[shapes] for values in constants(prepared.kernels, grid.first)]
-    return Tiles._make([*geometry, *whole, packed, np.ceil(whole[0] / packed)])
+    return Tiles._make(stacking([*geometry, *whole], packed))
 
 
 class _Cells(NamedTuple):
@@ -149,7 +150,7 @@ def _cells(prepared: Prepared, shapes: tuple[int, ...]) -> _Cells:
     offsets = np.concatenate([[0], np.cumsum(counts)])
     cells = np.arange(offsets[-1]) - offsets[owner] + grid.starts[index][owner]
     flat = _tiles(prepared, cells, index[owner], np.ones(1))
-    return _Cells(cells, owner, offsets, flat[:-2])
+    return _Cells(cells, owner, offsets, flat[:-3])
 
 
 def _squeezed(values: Array, table: tuple[int, int]) -> Array:
@@ -298,7 +299,7 @@ def _bounded(
     cells, owner, offsets, columns = _cells(prepared, tuple(shapes.tolist()))
     rows = chunk[owner] if len(chunk) > 1 else chunk
     packed = _cells_last(squeezed.packed, rows)
-    tiles = Tiles._make([*columns, packed, np.ceil(columns[len(GEOMETRY)] / packed)])
+    tiles = Tiles._make(stacking(columns, packed))
     bound = _bound(machine, tiles, _for_cells(squeezed.widths, rows), _for_cells(squeezed.rate, rows), busy)
     key = np.broadcast_to(np.where(bound.fits, bound.least, np.inf), (*table, len(cells)))
     least = np.minimum.reduceat(key, offsets[:-1], axis=2)
@@ -314,7 +315,7 @@ def _refuse(machine: Machine, prepared: Prepared, launches: Launches, chunk: Arr
     columns = _cells(prepared, (shape,)).columns
     row = chunk[which : which + 1]
     packed = launches.packed[row].min()
-    tiles = Tiles._make([*columns, packed, np.ceil(columns[len(GEOMETRY)] / packed)])
+    tiles = Tiles._make(stacking(columns, packed))
     taken = room(machine, launches.widths.at((row, slice(0, 1))), tiles)
     least = [float(part.min()) for part in taken]
     part = "half of each buffer" if need(machine.buffers, machine, "buffers").double_buffer else "each buffer"

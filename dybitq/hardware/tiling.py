@@ -47,6 +47,7 @@ class Grid(NamedTuple):
         out_runs: contiguous pieces of an output tile.
         again_i, again_w: how often each input and each weight comes from DRAM.
         held_i, held_w: tiles along k that stay on chip together, 1 or ``n_k``.
+        stack: groups (or packs of groups that share the array) that one tile holds, a power of two.
     """
 
     starts: Array
@@ -68,6 +69,7 @@ class Grid(NamedTuple):
     again_w: Array
     held_i: Array
     held_w: Array
+    stack: Array
 
 
 def _ladder(steps: tuple[int, ...], top: float) -> Array:
@@ -91,9 +93,9 @@ def _covered(axis: dict[str, float], tile: Array) -> tuple[Array, Array, Array]:
 
 _FLOATS = (
     "batch", "out_h", "out_w", "in_h", "in_w", "channels", "taps", "n", "kernel_h", "kernel_w",
-    "stride_h", "stride_w", "span_h", "span_w", "used_h", "used_w",
+    "stride_h", "stride_w", "span_h", "span_w", "used_h", "used_w", "groups",
 )  # fmt: skip
-_KEY = (*_FLOATS, "groups", "m", "k", "out_elements", "vector_ops")
+_KEY = (*_FLOATS, "m", "k", "out_elements", "vector_ops")
 
 
 def grid(kernels: Kernels) -> Grid:
@@ -111,7 +113,7 @@ def grid(kernels: Kernels) -> Grid:
     ]
     counts = [len(part[0]) for part in cells]
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    columns = [np.concatenate(parts) for parts in zip(*cells)] if cells else [np.zeros(0)] * 16
+    columns = [np.concatenate(parts) for parts in zip(*cells)] if cells else [np.zeros(0)] * 17
     return Grid(starts, shape_of, first, *columns)
 
 
@@ -144,10 +146,12 @@ def _cells(x: dict[str, float]) -> tuple[Array, ...]:
     tile_m, n_m, in_elements, in_runs, in_total, out_runs = (values[mi] for values in m_cuts[1:])
     tile_n, channels = tile_n[ni], channels[ki]
     n_n, n_k = np.ceil(x["n"] / tile_n), np.ceil(x["channels"] / channels)
-    return (
+    one = (
         order, tile_m, tile_n, channels * x["taps"], n_m, n_n, n_k, channels,
         in_elements, in_runs, in_total, out_runs, *_reuse(order, n_m, n_n, n_k),
     )  # fmt: skip
+    stacks = 2.0 ** np.arange(np.ceil(np.log2(x["groups"])) + 1)
+    return (*(np.tile(values, len(stacks)) for values in one), np.repeat(stacks, len(order)))
 
 
 def _reuse(order: Array, n_m: Array, n_n: Array, n_k: Array) -> tuple[Array, Array, Array, Array]:

@@ -1,5 +1,6 @@
 """Bytes and words: what one tile of each operand occupies and moves, and what all tiles move together."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,8 +15,8 @@ class Tiles(NamedTuple):
     """Tiles of candidates or of launches, float64 arrays that broadcast; see ``tiling.Grid``.
 
     Behind the fields of the grid: extents of the whole product (``groups``, ``m``, ``k``, ``n``, input
-    channels ``depth``), elements written, vector operations, elements written per accumulator, groups that
-    share a tile, and the number of such packs.
+    channels ``depth``), elements written, vector operations, elements written per accumulator, groups side
+    by side on the array, such packs in one tile, and steps along the groups.
     """
 
     order: Array
@@ -34,6 +35,7 @@ class Tiles(NamedTuple):
     again_w: Array
     held_i: Array
     held_w: Array
+    stack: Array
     groups: Array
     m: Array
     k: Array
@@ -43,22 +45,23 @@ class Tiles(NamedTuple):
     vector_ops: Array
     scale: Array
     packed: Array
+    stacked: Array
     packs: Array
 
     @property
     def in_words(self) -> Array:
         """Input elements of one tile."""
-        return self.in_elements * self.channels * self.packed
+        return self.in_elements * self.channels * (self.packed * self.stacked)
 
     @property
     def weight_words(self) -> Array:
         """Weights of one tile."""
-        return self.tile_k * self.tile_n * self.packed
+        return self.tile_k * self.tile_n * (self.packed * self.stacked)
 
     @property
     def sums(self) -> Array:
         """Accumulators of one tile."""
-        return self.tile_m * self.tile_n * self.packed
+        return self.tile_m * self.tile_n * (self.packed * self.stacked)
 
     @property
     def out_words(self) -> Array:
@@ -81,6 +84,13 @@ def constants(kernels: Kernels, launches: Array) -> tuple[Array, ...]:
     names = ("groups", "m", "k", "n", "channels", "out_elements", "vector_ops")
     values = [getattr(kernels, name)[launches].astype(np.float64) for name in names]
     return (*values, values[5] / (values[0] * values[1] * values[3]))
+
+
+def stacking(columns: Sequence[Array], packed: Array) -> list[Array]:
+    """``columns`` (the fields up to ``packed``) with ``packed``, ``stacked`` and ``packs`` behind them."""
+    packs = np.ceil(columns[len(GEOMETRY)] / packed)
+    stacked = np.minimum(columns[len(GEOMETRY) - 1], packs)
+    return [*columns, packed, stacked, np.ceil(packs / stacked)]
 
 
 GEOMETRY = Tiles._fields[: Tiles._fields.index("groups")]

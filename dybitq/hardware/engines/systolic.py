@@ -59,6 +59,7 @@ def _work(machine: Machine, tiles: Tiles, rate: Rates) -> _Work:
     folds = np.ceil(spread.rows / (array.rows * rate.rows)) * np.ceil(spread.cols / (array.cols * rate.cols))
     if bool((tiles.packed > 1).any()):
         folds = np.where(tiles.packed > 1, 1.0, folds)
+    folds = folds * tiles.stacked
     time = spread.time * rate.serial
     latency = getattr(machine.precision, "decoder_latency_cycles", 0)
     cycles = array_cycles(
