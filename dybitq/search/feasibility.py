@@ -1,12 +1,12 @@
 """What to say when no assignment keeps all budgets: what is reachable, and which budgets collide."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dybitq.errors import ConfigError
-from dybitq.search.program import Program, Row
+from dybitq.search.program import Program, Row, affordable
 from dybitq.search.solver import minimise
 
 
@@ -18,13 +18,20 @@ class Reach:
         row: the limit.
         alone: closest value when no other budget is asked for.
         with_others: closest value while all other budgets are kept; None where those cannot be kept.
-        binds: whether the limit belongs to a smallest set of limits that exclude each other.
+        binds: whether the limit is out of reach, or, where none is, belongs to a smallest set of limits
+            that exclude each other.
     """
 
     row: Row
     alone: float
     with_others: float | None
     binds: bool
+
+    @property
+    def out_of_reach(self) -> bool:
+        """Whether the limit cannot be kept even when it is the only one."""
+        limit = self.row.limit
+        return self.alone > limit if self.row.side == "maximum" else self.alone < limit
 
 
 class InfeasibleError(ConfigError):
@@ -44,19 +51,26 @@ def diagnose(program: Program) -> InfeasibleError | None:
     everything = range(len(program.limits))
     if _feasible(program, everything):
         return None
-    conflict = list(everything)
-    for row in everything:
-        fewer = [other for other in conflict if other != row]
-        if not _feasible(program, fewer):
-            conflict = fewer
     reaches = []
     for row in everything:
         alone = _closest(program, row, [])
+        if alone is None:
+            raise ConfigError("the ties exclude each other: no assignment respects all of them")
         others = _closest(program, row, [other for other in everything if other != row])
-        if alone is not None:
-            fact = program.row_facts[row]
-            reaches.append(Reach(row=fact, alone=alone, with_others=others, binds=row in conflict))
-    return InfeasibleError(reaches)
+        fact = program.row_facts[row]
+        reaches.append(Reach(row=fact, alone=alone, with_others=others, binds=False))
+    binding = {row for row, reach in enumerate(reaches) if reach.out_of_reach} or _conflict(program)
+    return InfeasibleError([replace(reach, binds=row in binding) for row, reach in enumerate(reaches)])
+
+
+def _conflict(program: Program) -> set[int]:
+    """A smallest set of rows that exclude each other: none of them can be left out."""
+    conflict = list(range(len(program.limits)))
+    for row in tuple(conflict):
+        fewer = [other for other in conflict if other != row]
+        if not _feasible(program, fewer):
+            conflict = fewer
+    return set(conflict)
 
 
 def _feasible(program: Program, rows: Sequence[int]) -> bool:
@@ -73,31 +87,26 @@ def _closest(program: Program, row: int, others: Sequence[int]) -> float | None:
 
 
 def _least(program: Program, objective: np.ndarray) -> int | None:
-    solved = minimise(program, program.open_to_links(), objective)
+    solved = minimise(program, affordable(program), objective)
     return None if solved is None else int(objective[solved.selection].sum())
 
 
 def _message(reaches: Sequence[Reach]) -> str:
-    lines = []
-    hopeless = [reach for reach in reaches if reach.binds and _misses(reach.row, reach.alone)]
+    hopeless = [reach for reach in reaches if reach.out_of_reach]
     if hopeless:
-        lines.append("a budget is out of reach whatever is chosen:")
+        lines = ["out of reach whatever is chosen: " + ", ".join(_bound(reach.row) for reach in hopeless)]
     else:
         names = " and ".join(_bound(reach.row) for reach in reaches if reach.binds)
-        lines.append(f"the budgets {names} exclude each other:")
+        lines = [f"the budgets {names} exclude each other"]
     for reach in reaches:
-        line = f"{_bound(reach.row)}: closest reachable is {reach.alone:.6g}"
-        if len(reaches) > 1 and reach.with_others is None:
-            line += "; the other budgets cannot be kept even without this one"
-        elif len(reaches) > 1 and reach.with_others is not None:
-            line += f", or {reach.with_others:.6g} with the other budgets kept"
+        extreme = "least" if reach.row.side == "maximum" else "most"
+        line = f"{_bound(reach.row)}: the {extreme} reachable is {reach.alone:.6g}"
+        if len(reaches) > 1 and not hopeless:
+            others = "impossible" if reach.with_others is None else f"{reach.with_others:.6g}"
+            line += f"; with the other budgets kept: {others}"
         lines.append(line + (" (binds)" if reach.binds else ""))
     return "\n  ".join(lines)
 
 
 def _bound(row: Row) -> str:
     return f"{row.cost} {'<=' if row.side == 'maximum' else '>='} {row.limit:.6g}"
-
-
-def _misses(row: Row, value: float) -> bool:
-    return value > row.limit if row.side == "maximum" else value < row.limit

@@ -14,7 +14,8 @@ from dybitq.allocation import Budget, Problem, Tie, mistakes
 from dybitq.errors import ConfigError
 
 LIMIT_TOLERANCE = 1e-12
-"""Share of a limit by which a sum may exceed it: what adding decimal numbers in float64 can cost."""
+"""Share of a limit by which a sum may exceed it: what adding decimal numbers in float64 can cost. On top
+comes what rounding every number to a quantum can."""
 
 _SUM_BITS = 60
 
@@ -144,7 +145,7 @@ def compile_problem(problem: Problem) -> Program:
                 objective[variable] += _quanta(choice.objective, objective_exponent)
                 for index, cost in enumerate(budgeted):
                     costs[index, variable] += _quanta(choice.costs[cost], exponents[index])
-    rows = _rows(problem.budgets, costs.astype(np.int64), exponents)
+    rows = _rows(problem.budgets, costs.astype(np.int64), exponents, len(problem.groups))
     program = Program(
         units=members,
         labels=tuple(labels),
@@ -162,13 +163,8 @@ def compile_problem(problem: Problem) -> Program:
     return program
 
 
-def survivors(program: Program) -> np.ndarray:
-    """Bool ``[variables]``: choices that an optimal selection may take.
-
-    Left out are values not open to all of a link, choices that alone break a limit, and choices for
-    which the unit has another one with the same linked values that is no worse in the objective and in
-    every row (of equal ones the first listed stays).
-    """
+def affordable(program: Program) -> np.ndarray:
+    """Bool ``[variables]``: choices open to all of a link that do not alone break a limit."""
     alive = program.open_to_links()
     least = np.array(
         [
@@ -177,7 +173,17 @@ def survivors(program: Program) -> np.ndarray:
         ]
     ).reshape(len(program.limits), len(program.units))
     room = program.limits - least.sum(axis=1)
-    alive &= (program.rows - least[:, program.unit_of] <= room[:, None]).all(axis=0)
+    return np.asarray(alive & (program.rows - least[:, program.unit_of] <= room[:, None]).all(axis=0))
+
+
+def survivors(program: Program) -> np.ndarray:
+    """Bool ``[variables]``: choices that an optimal selection may take.
+
+    Left out are, besides those that are not affordable, choices for which the unit has another one with
+    the same linked values that is no worse in the objective and in every row (of equal ones the first
+    listed stays).
+    """
+    alive = affordable(program)
     for unit in range(len(program.units)):
         span = program.variables(unit)
         signature = [link.value_of[span] for link in program.links_of(unit)]
@@ -219,7 +225,7 @@ def _quanta(value: float, exponent: int) -> int:
 
 
 def _rows(
-    budgets: tuple[Budget, ...], costs: np.ndarray, exponents: list[int]
+    budgets: tuple[Budget, ...], costs: np.ndarray, exponents: list[int], groups: int
 ) -> list[tuple[Row, np.ndarray, int, int]]:
     """Of every given bound: what it is, its row, its limit in quanta, and the exponent of both."""
     rows = []
@@ -230,7 +236,8 @@ def _rows(
             # A limit far above anything reachable would not fit an int64, and binds nothing.
             with np.errstate(over="ignore"):
                 scaled = min(float(np.ldexp(limit, exponent)), 2.0 ** (_SUM_BITS + 1))
-            bound = sign * int(np.rint(scaled)) + int(scaled * LIMIT_TOLERANCE)
+            slack = int(scaled * LIMIT_TOLERANCE) + groups // 2 + 1
+            bound = sign * int(np.rint(scaled)) + slack
             rows.append((Row(cost=budget.cost, side=side, limit=limit), sign * quanta, bound, exponent))
     return rows
 

@@ -15,8 +15,8 @@ from dybitq.search.program import Program
 from dybitq.search.rounding import round_shares
 from dybitq.search.strategies import STRATEGIES, Found, Settings
 
-_ROUNDS = 12
-_STEPS = 80
+_ROUNDS = 20
+_STEPS = 100
 _RATE = 0.1
 
 
@@ -128,7 +128,8 @@ def _scaled(values: np.ndarray, program: Program) -> tuple[np.ndarray, tuple[int
     """Values less the least of their unit, over the largest; with the sum of the least and the factor."""
     least = np.minimum.reduceat(values, program.start[:-1])
     shifted = values - least[program.unit_of]
-    factor = 1.0 / max(float(shifted.max()), 1.0)
+    largest = float(shifted.max())
+    factor = 1.0 / largest if largest > 0 else 0.0  # what is the same for all choices moves nothing
     return shifted * factor, (int(least.sum()), factor)
 
 

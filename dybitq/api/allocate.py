@@ -1,0 +1,42 @@
+"""``allocate``: the search alone, on a problem that the user brings."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dybitq.allocation import Problem
+from dybitq.schema_problem import read_problem
+from dybitq.search.explain import Reason, explain
+from dybitq.search.solution import Solution
+from dybitq.search.solve import solve
+from dybitq.search.strategies import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allocation:
+    """A problem, its solution, and the reasons if they were asked for."""
+
+    problem: Problem
+    solution: Solution
+    reasons: tuple[Reason, ...] = ()
+
+
+def allocate(
+    path: Path, *, strategy: str = "ilp", settings: Settings | None = None, reasons: bool = False
+) -> Allocation:
+    """Solve the problem of a JSON file (see docs/allocate.md for its layout).
+
+    Args:
+        path: the problem.
+        strategy: registered name of the search strategy.
+        settings: of the strategies.
+        reasons: also say, group by group, what other choices would change.
+
+    Raises:
+        InfeasibleError: no assignment keeps all budgets.
+        ConfigError: the file is no sound problem, or the strategy is unknown.
+    """
+    problem = read_problem(path)
+    solution = solve(problem, strategy, settings)
+    return Allocation(
+        problem=problem, solution=solution, reasons=explain(problem, solution) if reasons else ()
+    )

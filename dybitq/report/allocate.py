@@ -1,0 +1,146 @@
+"""The result of ``allocate`` as text and as data."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from dybitq.allocation import Problem
+from dybitq.report.simulate import table
+from dybitq.search.explain import Alternative, Reason
+from dybitq.search.feasibility import InfeasibleError
+from dybitq.search.solution import BudgetUse, Solution
+
+# --------------------------------------------------------------------------- data
+
+
+def allocation_document(solution: Solution, reasons: Sequence[Reason] = ()) -> dict[str, Any]:
+    """Everything as data: one JSON document."""
+    document: dict[str, Any] = {
+        "status": solution.status,
+        "strategy": solution.strategy,
+        "objective": solution.objective,
+        "choices": dict(solution.choices),
+        "costs": dict(solution.costs),
+        "budgets": [budget_document(use) for use in solution.budgets],
+        "bound": solution.bound,
+        "gap": solution.gap,
+        "relative_gap": solution.relative_gap,
+        "relaxation": solution.relaxation,
+        "proof": solution.proof,
+    }
+    if reasons:
+        document["reasons"] = [reason_document(reason) for reason in reasons]
+    return document
+
+
+def infeasible_document(error: InfeasibleError) -> dict[str, Any]:
+    """What is reachable where the budgets are not, as data."""
+    return {
+        "status": "infeasible",
+        "message": str(error),
+        "budgets": [
+            {
+                "cost": reach.row.cost,
+                "side": reach.row.side,
+                "limit": reach.row.limit,
+                "closest": reach.alone,
+                "closest_with_others": reach.with_others,
+                "binds": reach.binds,
+            }
+            for reach in error.reaches
+        ],
+    }
+
+
+def budget_document(use: BudgetUse) -> dict[str, Any]:
+    """One limit as data."""
+    return {
+        "cost": use.cost,
+        "side": use.side,
+        "limit": use.limit,
+        "used": use.used,
+        "shadow_price": use.price,
+    }
+
+
+def reason_document(reason: Reason) -> dict[str, Any]:
+    """One reason as data."""
+    return {
+        "groups": list(reason.groups),
+        "part": reason.part or None,
+        "chosen": reason.chosen,
+        "better": _alternative_document(reason.better),
+        "cheaper": _alternative_document(reason.cheaper),
+    }
+
+
+def _alternative_document(other: Alternative | None) -> dict[str, Any] | None:
+    if other is None:
+        return None
+    return {
+        "choices": dict(other.labels),
+        "objective": other.objective,
+        "costs": dict(other.costs),
+        "price": other.price,
+        "fits": other.fits,
+    }
+
+
+# --------------------------------------------------------------------------- text
+
+
+def allocation_text(problem: Problem, solution: Solution, reasons: Sequence[Reason] = ()) -> str:
+    """Status, budgets, then one line per group; with reasons, one line for each of those."""
+    blocks = [_summary(solution), _budgets(solution), _groups(problem, solution), _reasons(reasons)]
+    return "\n\n".join(block for block in blocks if block)
+
+
+def _summary(solution: Solution) -> str:
+    first = f"{solution.status}: objective {solution.objective:.6g} by {solution.strategy}"
+    if solution.gap:
+        first += f", at most {solution.gap:.3g} ({solution.relative_gap:.2%}) above the best possible"
+    return first
+
+
+def _budgets(solution: Solution) -> str:
+    rows: list[tuple[str, ...]] = []
+    for use in solution.budgets:
+        sign = "<=" if use.side == "maximum" else ">="
+        share = f"{use.used / use.limit:.1%}" if use.limit else ""
+        price = f"{use.price:.4g}" if use.price else "does not bind"
+        rows.append((use.cost, f"{use.used:.6g}", f"{sign} {use.limit:.6g}", share, price))
+    header = ("budget", "used", "limit", "of limit", "objective per unit")
+    return table(header, rows, left=1) if rows else ""
+
+
+def _groups(problem: Problem, solution: Solution) -> str:
+    costs = tuple(solution.costs)
+    rows = []
+    for group in problem.groups:
+        label = solution.choices[group.name]
+        choice = next(choice for choice in group.choices if choice.label == label)
+        numbers = (choice.objective, *(choice.costs[cost] for cost in costs))
+        rows.append((group.name, label, *(f"{number:.6g}" for number in numbers)))
+    totals = (solution.objective, *(solution.costs[cost] for cost in costs))
+    rows.append(("total", "", *(f"{number:.6g}" for number in totals)))
+    return table(("group", "choice", "objective", *costs), rows)
+
+
+def _reasons(reasons: Sequence[Reason]) -> str:
+    lines = []
+    for reason in reasons:
+        title = ", ".join(reason.groups) + (f" ({reason.part})" if reason.part else "")
+        found = [_sentence(reason, other) for other in (reason.better, reason.cheaper) if other is not None]
+        lines.append(f"{title}: {reason.chosen}; " + ("; ".join(found) or "nothing else to choose"))
+    return "\n".join(lines)
+
+
+def _sentence(reason: Reason, other: Alternative) -> str:
+    """``8 lowers the objective by 0.2 for latency +1.5 (0.9 at the shadow prices); does not fit``."""
+    labels = set(other.labels.values())
+    name = labels.pop() if len(labels) == 1 else "/".join(other.labels.values())
+    verb = "lowers" if other.objective < 0 else "raises"
+    costs = ", ".join(f"{cost} {change:+.4g}" for cost, change in other.costs.items() if change)
+    sentence = f"{name} {verb} the objective by {abs(other.objective):.4g}"
+    if costs:
+        sentence += f" for {costs} ({other.price:+.4g} at the shadow prices)"
+    return sentence + ("" if other.fits else ", which does not fit")
