@@ -64,8 +64,10 @@ def test_all_mistakes_at_once():
         "  groups[1] (b).choices: found an empty list, expected at least one entry",
         "  groups[2] (c).choices[0].label: found 8, expected a string",
         '  groups[2] (c).choices[0].objective: found "1", expected a number',
-        "  groups[2] (c).choices[0].cost: unknown key. Did you mean 'costs'? Known: "
-        + "label, objective, costs, parts",
+        (
+            "  groups[2] (c).choices[0].cost: unknown key. Did you mean 'costs'? "
+            "Known: label, objective, costs, parts"
+        ),
         "  groups[3]: found 3, expected an object",
         "  ties[3]: found 7, expected a list",
         "  budgets.size: found true, expected a number",
