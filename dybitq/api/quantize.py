@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from dybitq.encodings import formats
 from dybitq.errors import ConfigError, ModelError, OutputError, StatisticsError, UnsupportedError
 from dybitq.files import atomic_output, check_output
 from dybitq.fit.auto import is_auto, resolve_auto
+from dybitq.fit.equalize import equalize
 from dybitq.fit.fit import fit
 from dybitq.fit.notes import fit_notes
 from dybitq.fit.on_data import fit_on_data
@@ -209,12 +210,15 @@ def _carry_out(
             fitted=integer.fitted,
             float_operators=integer.float_operators,
         )
+    equal = equalize(network, layers, plan, statistics)
+    network, statistics = equal.network, equal.statistics
     plan = resolve_auto(network, layers, plan, statistics)
     if source is None:
         fitted = fit(network, layers, plan, statistics, progress)
     else:
         build = partial(prefix, network, layers, plan)
         fitted = fit_on_data(network, layers, plan, statistics, source(), build, progress)
+    fitted = replace(fitted, notes=(*fitted.notes, *equal.notes))
     return _Made(model=emit(network, layers, plan, fitted), plan=plan, fitted=fitted)
 
 

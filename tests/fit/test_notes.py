@@ -81,9 +81,7 @@ def test_recoding_without_codes(tmp_path):
     made = make(RELU, tmp_path, activations="sparq4-5opt")
     plan = replace(made.plan, edges=())
     found = fit_notes(made.layers, plan, made.statistics, replace(made.fitted, recodings={}))
-    assert found == (
-        f"2 layers not re-coded, because the input has no codes ({', '.join(made.layers)})",
-    )
+    assert found == (f"2 layers not re-coded, because the input has no codes ({', '.join(made.layers)})",)
 
 
 def test_scarce_pairs():

@@ -166,3 +166,13 @@ def test_mean_of_maxima(folder):
     scales = {float(arrays[n.input[1]]) for n in proto.graph.node if n.op_type == "QuantizeLinear"}
     expected = np.float32(seen.sum_sample_max / seen.samples / 255)
     assert min(abs(s / expected - 1) for s in scales) < 1e-6
+
+
+@pytest.mark.parametrize("words", [(), ("--data", "data.npz")])
+def test_one_scale_for_a_tensor(folder, words):
+    """``--granularity tensor`` says how many pairs of layers could be equalized, and how many were."""
+    result = quantize(folder, "--weights", "dybit4", "--granularity", "tensor", *words)
+    assert result.exit_code == 0, result.output
+    assert "note: cross-layer equalization: 1 pairs of layers found, " in result.stdout
+    assert "cross-layer" not in quantize(folder, "--weights", "dybit4").stdout
+    assert finite(folder)
