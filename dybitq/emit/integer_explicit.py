@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from dybitq.emit.integer_writer import IntegerWriter, convolution_operands, window_attributes
-from dybitq.emit.round_shift import add_round_shift
+from dybitq.emit.round_shift import add_round_shift, clamped, lifted, lowered
 from dybitq.integer import (
     ActivationProduct,
     Addition,
@@ -70,15 +70,18 @@ class ExplicitWriter(IntegerWriter):
             factor = multiplier.reshape(()) if multiplier.size == 1 else multiplier
             terms.append(canvas.node("Mul", [centred, canvas.array(factor)]))
         if operation.each_branch:
-            terms = [add_round_shift(canvas, term, shift, operation.rounding) for term in terms]
+            rounded = [add_round_shift(canvas, term, shift, operation.rounding) for term in terms]
+            terms = [lowered(canvas, term) for term in rounded]
         value = canvas.node("Add", terms, label=operation.name)
-        if not operation.each_branch:
+        if operation.each_branch:
+            value = lifted(canvas, value)
+        else:
             value = add_round_shift(canvas, value, shift, operation.rounding)
         low, high = operation.low, operation.high
         if operation.bits == 8:
-            self.put(operation.output, self._coded(value, operation.zero_point, low, high))
+            self.put(operation.output, self._coded(value, operation.zero_point, low, high, _UINT8))
         else:
-            canvas.put(operation.output, self._clipped_to(value, low, high, _INT32))
+            canvas.put(operation.output, self._coded(value, 0, low, high, _INT32))
 
     def multiplication(self, operation: Multiplication) -> None:
         """Product of the centred codes, requantized."""
@@ -134,23 +137,15 @@ class ExplicitWriter(IntegerWriter):
     def _requantized(self, value: ir.Value, target: Requantize, rank: int) -> ir.Value:
         """Int64 accumulators to uint8 codes; channels lie ``rank`` axes before the last."""
         multiplier, shift = along(target.multiplier, rank), along(target.shift, rank)
-        if (shift == 0).any() and shift.any():  # the shift works from 1 on
-            multiplier, shift = np.where(shift == 0, 2 * multiplier, multiplier), np.maximum(shift, 1)
         if not (multiplier == 1).all():
             value = self.canvas.node("Mul", [value, self.canvas.array(multiplier)])
         value = add_round_shift(self.canvas, value, shift, target.rounding)
-        return self._coded(value, target.zero_point, target.low, target.high)
+        return self._coded(value, target.zero_point, target.low, target.high, _UINT8)
 
-    def _coded(self, value: ir.Value, zero_point: int, low: int, high: int) -> ir.Value:
-        canvas = self.canvas
-        if zero_point:
-            value = canvas.node("Add", [value, canvas.array(np.array(zero_point, np.int64))])
-        return self._clipped_to(value, low, high, _UINT8)
-
-    def _clipped_to(self, value: ir.Value, low: int, high: int, dtype: int) -> ir.Value:
-        canvas = self.canvas
-        bounds = [canvas.array(np.array(bound, np.int64)) for bound in (low, high)]
-        return canvas.node("Cast", [canvas.node("Clip", [value, *bounds])], attributes={"to": dtype})
+    def _coded(self, value: ir.Value, zero_point: int, low: int, high: int, dtype: int) -> ir.Value:
+        """A lifted value clamped so that with the zero point it lies in ``low .. high``, and cast."""
+        value = clamped(self.canvas, value, low - zero_point, high - zero_point)
+        return self.canvas.node("Cast", [lowered(self.canvas, value, zero_point)], attributes={"to": dtype})
 
 
 def along(array: np.ndarray, rank: int) -> np.ndarray:

@@ -1,10 +1,11 @@
 """Integer operators of ONNX as operations of an integer program.
 
-Everything that is rescaled ends in ``Clip`` and ``Cast`` to uint8; from there the chain is followed back::
+Everything that is rescaled ends in a clamp of lifted values (see ``emit/round_shift.py``) and a cast to
+uint8; from there the chain is followed back::
 
-    Cast(Clip(Add(RoundShift(Mul(accumulator, b), c), zero_point), low, high))
+    Cast(Add(Cast(Clip(RoundShift(Mul(accumulator, b), c), low + 2^62, high + 2^62)), zero_point - 2^62))
 
-Mul, RoundShift and Add are missing where b is 1, c is 0 or the zero point is 0.
+Mul is missing where b is 1; where c is 0, ``Cast(Add(value, 2^62))`` stands for RoundShift.
 """
 
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from dybitq.verify.read_graph import Reading, weight_of
 
 _UINT8, _INT32 = 2, 6  # element types of ONNX
 Term = tuple[str, int, np.ndarray]  # operand of a sum: codes, zero point, multiplier
+_OFFSET = 1 << 62
 _SHIFTS = {"RoundShiftHalfEven": Rounding.HALF_EVEN, "RoundShiftHalfUp": Rounding.HALF_UP}
 
 
@@ -49,14 +51,10 @@ class Sum:
 
 def read_cast(reading: Reading, node: PlainNode) -> Operation | None:
     """The operation whose codes a Cast to uint8 (or sums of 16 bits to int32) writes; None for any other."""
-    clip = reading.producer(node.inputs[0], "Clip")
-    if node.attributes.get("to") not in (_UINT8, _INT32) or clip is None:
+    found = _clamped(reading, node)
+    if node.attributes.get("to") not in (_UINT8, _INT32) or found is None:
         return None
-    low, high = (reading.number(name) for name in clip.inputs[1:3])
-    if low is None or high is None:
-        return None
-    reading.cover(clip)
-    name, zero_point = _less_constant(reading, clip.inputs[0])
+    name, zero_point, low, high = found
     each = _each_branch(reading, name)
     if each is not None:
         return _added(reading, node, each, zero_point, (low, high))
@@ -79,6 +77,22 @@ def read_cast(reading: Reading, node: PlainNode) -> Operation | None:
     return _rescaled(reading, node, name, target)
 
 
+def _clamped(reading: Reading, node: PlainNode) -> tuple[str, int, int, int] | None:
+    """Lifted tensor, zero point and bounds of ``Add(Cast(Clip(tensor)), zero point - 2^62)``."""
+    added = reading.producer(node.inputs[0], "Add")
+    found = None if added is None else reading.constant_operand(added)
+    cast = None if found is None else reading.producer(found[0], "Cast")
+    clip = None if cast is None else reading.producer(cast.inputs[0], "Clip")
+    if added is None or found is None or cast is None or clip is None or found[1].size != 1:
+        return None
+    low, high = (reading.number(name) for name in clip.inputs[1:3])
+    if low is None or high is None:
+        return None
+    reading.cover(added, cast, clip)
+    zero_point = int(found[1].reshape(())) + _OFFSET
+    return clip.inputs[0], zero_point, low - _OFFSET + zero_point, high - _OFFSET + zero_point
+
+
 def _less_constant(reading: Reading, name: str) -> tuple[str, int]:
     """Tensor and zero point of ``Add(tensor, zero point)``."""
     added = reading.producer(name, "Add")
@@ -92,10 +106,32 @@ def _less_constant(reading: Reading, name: str) -> tuple[str, int]:
 def _shifted(reading: Reading, name: str) -> tuple[str, np.ndarray, Rounding]:
     node = reading.producer(name, *_SHIFTS)
     if node is None:
-        return name, np.zeros(1, np.int64), Rounding.HALF_EVEN
+        return _unlifted(reading, name), np.zeros(1, np.int64), Rounding.HALF_EVEN
     reading.cover(node)
     shift = reading.graph.constants[node.inputs[2]].astype(np.int64).reshape(-1)
     return node.inputs[0], shift, _SHIFTS[node.op_type]
+
+
+def _unlifted(reading: Reading, name: str) -> str:
+    """The tensor in ``Cast(Add(tensor, 2^62))``."""
+    cast = reading.producer(name, "Cast")
+    added = None if cast is None else reading.producer(cast.inputs[0], "Add")
+    found = None if added is None else reading.constant_operand(added)
+    if cast is None or added is None or found is None or found[1].size != 1:
+        return name
+    reading.cover(cast, added)
+    return found[0]
+
+
+def _lowered(reading: Reading, name: str) -> str:
+    """The lifted tensor in ``Add(Cast(tensor), -2^62)``."""
+    added = reading.producer(name, "Add")
+    found = None if added is None else reading.constant_operand(added)
+    cast = None if found is None else reading.producer(found[0], "Cast")
+    if added is None or cast is None:
+        return name
+    reading.cover(added, cast)
+    return cast.inputs[0]
 
 
 def _multiplied(reading: Reading, name: str) -> tuple[str, np.ndarray]:
@@ -135,21 +171,24 @@ def _term(reading: Reading, name: str) -> Term | None:
 
 def _each_branch(reading: Reading, name: str) -> tuple[PlainNode, list[Term | None], int, Rounding] | None:
     """A sum whose terms are rounded one by one."""
-    added = reading.producer(name, "Add")
-    if added is None or reading.constant_operand(added) is not None:
+    cast = reading.producer(name, "Cast")
+    raised = None if cast is None else reading.producer(cast.inputs[0], "Add")
+    found = None if raised is None else reading.constant_operand(raised)
+    added = None if found is None else reading.producer(found[0], "Add")
+    if cast is None or raised is None or added is None or reading.constant_operand(added) is not None:
         return None
-    shifts = [reading.producer(operand, *_SHIFTS) for operand in added.inputs]
-    if any(shift is None for shift in shifts):
+    lowered = [_lowered(reading, operand) for operand in added.inputs]
+    if any(reading.producer(inner, *_SHIFTS) is None for inner in lowered):
         return None
     terms, amounts = [], []
     rounding = Rounding.HALF_EVEN
-    for operand in added.inputs:
+    for operand in lowered:
         inner, amount, rounding = _shifted(reading, operand)
         terms.append(_term(reading, inner))
         amounts.append(int(amount[0]))
     if amounts[0] != amounts[1] or any(term is None for term in terms):
         return None
-    reading.cover(added)
+    reading.cover(cast, raised, added)
     return added, terms, amounts[0], rounding
 
 
