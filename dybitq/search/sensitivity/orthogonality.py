@@ -1,0 +1,45 @@
+"""OMPQ: layers whose features no other layer repeats deserve more bits (arXiv:2109.07865; spec ``related``).
+
+Features of one batch are compared by linear CKA; a layer that resembles few others weighs more. The weights
+say nothing about what a given width costs, so here they multiply an error; OMPQ itself multiplies the bits.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def similarity(features: Sequence[np.ndarray]) -> np.ndarray:
+    """Linear CKA between all pairs: ``<Gi, Gj> / (|Gi| |Gj|)`` of the centred Gram matrices.
+
+    Args:
+        features: of every layer ``[samples, ...]``, the same samples.
+
+    Returns:
+        float64 ``[layers, layers]``, symmetric, from 0 to 1, 1 on the diagonal; a layer whose features do
+        not depend on the sample resembles nothing else.
+    """
+    grams = np.stack([_centred_gram(feature) for feature in features])
+    norms = np.sqrt((grams**2).sum(axis=(1, 2)))
+    inner = np.einsum("inm,jnm->ij", grams, grams)
+    scale = np.outer(norms, norms)
+    result = np.where(scale > 0, inner / np.where(scale > 0, scale, 1.0), 0.0)
+    np.fill_diagonal(result, 1.0)
+    return np.clip(result, 0.0, 1.0)
+
+
+def importance(alike: np.ndarray, beta: float = 1.0) -> np.ndarray:
+    """``theta_i = exp(-beta * sum over j != i of similarity_ij)``, float64 ``[layers]``.
+
+    Then, as in the published code, every layer takes the mean over itself and all later layers.
+    """
+    gamma = alike.sum(axis=1) - 1.0
+    theta = np.exp(-beta * gamma)
+    later = np.cumsum(theta[::-1])[::-1]
+    return np.asarray(later / np.arange(len(theta), 0, -1))
+
+
+def _centred_gram(feature: np.ndarray) -> np.ndarray:
+    flat = feature.reshape(len(feature), -1).astype(np.float64)
+    flat = flat - flat.mean(axis=0)
+    return np.asarray(flat @ flat.T)
