@@ -78,7 +78,8 @@ def equalize(
     pairs = _pairs(network, layers, plans, statistics)
     work = _Work(network, plan, statistics)
     used = tuple((p.first.name, p.second.name) for p in pairs if work.equalize(p))
-    notes = (f"cross-layer equalization: {len(pairs)} pairs of layers found, {len(used)} equalized",)
+    count = f"{len(pairs)} pair{'' if len(pairs) == 1 else 's'} of layers"
+    notes = (f"cross-layer equalization: {count} found, {len(used)} equalized",)
     if not used:
         return replace(unchanged, found=len(pairs), notes=notes)
     return Equalized(

@@ -209,3 +209,28 @@ def test_no_correction_where_nothing_was_lost():
     for cov in (covariance, np.zeros((1, 4, 4))):
         paired = Paired(rows=9, mean_x=np.ones((1, 4)), mean_z=np.ones((1, 4)), cov_z=cov, cross=cov.copy())
         np.testing.assert_array_equal(correction(paired), np.zeros((1, 4, 4)))
+
+
+def test_padding_does_not_count(tmp_path):
+    """What stands at positions that the mask calls padding changes nothing that is fitted."""
+    rng = np.random.default_rng(0)
+    proto = make_model(
+        "a = MatMul (x, w)\n f = Cast <to = 1> (attention_mask)\n axes = Constant <value_ints = [2]> ()\n"
+        "m = Unsqueeze (f, axes)\n y = Mul (a, m)",
+        inputs="float[N, S, 12] x, int64[N, S] attention_mask",
+        outputs="float[N, S, 5] y",
+        weights={"w": rng.standard_normal((12, 5)).astype(np.float32)},
+    )
+    mask = (np.arange(9) < rng.integers(2, 9, (6, 1))).astype(np.int64)
+    x = (rng.standard_normal((6, 9, 12)) @ rng.standard_normal((12, 12))).astype(np.float32)
+    data = [
+        {"x": np.where(mask[..., None] == 1, x, garbage).astype(np.float32), "attention_mask": mask}
+        for garbage in (0.0, 1.0, 77.0)
+    ]
+    made = make(proto, tmp_path, batches=data[:1], weights="int3", activations="float")
+    (name,) = made.layers
+    fits = [on_data(made, [feeds])[0].weights[name] for feeds in data]
+    for other in fits[1:]:
+        np.testing.assert_array_equal(other.codes, fits[0].codes)
+        np.testing.assert_array_equal(other.scale, fits[0].scale)
+        np.testing.assert_array_equal(other.bias, fits[0].bias)

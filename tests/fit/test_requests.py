@@ -173,6 +173,6 @@ def test_one_scale_for_a_tensor(folder, words):
     """``--granularity tensor`` says how many pairs of layers could be equalized, and how many were."""
     result = quantize(folder, "--weights", "dybit4", "--granularity", "tensor", *words)
     assert result.exit_code == 0, result.output
-    assert "note: cross-layer equalization: 1 pairs of layers found, " in result.stdout
+    assert "note: cross-layer equalization: 1 pair of layers found, " in result.stdout
     assert "cross-layer" not in quantize(folder, "--weights", "dybit4").stdout
     assert finite(folder)
