@@ -67,6 +67,7 @@ class _Walk:
         self.layers = layers
         self.plans = {p.layer: p for p in plan.layers}
         self.fitted = fitted
+        self.pow2 = bool(plan.edges) and all(edge.range == "pow2" for edge in plan.edges)
         self.builder = Builder(model)
         self.edges = Edges(self.builder)
         self.writer = Layers(self.builder, self.edges)
@@ -164,6 +165,8 @@ class _Walk:
                 continue
             low, high = min(0.0, float(array.min())), max(0.0, float(array.max()))
             scale = np.float32((high - low) / 255 or 1.0)
+            if self.pow2:  # power-of-two scales everywhere
+                scale = np.float32(2.0 ** np.ceil(np.log2(scale)))
             zero_point = min(255, max(0, round(-low / float(scale))))
             codes = np.clip(np.rint(array / scale) + zero_point, 0, 255).astype(np.uint8)
             edge = FittedEdge(format="int8", scale=float(scale), zero_point=zero_point)

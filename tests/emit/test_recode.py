@@ -301,3 +301,26 @@ def test_the_optimised_graph_computes_the_same(tmp_path, activations):
     step = made.fitted.edges["y"].scale
     assert np.abs(plain - fast).max() <= 1.01 * step
     assert (plain != fast).mean() < 0.02
+
+
+def test_constant_operands_follow_power_of_two_scales(tmp_path):
+    """The constant of an addition on codes has a power-of-two scale where all activations have one."""
+    proto = make_model(
+        "a = Conv (x, w)\n b = Relu (a)\n c = Add (b, k)\n d = Relu (c)\n y = Conv (d, v)",
+        inputs="float[2, 6, 5, 4] x",
+        outputs="float[2, 3, 3, 2] y",
+        weights={
+            "w": RNG.standard_normal((8, 6, 3, 3)).astype(np.float32),
+            "k": RNG.standard_normal((1, 8, 1, 1)).astype(np.float32),
+            "v": RNG.standard_normal((3, 8, 1, 1)).astype(np.float32),
+        },
+    )
+    feeds = {"x": signed_or_not((2, 6, 5, 4), signed=True)}
+    for settings, every in (({"scale": "pow2", "range": "pow2"}, True), ({}, False)):
+        made = make(proto, tmp_path, batches=[feeds], **settings)
+        graph = onnx.load_model_from_string(made.model).graph
+        arrays = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+        stored = [n for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] in arrays]
+        constants = [float(arrays[n.input[1]]) for n in stored if arrays[n.input[0]].dtype == np.uint8]
+        assert constants
+        assert all(np.frexp(scale)[0] == 0.5 for scale in constants) is every
