@@ -33,10 +33,13 @@ class Canvas:
         graph = ir.Graph(inputs, [], nodes=[], opset_imports=opsets, name=source.graph.name)
         self.model = ir.Model(graph, ir_version=max(source.ir_version, _IR_VERSION))
         self.builder = Builder(self.model)
+        self.builder.reserve(program.constants)
         self.builder.reserve(name for operation in program.operations for name in outputs_of(operation))
         self._values: dict[str, ir.Value] = {str(value.name): value for value in inputs}
         for name, codes in program.constants.items():
-            self._values[name] = self.builder.constant(codes, "q")
+            value = ir.val(name, const_value=ir.tensor(codes, name=name))
+            graph.register_initializer(value)
+            self._values[name] = value
 
     def get(self, name: str) -> ir.Value:
         """The value called ``name``; initializers of the float network are taken over when asked for."""

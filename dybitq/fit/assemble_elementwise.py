@@ -58,7 +58,7 @@ def add(assembly: Assembly, step: Step) -> list[Operation]:
             low=output.low,
             high=output.high,
             rounding=Rounding(assembly.options.rounding),
-            each_branch=assembly.options.residual_rounding == "branch",
+            each_branch=assembly.options.residual_rounding == "branch" and shared.shift > 0,
         )
     ]
 

@@ -76,7 +76,7 @@ def add_wide(assembly: Assembly, step: Step) -> list[Operation]:
         low=low,
         high=high,
         rounding=rounding,
-        each_branch=assembly.options.residual_rounding == "branch",
+        each_branch=assembly.options.residual_rounding == "branch" and shared.shift > 0,
         bits=16,
     )
     target = Requantize(

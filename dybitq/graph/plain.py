@@ -24,6 +24,7 @@ from dybitq.graph.read import read
 from dybitq.graph.values import constant, values_by_name
 from dybitq.records import TensorInfo
 
+_INT64 = 7  # element type of ONNX
 _KEPT = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 
 
@@ -145,8 +146,11 @@ def _plain(model: ir.Model, path: Path, known: Mapping[str, np.ndarray]) -> Plai
 
 
 def _is_constant(node: PlainNode, constants: Mapping[str, np.ndarray]) -> bool:
-    standard = node.domain == "" and node.op_type not in _KEPT
-    return standard and all(not name or name in constants for name in node.inputs)
+    if node.domain != "" or node.op_type in _KEPT or not all(n in constants for n in node.inputs if n):
+        return False
+    # codes of a constant operand on their way into integer arithmetic are an operand, not a parameter
+    widened = node.op_type == "Cast" and node.attributes.get("to") == _INT64
+    return not (widened and constants[node.inputs[0]].dtype == np.uint8)
 
 
 def _node(node: ir.Node) -> PlainNode:

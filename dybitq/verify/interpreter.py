@@ -48,7 +48,11 @@ def interpret(
     known = frozenset(operators)
     for node in graph.nodes:
         inputs = [_value(name, values, graph.constants) for name in node.inputs]
-        outputs = dict(zip(node.outputs, _results(node, inputs, graph.opset, known, floats), strict=True))
+        in_float = any(values[name].dtype.kind == "f" for name in node.inputs if name in values)
+        results = _results(
+            node, inputs, graph.opset, known if not in_float else known & _EXACT, in_float, floats
+        )
+        outputs = dict(zip(node.outputs, results, strict=True))
         values.update((name, array) for name, array in outputs.items() if name)
         for name in node.inputs:
             uses[name] -= 1
@@ -70,10 +74,10 @@ def _results(
     inputs: list[np.ndarray | None],
     opset: int,
     known: frozenset[str],
+    in_float: bool,
     floats: Callable[[PlainNode], Mapping[str, np.ndarray]] | None,
 ) -> list[np.ndarray]:
-    in_float = any(array is not None and array.dtype.kind == "f" for array in inputs)
-    if node.op_type in known and (not in_float or _is_exact(node)):
+    if node.op_type in known:
         return operators.get(node.op_type)(node, inputs)
     if not in_float or node.op_type in TAIL_OPERATORS:
         return evaluate(node, inputs, opset)
@@ -85,10 +89,7 @@ def _results(
     return [found[name] for name in node.outputs]
 
 
-def _is_exact(node: PlainNode) -> bool:
-    """Whether an operator with float operands is one of those that the reference computes in integers."""
-    return "Linear" in node.op_type or node.op_type == "QGemm"
-
+_EXACT = frozenset({"QuantizeLinear"})  # reads a float tensor and is computed by the reference all the same
 
 TAIL_OPERATORS = frozenset(
     {"Concat", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Split", "Gather"}

@@ -66,9 +66,10 @@ def read_cast(reading: Reading, node: PlainNode) -> Operation | None:
             reading.cover(added)
             return _sum_of_terms(node, added, terms, shift, rounding, zero_point, (low, high))
     name, multiplier = _multiplied(reading, name)
+    multiplier, shift = (array.copy() for array in np.broadcast_arrays(multiplier, shift))
     target = Requantize(
         multiplier=multiplier,
-        shift=np.broadcast_to(shift, multiplier.shape).copy(),
+        shift=shift,
         zero_point=zero_point,
         low=low,
         high=high,

@@ -13,6 +13,7 @@ from dybitq.integer import (
     Move,
     Operation,
     Other,
+    Product,
     Program,
     Quantize,
     Requantization,
@@ -34,6 +35,7 @@ def read_program(stored: StoredModel) -> Program:
     """
     reading = Reading(stored.outer)
     _find_lookups(reading)
+    _find_matrix_products(reading)
     for node in stored.outer.nodes:
         if node.op_type == "Cast":
             _keep(reading, node, read_cast(reading, node))
@@ -86,6 +88,31 @@ def _find_lookups(reading: Reading) -> None:
         reading.cover(gather, shape, cast, flat)
         found = Lookup(name=node.name, input=flat.inputs[0], output=node.outputs[0], table=table)
         reading.found[node.outputs[0]] = found
+
+
+def _find_matrix_products(reading: Reading) -> None:
+    """``Reshape(QGemm(Reshape(q, [-1, K])), shape of q)`` is a product of rows, whatever the rank of q."""
+    for node in reading.graph.nodes:
+        shape = reading.source(node.inputs[1], "Concat") if node.op_type == "Reshape" else None
+        if shape is None:
+            continue
+        clip = reading.producer(node.inputs[0], "Clip")
+        gemm = reading.producer(node.inputs[0] if clip is None else clip.inputs[0], "QGemm")
+        flat = None if gemm is None else reading.producer(gemm.inputs[0], "Reshape")
+        read = reading.source(shape.inputs[0], "Shape") or reading.source(shape.inputs[0], "Slice")
+        if gemm is None or flat is None or read is None:
+            continue
+        operation = read_quantized(reading, gemm)
+        if not isinstance(operation, Product):
+            continue
+        operation = replace(operation, input=flat.inputs[0], output=node.outputs[0], input_rank=None)
+        if clip is not None and operation.requantize is not None:
+            low, high = (reading.number(name) for name in clip.inputs[1:3])
+            target = replace(operation.requantize, low=low or 0, high=255 if high is None else high)
+            operation = replace(operation, requantize=target)
+        inner = [reading.source(read.inputs[0], "Shape")] if read.op_type == "Slice" else []
+        reading.cover(shape, gemm, flat, read, *(n for n in (clip, *inner) if n is not None))
+        reading.found[node.outputs[0]] = operation
 
 
 def _accumulator(reading: Reading, node: PlainNode) -> None:
