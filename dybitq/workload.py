@@ -178,6 +178,7 @@ class LayerCost:
         mapping_utilisation: share of the array that useful work is mapped to, 0 to 1.
         end_to_end_utilisation: as ``utilisation``, over ``total_cycles``.
         sram_reads, sram_writes: on-chip buffer accesses in words of the operand's own width.
+        sram_bytes: the same accesses, reads and writes together, in bytes at the width each word has on chip.
         dram_bytes: bytes moved between DRAM and chip; ``distinct_bytes``: the least that has to be moved.
         energy: in pJ.
         bound: what sets the time: ``compute``, ``dram``, ``fill``, ``vector``, ``overhead`` or ``table``.
@@ -206,6 +207,7 @@ class LayerCost:
     end_to_end_utilisation: float = 0.0
     sram_reads: PerOperand = PerOperand()
     sram_writes: PerOperand = PerOperand()
+    sram_bytes: PerOperand = PerOperand()
     dram_bytes: PerOperand = PerOperand()
     distinct_bytes: PerOperand = PerOperand()
     energy: EnergySplit = EnergySplit()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dybitq.errors import ConfigError
 from dybitq.graph.work_formats import format_integer_bits
 from dybitq.graph.workload import read_workload
 from dybitq.hardware.machine import load_machine, preset_names
@@ -12,7 +13,8 @@ from dybitq.hardware.price import simulate as price
 from dybitq.hardware.sweep import parse_sweep
 from dybitq.hardware.sweep import sweep as price_grid
 from dybitq.hardware.topology import read_topology
-from dybitq.hardware.whatif import int8, requantized
+from dybitq.hardware.whatif import int8, planned, requantized
+from dybitq.plan.store import read_plan
 from dybitq.workload import Comparison, Simulation, SimulationReport, Sweep, Workload
 
 Progress = Callable[[str, int, int], None]
@@ -26,6 +28,7 @@ def workload_of(
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     weights: str | None = None,
     activations: str | None = None,
+    plan: Path | None = None,
 ) -> Workload:
     """Read a model or a SCALE-Sim topology as a workload.
 
@@ -33,16 +36,30 @@ def workload_of(
         path: ONNX file, or a topology by its suffix ``.csv``.
         shapes: of graph inputs whose extents the model leaves open.
         weights, activations: formats to price instead of the model's own.
+        plan: price a float model as this plan would have it quantized.
 
     Raises:
         ModelError: the file cannot be read, or a shape stays unknown.
-        ConfigError: a shape or format that does not fit.
+        ConfigError: a shape, format or plan that does not fit.
     """
+    if plan is not None and (weights or activations):
+        raise ConfigError("a plan says what each layer runs at; it cannot be combined with formats for all")
     topology = path.suffix.lower() in TOPOLOGY_SUFFIXES
     workload = read_topology(path) if topology else read_workload(path, shapes)
+    if plan is not None:
+        return _as_planned(workload, plan)
     asked = [name for name in (weights, activations) if name is not None]
     wide = {name: format_integer_bits(name) for name in asked}
     return requantized(workload, weights=weights, activations=activations, integer_bits=wide)
+
+
+def _as_planned(workload: Workload, path: Path) -> Workload:
+    plan = read_plan(path)
+    layers = {layer.layer: (layer.weights, layer.recode) for layer in plan.layers}
+    tensors = {edge.tensor: edge.format for edge in plan.edges}
+    names = {name for pair in layers.values() for name in pair} | set(tensors.values())
+    wide = {name: format_integer_bits(name) for name in sorted(names - {"float", "none"})}
+    return planned(workload, layers, tensors, wide)
 
 
 def simulate(
@@ -53,6 +70,7 @@ def simulate(
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     weights: str | None = None,
     activations: str | None = None,
+    plan: Path | None = None,
     strict: bool = False,
     compare: Sequence[str] = (),
 ) -> Simulation:
@@ -62,7 +80,7 @@ def simulate(
         path: ONNX file or SCALE-Sim topology (``.csv``).
         hardware: preset or machine file.
         settings: dotted machine fields to change.
-        shapes, weights, activations: as :func:`workload_of`.
+        shapes, weights, activations, plan: as :func:`workload_of`.
         strict: refuse widths that the machine runs as others.
         compare: presets, machine files or models.
 
@@ -72,7 +90,7 @@ def simulate(
         UnsupportedError: ``strict`` and a width does not run as asked.
     """
     machine = load_machine(hardware, settings)
-    workload = workload_of(path, shapes=shapes, weights=weights, activations=activations)
+    workload = workload_of(path, shapes=shapes, weights=weights, activations=activations, plan=plan)
     report = price(workload, machine, strict=strict)
     others = [("int8", price(int8(workload), machine))]
     for name in compare:
@@ -109,13 +127,14 @@ def sweep(
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     weights: str | None = None,
     activations: str | None = None,
+    plan: Path | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Sweep:
     """Price a model on every machine of a grid such as ``array.rows=8,16,32,dram.gb_per_s=4:32:4``.
 
     Args:
-        path, hardware, settings, shapes, weights, activations: as for :func:`simulate`.
+        path, hardware, settings, shapes, weights, activations, plan: as for :func:`simulate`.
         grid: fields and values.
         workers: processes; None for one per processor.
         progress: called with stage, points done and points in all.
@@ -124,7 +143,7 @@ def sweep(
         ModelError, ConfigError: as :func:`simulate`; points whose machine is refused carry the reason.
     """
     fields = parse_sweep(grid)
-    workload = workload_of(path, shapes=shapes, weights=weights, activations=activations)
+    workload = workload_of(path, shapes=shapes, weights=weights, activations=activations, plan=plan)
     return price_grid(
         workload,
         hardware,

@@ -20,6 +20,7 @@ from dybitq.cli import console, options
 )
 @click.option("--weights", metavar="FORMAT", help="Price as if weights were in this format, such as dybit4.")
 @click.option("--activations", metavar="FORMAT", help="Price as if activations were, such as int8 or sparq4.")
+@click.option("--plan", type=options.EXISTING_FILE, help="Price a float MODEL as this plan has it quantized.")
 @click.option(
     "--shape",
     "shapes",
@@ -49,6 +50,7 @@ def command(
     settings: tuple[str, ...],
     weights: str | None,
     activations: str | None,
+    plan: Path | None,
     shapes: tuple[str, ...],
     strict: bool,
     compare: tuple[str, ...],
@@ -78,6 +80,7 @@ def command(
         "shapes": parse_shapes(shapes),
         "weights": weights,
         "activations": activations,
+        "plan": plan,
     }
     if sweep is not None:
         if compare or strict or plot is not None or max_latency is not None:

@@ -331,12 +331,13 @@ class _Builder:
     ) -> None:
         a, w = self.tensors[activation], self.tensors[weight]
         found = self._stored.get(node.name or "")
+        recode = node.metadata_props.get(RECODE_KEY, "none")
         if found is not None:
             w.bits, w.format = (found.weight_bits, found.weight_format) if weighted else (w.bits, w.format)
-            a.bits = min(a.bits, found.activation_bits)
+            # What a re-coding takes is narrower than what lies in memory.
+            a.bits = min(a.bits, found.activation_bits) if recode == "none" else a.bits
         w.constant = w.constant or weighted
         a_bits, a_format = a.bits, a.format
-        recode = node.metadata_props.get(RECODE_KEY, "none")
         if recode != "none":
             a_bits, a_format = _digits(recode.split("-")[0], a_bits), recode
         # A SPARQ window needs all 8 bits in memory; any other re-coding can be done before writing.

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dybitq.errors import ConfigError
-from dybitq.hardware.costs import Array, Costs, Widths
+from dybitq.hardware.costs import Array, Costs, Operands, Widths
 from dybitq.hardware.precision import Rates, packed_bits
 from dybitq.schema_machine import FusedUnit, Machine
 
@@ -155,26 +155,34 @@ def energies(machine: Machine, costs: Costs, widths: Widths, macs: Array, rate: 
     """
     table, own = _table(machine), machine.energy
     mac = macs * mac_pj(machine, rate)
-    packing = machine.buffers.packing if machine.buffers else "dense"
-    acc_bits = machine.buffers.acc_bits if machine.buffers else 32
-    parts = (
-        ("act", "input", packed_bits(widths.input_stored, packing)),
-        ("wgt", "weight", packed_bits(np.maximum(widths.weight, 1), packing)),
-        ("out", "output", np.float64(acc_bits)),
-    )
-    buffer: Array | float = 0.0
-    for short, operand, bits in parts:
+    accessed = sram_bits(machine, costs, widths)
+    buffer: Array = np.zeros(costs.total.shape)
+    for short, bits in (("act", accessed.input), ("wgt", accessed.weight), ("out", accessed.output)):
         given = getattr(own, f"{short}_pj_per_bit")
         if given is None and machine.buffers is not None:
             given = table.sram_pj_per_bit(getattr(machine.buffers, f"{short}_kb") * 8192)
-        accesses = getattr(costs.sram_reads, operand) + getattr(costs.sram_writes, operand)
-        buffer = buffer + accesses * bits * (given or 0.0)
+        buffer = buffer + bits * (given or 0.0)
     per_bit = table.dram_pj_per_bit if own.dram_pj_per_bit is None else own.dram_pj_per_bit
     return Energies(
         mac=np.broadcast_to(mac, costs.total.shape),
-        buffer=buffer + np.zeros(costs.total.shape),
+        buffer=buffer,
         dram=costs.dram.total * 8 * per_bit,
         leakage=_leakage(machine, costs, table),
+    )
+
+
+def sram_bits(machine: Machine, costs: Costs, widths: Widths) -> Operands:
+    """Bits read and written on chip; words of the output are accumulators where the machine has any."""
+    packing = machine.buffers.packing if machine.buffers else "dense"
+    out_bits = np.float64(machine.buffers.acc_bits) if machine.buffers else widths.output_stored
+    words = [
+        getattr(costs.sram_reads, part) + getattr(costs.sram_writes, part)
+        for part in ("input", "weight", "output")
+    ]
+    return Operands(
+        input=words[0] * packed_bits(widths.input_stored, packing),
+        weight=words[1] * packed_bits(np.maximum(widths.weight, 1), packing),
+        output=words[2] * out_bits,
     )
 
 

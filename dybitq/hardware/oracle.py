@@ -68,9 +68,7 @@ def oracle(
     Raises:
         ConfigError: no widths, widths outside 1 to 16, or a layer that the machine cannot hold.
     """
-    for name, axis in (("w_bits", w_bits), ("a_bits", a_bits)):
-        if not len(axis) or min(axis) < 1 or max(axis) > 16:
-            raise ConfigError(f"{name}: expected widths from 1 to 16, found {list(axis)}")
+    _check(w_bits=w_bits, a_bits=a_bits)
     ready = prepared or prepare(workload, machine.fusion)
     launches = len(ready.kernels.heads)
     w, a = (plane.ravel() for plane in np.meshgrid(w_bits, a_bits, indexing="ij"))
@@ -107,3 +105,9 @@ def oracle(
         fixed_us=float(time[beside, column].sum()) + machine.overhead.fixed_ms * 1e3,
         fixed_pj=float(whole[beside, column].sum()),
     )
+
+
+def _check(**axes: Sequence[int]) -> None:
+    for name, axis in axes.items():
+        if not len(axis) or min(axis) < 1 or max(axis) > 16:
+            raise ConfigError(f"{name}: expected widths from 1 to 16, found {list(axis)}")

@@ -6,7 +6,7 @@ import numpy as np
 
 from dybitq.errors import UnsupportedError
 from dybitq.hardware.costs import BOUNDS, Array, Costs, Widths
-from dybitq.hardware.energy import Energies, energies, energy_source
+from dybitq.hardware.energy import Energies, energies, energy_source, sram_bits
 from dybitq.hardware.engine import Prepared, engines
 from dybitq.hardware.kernels import build
 from dybitq.hardware.precision import Rates, mode_name, rates, takes_codes
@@ -207,8 +207,9 @@ def _shape(op: OpWork, elements: int) -> str:
 class _Rows:
     """Columns of arrays ``[L, 1]`` as Python numbers, converted once."""
 
-    def __init__(self, priced: Priced) -> None:
+    def __init__(self, machine: Machine, priced: Priced) -> None:
         costs = priced.costs
+        bits = sram_bits(machine, costs, priced.widths)
         self._columns = {
             name: getattr(costs, name)[:, 0].tolist()
             for name in costs.__slots__
@@ -223,6 +224,10 @@ class _Rows:
             ]
             for name in _OPERANDS
         }
+        self._operands["sram_bytes"] = [
+            np.ceil(getattr(bits, part)[:, 0] / 8).astype(np.int64).tolist()
+            for part in ("input", "weight", "output")
+        ]
         self.output_bits = priced.widths.output_stored[:, 0].tolist()
 
     def number(self, name: str, place: int) -> float:
@@ -249,7 +254,7 @@ _OPERANDS = ("sram_reads", "sram_writes", "dram", "distinct")
 def _layers(machine: Machine, prepared: Prepared, priced: Priced) -> tuple[LayerCost, ...]:
     """One record for each operator, in the workload's order; riders name the launch that carries them."""
     workload, kernels = prepared.workload, prepared.kernels
-    rows = _Rows(priced)
+    rows = _Rows(machine, priced)
     found: dict[int, LayerCost] = {}
     for place, index in enumerate(kernels.heads):
         head = workload.ops[index]
@@ -295,6 +300,7 @@ def _launch(machine: Machine, prepared: Prepared, rows: _Rows, place: int) -> La
         end_to_end_utilisation=rows.number("end_to_end", place),
         sram_reads=rows.operand("sram_reads", place),
         sram_writes=rows.operand("sram_writes", place),
+        sram_bytes=rows.operand("sram_bytes", place),
         dram_bytes=rows.operand("dram", place),
         distinct_bytes=rows.operand("distinct", place),
         energy=rows.energy(place),

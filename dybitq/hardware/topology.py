@@ -24,7 +24,7 @@ _CONV_FIELDS = (
 
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    """Numbered rows with their trailing empty fields removed."""
+    """Numbered rows with their trailing empty fields removed; remarks and empty lines left out."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -36,7 +36,7 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
         fields = [field.strip() for field in line.split(",")]
         while fields and not fields[-1]:
             fields.pop()
-        if fields:
+        if fields and not fields[0].startswith("#"):
             rows.append((number, fields))
     return rows
 

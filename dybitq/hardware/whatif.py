@@ -74,6 +74,52 @@ def requantized(
     return dataclasses.replace(workload, tensors=tuple(map(tensor, workload.tensors)), ops=tuple(ops))
 
 
+def planned(
+    workload: Workload,
+    layers: Mapping[str, tuple[str, str]],
+    tensors: Mapping[str, str],
+    integer_bits: Mapping[str, int],
+) -> Workload:
+    """The workload as a plan would have it quantized.
+
+    Args:
+        workload: of the float model that the plan is for.
+        layers: weight format (``float`` to leave it) and re-coding (``none`` for none) of each layer.
+        tensors: format of each quantized activation.
+        integer_bits: width of the integers that codes stand for, by format.
+
+    Raises:
+        ConfigError: the plan names a layer that the workload does not have.
+    """
+    named = {op.name: op for op in workload.ops if op.macs or op.op_type == "Gather"}
+    missing = [name for name in layers if name not in named]
+    if missing:
+        raise ConfigError(
+            f"the plan is for another model: it has a layer {missing[0]!r}, which this one has not"
+        )
+    bits = [format_bits(tensors[t.name])[0] if t.name in tensors else t.bits for t in workload.tensors]
+    needs: dict[int, list[int]] = {}
+    ops = []
+    for op in workload.ops:
+        weights, recode = layers.get(op.name, ("float", "none")) if op.macs else ("float", "none")
+        changes: dict[str, object] = {}
+        if weights != "float":
+            bits[op.inputs[1]], own = format_bits(weights)
+            changes |= {"w_bits": own, "w_format": weights, "w_integer_bits": integer_bits.get(weights, 0)}
+        if op.macs:
+            source = op.inputs[0]
+            name = tensors.get(workload.tensors[source].name, op.a_format) if recode == "none" else recode
+            stored, own = (bits[source], bits[source]) if recode == "none" else format_bits(recode)
+            changes |= {"a_bits": own, "a_format": name, "a_integer_bits": integer_bits.get(name, 0)}
+            needs.setdefault(source, []).append(stored)
+        for index in op.inputs[1:] if op.macs else op.inputs:
+            needs.setdefault(index, []).append(bits[index])
+        ops.append(dataclasses.replace(op, **changes))  # type: ignore[arg-type]
+    kept = [min(width, max(needs.get(index, [width]))) for index, width in enumerate(bits)]
+    stored_as = [dataclasses.replace(t, bits=width) for t, width in zip(workload.tensors, kept)]
+    return dataclasses.replace(workload, tensors=tuple(stored_as), ops=tuple(ops))
+
+
 def int8(workload: Workload) -> Workload:
     """The workload with everything at 8 bits: the yardstick of speed-ups."""
     return requantized(workload, weights="int8", activations="int8")

@@ -47,6 +47,7 @@ def layer_document(layer: LayerCost) -> dict[str, Any]:
         "end_to_end_utilisation": layer.end_to_end_utilisation,
         "sram_reads": _operands(layer.sram_reads),
         "sram_writes": _operands(layer.sram_writes),
+        "sram_bytes": _operands(layer.sram_bytes),
         "dram_bytes": _operands(layer.dram_bytes),
         "distinct_bytes": _operands(layer.distinct_bytes),
         "energy_pj": layer.energy.total,

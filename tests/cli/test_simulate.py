@@ -190,3 +190,26 @@ def test_damaged_model(folder):
     """A file that is no ONNX ends with exit code 1."""
     (folder / "bad.onnx").write_bytes(b"\x08\x07garbage")
     simulate("bad.onnx", "--hardware", "int8_sa", code=1)
+
+
+PLAN = """\
+schema_version: 1
+model_sha256: {sha}
+layers:
+- {{layer: {layer}, weights: dybit4{recode}}}
+edges:
+- {{tensor: image, format: int4}}
+"""
+
+
+def test_plan(folder):
+    """A float model is priced as a plan would have it; a plan of another model is refused."""
+    words = ("net.onnx", "--hardware", "dybit_zcu102_like", "--plan", "p.yaml", "--json")
+    (folder / "p.yaml").write_text(PLAN.format(sha="ab" * 32, layer="Conv_0", recode=""))
+    conv = json.loads(simulate(*words).stdout)["layers"][0]
+    assert conv["bits"]["weight"] == conv["bits"]["activation"] == 4
+    (folder / "p.yaml").write_text(PLAN.format(sha="ab" * 32, layer="Conv_0", recode=", recode: sparq3-6opt"))
+    assert json.loads(simulate(*words).stdout)["layers"][0]["runs_at"]["activation"] == 4
+    (folder / "p.yaml").write_text(PLAN.format(sha="ab" * 32, layer="Other", recode=""))
+    assert "has a layer 'Other'" in simulate(*words, code=2).stderr
+    assert "cannot be combined" in simulate(*words, "--weights", "int4", code=2).stderr
