@@ -1,8 +1,8 @@
 """The contract of a timing model, and the registry that finds it by the name a machine gives."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from dybitq.errors import ConfigError
 from dybitq.hardware.costs import Array, Costs, Widths
@@ -23,7 +23,7 @@ class Prepared:
     """Everything about a workload that does not depend on the machine's numbers.
 
     ``bits`` ``[T, 1]`` are the stored widths that the workload asks for; ``extra_place`` and ``extra_tensor``
-    list the launches and tensors of all extra streams.
+    list the launches and tensors of all extra streams. ``memo`` keeps what ``selection`` lays out once.
     """
 
     workload: Workload
@@ -33,6 +33,7 @@ class Prepared:
     bits: Array
     extra_place: Array
     extra_tensor: Array
+    memo: dict[tuple[int, ...], Any] = field(default_factory=dict, repr=False)
 
 
 Engine = Callable[[Machine, Prepared, Widths], Costs]

@@ -7,7 +7,6 @@ exactly, and then only those whose bound is not above that price. The result is 
 
 import dataclasses
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -141,9 +140,15 @@ class _Cells(NamedTuple):
     columns: tuple[Array, ...]
 
 
-@lru_cache(maxsize=256)
 def _cells(prepared: Prepared, shapes: tuple[int, ...]) -> _Cells:
-    """Candidates of these shapes; kept, because one workload is priced on many machines."""
+    """Candidates of these shapes; kept with the workload, because it is priced on many machines."""
+    found: _Cells | None = prepared.memo.get(shapes)
+    if found is None:
+        found = prepared.memo[shapes] = _lay_out(prepared, shapes)
+    return found
+
+
+def _lay_out(prepared: Prepared, shapes: tuple[int, ...]) -> _Cells:
     grid, index = prepared.grid, np.array(shapes, dtype=np.int64)
     counts = grid.starts[index + 1] - grid.starts[index]
     owner = np.repeat(np.arange(len(index)), counts)

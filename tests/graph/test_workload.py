@@ -227,3 +227,38 @@ def test_reads_a_file(tmp_path):
     path = tmp_path / "net.onnx"
     onnx.save(make_model("y = Relu (x)"), path)
     assert read_workload(path).name == "net"
+
+
+def recoded(name):
+    """A quantized Conv whose input codes go through a 256-entry table first, as the metadata say."""
+    body = """
+    q = QuantizeLinear (x, s, z)
+    i = Cast <to = 7> (q)
+    f = Reshape (i, flat)
+    t = GatherElements (table, f)
+    n = Shape (q)
+    r = Reshape (t, n)
+    d = DequantizeLinear (r, s, z)
+    v = DequantizeLinear (w, s)
+    y = Conv (d, v)
+    """
+    weights = {
+        "s": np.float32(0.1),
+        "z": np.uint8(0),
+        "w": np.ones((6, 4, 1, 1), np.int8),
+        "flat": np.array([-1]),
+        "table": np.arange(256, dtype=np.uint8) // 16 * 16,
+    }
+    model = ir.from_proto(make_model(body, weights=weights))
+    next(node for node in model.graph if node.op_type == "Conv").metadata_props["dybitq.recode"] = name
+    return workload_of_model(model, name="m")
+
+
+@pytest.mark.parametrize(("name", "stored"), [("sparq4-5opt", 8), ("int4", 4), ("dybit4", 4)])
+def test_recodings_happen_at_the_edge_of_the_array(name, stored):
+    """They are no operators; a SPARQ window leaves 8 bits in memory, others are written narrow."""
+    found = recoded(name)
+    assert [op.op_type for op in found.ops] == ["Conv"]
+    op = found.ops[0]
+    assert (op.a_bits, op.a_format) == (4, name)
+    assert found.tensors[op.inputs[0]].bits == stored
