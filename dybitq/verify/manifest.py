@@ -134,25 +134,29 @@ def _weighted(manifest: Manifest, path: str, operation: Convolution | Product) -
     return entry
 
 
+def _addition(manifest: Manifest, path: str, operation: Addition) -> dict[str, Any]:
+    return {
+        "inputs": list(operation.inputs),
+        "output": operation.output,
+        "zeros": list(operation.zeros),
+        "multipliers": [
+            manifest.array(f"{path}_multipliers_{k}.bin", b.astype(np.uint32))
+            for k, b in enumerate(operation.multipliers)
+        ],
+        "shift": operation.shift,
+        "zero_point": operation.zero_point,
+        "low": operation.low,
+        "high": operation.high,
+        "rounding": str(operation.rounding),
+        "each_branch": operation.each_branch,
+        "bits": operation.bits,
+    }
+
+
 def _elementwise(manifest: Manifest, path: str, operation: Operation) -> dict[str, Any]:
     match operation:
         case Addition():
-            return {
-                "inputs": list(operation.inputs),
-                "output": operation.output,
-                "zeros": list(operation.zeros),
-                "multipliers": [
-                    manifest.array(f"{path}_multipliers_{k}.bin", b.astype(np.uint32))
-                    for k, b in enumerate(operation.multipliers)
-                ],
-                "shift": operation.shift,
-                "zero_point": operation.zero_point,
-                "low": operation.low,
-                "high": operation.high,
-                "rounding": str(operation.rounding),
-                "each_branch": operation.each_branch,
-                "bits": operation.bits,
-            }
+            return _addition(manifest, path, operation)
         case ActivationProduct() | Multiplication():
             return {
                 "inputs": list(operation.inputs),
