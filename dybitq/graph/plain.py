@@ -96,6 +96,14 @@ class StoredModel:
                 copy.graph.outputs.append(values[name])
         return to_bytes(copy)
 
+    def segment(self, inputs: Mapping[str, str], outputs: Sequence[str]) -> bytes:
+        """The part of the inlined model that computes ``outputs`` from ``inputs``, names to numpy types."""
+        graph = ir.convenience.extract(self.model.graph, list(inputs), list(outputs))
+        for value in graph.inputs:
+            value.type = ir.TensorType(ir.DataType.from_numpy(np.dtype(inputs[str(value.name)])))
+            value.shape = None
+        return to_bytes(ir.Model(graph, ir_version=self.model.ir_version))
+
 
 def read_plain(path: Path) -> StoredModel:
     """Read ``path`` in both forms.

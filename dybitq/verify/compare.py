@@ -1,8 +1,9 @@
 """onnxruntime against the integer reference, tensor by tensor.
 
-Both run the stored model with functions inlined, so that what happens inside them is seen as well. The
-session has every integer tensor among its outputs; they are fetched in portions, so that memory stays
-bounded whatever the network.
+Both run the stored model with functions inlined, so that what happens inside them is seen as well. The graph
+is cut into portions, so that memory stays bounded whatever the network; each is a session whose outputs are
+all its tensors, and starts from what the reference has computed so far, so that an error is found where it is
+made. The outputs of the file as it is are compared as well.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +18,7 @@ from dybitq.verify.interpreter import Computed, interpret
 
 Progress = Callable[[str, int, int], None]
 
-_PORTION_BYTES = 192 << 20  # of fetched tensors held at once
+_PORTION_BYTES = 192 << 20  # of results held at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +82,8 @@ def compare(
     Args:
         stored: the model.
         batches: inputs by name, and how many of the batch are samples.
-        exact: compare the outputs of the file as it is as well; without it, where float operators
-            remain, whose results depend on how the runtime arranges the graph, those of the same run.
+        exact: compare the outputs of the file as it is as well; left out where float operators remain, whose
+            results depend on how the runtime arranges the graph.
         threads: of onnxruntime.
         total: samples to come, for ``progress``.
         progress: called with stage, done, total.
@@ -90,67 +91,113 @@ def compare(
     Raises:
         ModelError: onnxruntime cannot run the model.
     """
-    names = [name for node in stored.inner.nodes for name in node.outputs if name]
-    watched = Session(stored.observed(names), threads, name=f"{stored.path} with all its tensors")
-    plain = Session(stored.path, threads) if exact else watched
     result = Comparison()
+    plain = Session(stored.path, threads) if exact else None
+    portions: tuple[_Portion, ...] = ()
     for feeds, samples in batches:
-        _compare_batch(stored, watched, plain, feeds, result)
+        portions = portions or _portions(stored, feeds, threads)
+        outputs = _compare_batch(stored, portions, feeds, result)
+        found = {} if plain is None else plain.run(feeds, stored.inner.outputs)
+        for name, array in found.items():
+            result.output_differences += int(np.count_nonzero(~_same(outputs[name], array)))
         result.samples += samples
         if progress is not None:
             progress("comparing", result.samples, max(result.samples, total or 0))
     return result
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Portion:
+    """A run of nodes that is computed at once: what goes in, and a session of just these nodes."""
+
+    nodes: tuple[PlainNode, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    session: Session
+
+
+def _portions(
+    stored: StoredModel, feeds: Mapping[str, np.ndarray], threads: int | None
+) -> tuple[_Portion, ...]:
+    """Cut the graph where the results of a batch would take too much memory."""
+    names = [name for node in stored.inner.nodes for name in node.outputs if name]
+    watched: list[Session] = []
+
+    def floats(node: PlainNode) -> Mapping[str, np.ndarray]:
+        if not watched:
+            watched.append(Session(stored.observed(names), threads, name=str(stored.path)))
+        return watched[0].run(feeds, [name for name in node.outputs if name])
+
+    types = {name: str(array.dtype) for name, array in feeds.items()}
+    groups: list[list[PlainNode]] = [[]]
+    size = 0
+    for computed in interpret(stored.inner, feeds, floats):
+        if size > _PORTION_BYTES:
+            groups.append([])
+            size = 0
+        groups[-1].append(computed.node)
+        size += sum(array.nbytes for array in computed.outputs.values())
+        types.update((name, str(array.dtype)) for name, array in computed.outputs.items())
+    return tuple(_portion(stored, group, types, threads) for group in groups if group)
+
+
+def _portion(
+    stored: StoredModel, nodes: list[PlainNode], types: Mapping[str, str], threads: int | None
+) -> _Portion:
+    made = [name for node in nodes for name in node.outputs if name]
+    read = {name: "" for node in nodes for name in node.inputs if name}
+    inputs = {name: types[name] for name in read if name not in made and name not in stored.inner.constants}
+    name = f"{stored.path} from {nodes[0].name or nodes[0].op_type!r} on"
+    return _Portion(
+        nodes=tuple(nodes),
+        inputs=tuple(inputs),
+        outputs=tuple(made),
+        session=Session(stored.segment(inputs, made), threads, name=name),
+    )
+
+
 def _compare_batch(
     stored: StoredModel,
-    watched: Session,
-    plain: Session,
+    portions: tuple[_Portion, ...],
     feeds: Mapping[str, np.ndarray],
     result: Comparison,
-) -> None:
-    def floats(node: PlainNode) -> Mapping[str, np.ndarray]:
-        return watched.run(feeds, [name for name in node.outputs if name])
-
-    portion: list[Computed] = []
-    size, compared = 0, 0
+) -> dict[str, np.ndarray]:
+    """Portion by portion: the runtime on what the reference has so far, then the reference, then both."""
+    found: dict[str, np.ndarray] = {}
+    computing = interpret(stored.inner, feeds, lambda node: {name: found[name] for name in node.outputs})
+    held = dict(feeds)
     outputs: dict[str, np.ndarray] = {}
-    for computed in interpret(stored.inner, feeds, floats):
-        outputs.update((n, a) for n, a in computed.outputs.items() if n in stored.inner.outputs)
-        portion.append(computed)
-        size += sum(array.nbytes for array in computed.outputs.values())
-        if size > _PORTION_BYTES:
-            compared += _compare_portion(watched, feeds, portion, result)
-            portion, size = [], 0
-    compared += _compare_portion(watched, feeds, portion, result)
-    result.tensors = max(result.tensors, compared)
-    for name, found in plain.run(feeds, stored.inner.outputs).items():
-        result.output_differences += int(np.count_nonzero(~_same(outputs[name], found)))
+    tensors = 0
+    for number, portion in enumerate(portions):
+        found = portion.session.run({name: held[name] for name in portion.inputs}, portion.outputs)
+        later = {name for other in portions[number + 1 :] for name in other.inputs}
+        for _ in portion.nodes:
+            computed = next(computing)
+            tensors += _compare_node(computed, found, result)
+            held.update((n, a) for n, a in computed.outputs.items() if n in later)
+            outputs.update((n, a) for n, a in computed.outputs.items() if n in stored.inner.outputs)
+        held = {name: array for name, array in held.items() if name in later}
+    result.tensors = max(result.tensors, tensors)
+    return outputs
 
 
-def _compare_portion(
-    watched: Session, feeds: Mapping[str, np.ndarray], portion: list[Computed], result: Comparison
-) -> int:
-    """Compare the integer tensors of some nodes; returns how many there were."""
-    expected = {
-        name: (computed.node, array)
-        for computed in portion
-        for name, array in computed.outputs.items()
-        if name and array.dtype.kind in "iu"
-    }
-    if not expected:
-        return 0
-    for name, found in watched.run(feeds, list(expected)).items():
-        node, array = expected[name]
-        if array.dtype != found.dtype or array.shape != found.shape:
+def _compare_node(computed: Computed, found: Mapping[str, np.ndarray], result: Comparison) -> int:
+    """Compare the integer results of one node; returns how many tensors they are."""
+    tensors = 0
+    for name, expected in computed.outputs.items():
+        if not name or expected.dtype.kind not in "iu":
+            continue
+        array = found[name]
+        if expected.dtype != array.dtype or expected.shape != array.shape:
             raise ModelError(
-                f"tensor {name}: the reference has {array.dtype}{list(array.shape)}, onnxruntime "
-                f"{found.dtype}{list(found.shape)}"
+                f"tensor {name}: the reference has {expected.dtype}{list(expected.shape)}, onnxruntime "
+                f"{array.dtype}{list(array.shape)}"
             )
+        tensors += 1
         result.values += array.size
-        if not np.array_equal(array, found):
-            _note(result, name, node, array, found)
-    return len(expected)
+        if not np.array_equal(expected, array):
+            _note(result, name, computed.node, expected, array)
+    return tensors
 
 
 def _note(result: Comparison, name: str, node: PlainNode, expected: np.ndarray, found: np.ndarray) -> None:

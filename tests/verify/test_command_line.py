@@ -101,7 +101,7 @@ def test_a_float_model_is_exit_code_3(folder):
     """What computes in float is named."""
     made = dybitq_run("verify", "net.onnx")
     assert made.exit_code == 3
-    assert made.stderr == ("Error: net.onnx: not integer-only: Conv Conv_0: computes in float (and 4 more)\n")
+    assert made.stderr == ("Error: net.onnx: not integer-only: Conv Conv_0: computes in float (and 6 more)\n")
 
 
 def test_strict_names_what_cannot_be_integer(folder):
