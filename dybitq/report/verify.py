@@ -83,7 +83,7 @@ def _table(operations: tuple[OperationFacts, ...]) -> list[str]:
         wide = "" if o.bound is None or o.bound.product_bits is None else str(o.bound.product_bits)
         name = o.name if len(o.name) <= width else "..." + o.name[3 - width :]
         factor = f"{_span(o.multipliers):>15} {_span(o.shifts):>7}"
-        lines.append(f"{name:{width}}  {o.operation:14} {factor} {bits:>5} {wide:>4}")
+        lines.append(f"{name:{width}}  {o.operation:14} {factor} {bits:>5} {wide:>4}".rstrip())
     return lines
 
 
