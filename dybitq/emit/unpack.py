@@ -7,7 +7,11 @@ constants, so that onnxruntime folds it once, when the session is created.
 
 * K = 8 or 16: the stream read as uint8 or uint16 is the list of indices.
 * otherwise eight codes are ``bits`` bytes; one matrix product with powers of two lifts the bytes around
-  every group into a number below 2**24, exact in float32, whose lower K bits are the index.
+  every group into a number below 2**24, exact in float32, whose lower K bits are the index. Where that
+  number stays below 2**16, the table repeats itself up to there and the upper bits do no harm; else they are
+  cut off.
+
+What counts is how long a session takes to be created: the number of nodes, and the bytes between them.
 """
 
 import numpy as np
@@ -20,6 +24,9 @@ from dybitq.records import NumberFormat
 DOMAIN = "dybitq"
 GROUP = {1: 8, 2: 4, 3: 4, 4: 4, 5: 2, 6: 2, 7: 2, 8: 1}
 """Codes in one index, by width."""
+
+REPEATED = frozenset({3, 5, 6})
+"""Widths whose table has 2**16 rows, because no number that a group is lifted to is larger."""
 
 
 def add_decode(
@@ -43,11 +50,12 @@ def add_decode(
     stored = builder.constant(stored_form(codes, fmt.bits), "w")
     whole = codes.size % codes_stored_together(fmt.bits) == 0
     builder.add_function(_unpack_function(builder, fmt.bits, whole=whole))
+    shape = builder.constant(np.array(codes.shape, np.int64), "n")
     return builder.node(
         f"Unpack{fmt.bits}" if whole else f"Unpack{fmt.bits}Part",
-        [stored, _rows(builder, fmt, dtype)],
+        [stored, _rows(builder, fmt, dtype), shape],
         output="i",
-        attributes={"shape": list(codes.shape)} | ({} if whole else {"count": [codes.size]}),
+        attributes={} if whole else {"count": [codes.size]},
         domain=DOMAIN,
         before=before,
     )
@@ -78,7 +86,7 @@ def stored_form(codes: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _rows(builder: Builder, fmt: NumberFormat, dtype: np.dtype) -> ir.Value:
-    """The table ``[2**K, g]`` of one format, built once at the head of the graph."""
+    """The table of one format, ``[rows, g]``, built once at the head of the graph."""
     table = builder.constant(fmt.table.astype(dtype), f"{fmt.name}_table")
     for use in table.uses():
         if use.node.op_type.startswith("Rows"):
@@ -136,7 +144,10 @@ def _function(
 
 
 def _rows_function(builder: Builder, bits: int) -> ir.Function:
-    """Table ``[2**b]`` to rows ``[2**K, g]``: column j is the table along axis j of a g-dimensional cube."""
+    """Table ``[2**b]`` to rows ``[2**K, g]``: column j is the table along axis j of a g-dimensional cube.
+
+    Repeated up to ``[2**16, g]`` where :data:`REPEATED` says so.
+    """
     group, size = GROUP[bits], 2**bits
     body = _Body()
     table = ir.val("table")
@@ -149,29 +160,33 @@ def _rows_function(builder: Builder, bits: int) -> ir.Function:
         axis = body.op("Reshape", table, body.constant(shape))
         columns.append(body.op("Reshape", body.op("Expand", axis, cube), column))
     rows = body.op("Concat", *columns, axis=1)
+    if bits in REPEATED:
+        repeats = 1 << (16 - group * bits)
+        rows = body.op("Expand", rows, body.constant([repeats, size**group, group]))
+        rows = body.op("Reshape", rows, body.constant([-1, group]))
     return _function(builder, f"Rows{bits}", [table], body, rows, ())
 
 
 def _unpack_function(builder: Builder, bits: int, *, whole: bool) -> ir.Function:
     """Stored codes and rows to a tensor of ``shape``; unless ``whole``, ``count`` cuts the padding off."""
     body = _Body()
-    stored, rows = ir.val("stored"), ir.val("rows")
+    stored, rows, shape = ir.val("stored"), ir.val("rows"), ir.val("shape")
     index_bits = GROUP[bits] * bits
     if index_bits in (8, 16):
         index = body.op("Cast", stored, to=int(ir.DataType.INT32))
     else:
         octets = body.op("Cast", stored, to=int(ir.DataType.FLOAT))
         windows = body.op("MatMul", octets, body.constant(window_matrix(bits)))
-        windows = body.op("Cast", windows, to=int(ir.DataType.INT32))
-        index = body.op("Mod", windows, body.constant(np.array(1 << index_bits, np.int32)))
+        index = body.op("Cast", windows, to=int(ir.DataType.INT32))
+        if bits not in REPEATED:
+            index = body.op("Mod", index, body.constant(np.array(1 << index_bits, np.int32)))
     integers = body.op("Gather", rows, index, axis=0)
     if not whole:
         flat = body.op("Reshape", integers, body.constant([-1]))
         integers = body.op("Slice", flat, body.constant([0]), body.integers("count"))
-    shaped = body.op("Reshape", integers, body.integers("shape"))
+    shaped = body.op("Reshape", integers, shape)
     name = f"Unpack{bits}" if whole else f"Unpack{bits}Part"
-    attributes = ("shape",) if whole else ("shape", "count")
-    return _function(builder, name, [stored, rows], body, shaped, attributes)
+    return _function(builder, name, [stored, rows, shape], body, shaped, () if whole else ("count",))
 
 
 def window_matrix(bits: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from onnx.reference import ReferenceEvaluator
 
 from dybitq import bits as bit_stream
 from dybitq.emit.builder import Builder
-from dybitq.emit.unpack import GROUP, add_decode, codes_stored_together, stored_form, window_matrix
+from dybitq.emit.unpack import GROUP, REPEATED, add_decode, codes_stored_together, stored_form, window_matrix
 from dybitq.encodings import formats
 from dybitq.graph.export import to_bytes
 from tests.emit.toolkit import optimized, run
@@ -148,3 +148,4 @@ def test_windows_are_exact_in_float32():
         matrix = window_matrix(bits)
         assert matrix.shape == (bits, 8 // group)
         assert (matrix.sum(axis=0) * 255 < 2**24).all()
+        assert bits not in REPEATED or (matrix.sum(axis=0) * 255 < 2**16).all()
