@@ -162,16 +162,24 @@ def run(description: str, networks: Sequence[str], measure: Callable[[Bench], No
 
 
 def _check_work(bench: Bench) -> None:
-    """Throw away what an earlier state of dybitq made."""
-    source = Path(__file__).parent.parent / "dybitq"
-    state = hashlib.sha256()
-    for path in sorted(source.rglob("*.py")):
-        if path.parts[len(source.parts)] in ("calibrate", "emit", "fit", "graph", "plan", "encodings", "api"):
-            state.update(path.read_bytes())
+    """Throw away what an earlier state of dybitq made: models always, statistics where it made those."""
+    now = {"statistics": _state("calibrate", "graph", "data", "encodings")}
+    now["models"] = now["statistics"] + _state("emit", "fit", "plan", "api")
     stamp = bench.work / "state.json"
-    found = json.loads(stamp.read_text()) if stamp.exists() else {}
-    if found.get("source") != state.hexdigest():
-        for path in bench.work.glob("*.onnx"):
-            if ".onnxruntime." not in path.name:
-                path.unlink()
-        stamp.write_text(json.dumps({"source": state.hexdigest()}))
+    before = json.loads(stamp.read_text()) if stamp.exists() else {}
+    for kind, pattern in (("statistics", "*.stats"), ("models", "*.onnx")):
+        if before.get(kind) != now[kind]:
+            for path in bench.work.glob(pattern):
+                if ".onnxruntime." not in path.name:
+                    path.unlink()
+    stamp.write_text(json.dumps(now))
+
+
+def _state(*folders: str) -> str:
+    """Hash of the code in some folders of the package."""
+    package = Path(__file__).parent.parent / "dybitq"
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted((package / folder).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
