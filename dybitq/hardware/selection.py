@@ -23,7 +23,6 @@ from dybitq.hardware.traffic import (
     bytes_per_cycle,
     constants,
     room,
-    stacking,
     tile_bytes,
 )
 
@@ -100,7 +99,7 @@ class _Bound(NamedTuple):
 def ends_and_moving(tiles: Tiles, port: Ports) -> tuple[Array, Array]:
     """Cycles of the first load and last store, and of everything that passes the port."""
     # Sums of what varies along the same axis of a table first: the arrays stay small.
-    outside, parts = port.output + port.extra, tiles.n_k * tiles.packs
+    outside, parts = port.output + port.extra, tiles.n_k * tiles.n_g
     inputs, weights = tiles.n_m * tiles.again_i * parts, tiles.n_n * tiles.again_w * parts
     ends = (port.input * tiles.held_i + outside) + port.weight * tiles.held_w
     return ends, (port.input * inputs + outside * tiles.out_tiles) + port.weight * weights
@@ -124,7 +123,7 @@ def _tiles(prepared: Prepared, cells: Array, shapes: Array, packed: Array) -> Ti
     grid = prepared.grid
     geometry = [getattr(grid, name)[cells] for name in GEOMETRY]
     whole = [values[shapes] for values in constants(prepared.kernels, grid.first)]
-    return Tiles._make(stacking([*geometry, *whole], packed))
+    return Tiles._make([*geometry, *whole, packed])
 
 
 class _Cells(NamedTuple):
@@ -155,7 +154,7 @@ def _lay_out(prepared: Prepared, shapes: tuple[int, ...]) -> _Cells:
     offsets = np.concatenate([[0], np.cumsum(counts)])
     cells = np.arange(offsets[-1]) - offsets[owner] + grid.starts[index][owner]
     flat = _tiles(prepared, cells, index[owner], np.ones(1))
-    return _Cells(cells, owner, offsets, flat[:-3])
+    return _Cells(cells, owner, offsets, flat[:-1])
 
 
 def _squeezed(values: Array, table: tuple[int, int]) -> Array:
@@ -304,7 +303,7 @@ def _bounded(
     cells, owner, offsets, columns = _cells(prepared, tuple(shapes.tolist()))
     rows = chunk[owner] if len(chunk) > 1 else chunk
     packed = _cells_last(squeezed.packed, rows)
-    tiles = Tiles._make(stacking(columns, packed))
+    tiles = Tiles._make([*columns, packed])
     bound = _bound(machine, tiles, _for_cells(squeezed.widths, rows), _for_cells(squeezed.rate, rows), busy)
     key = np.broadcast_to(np.where(bound.fits, bound.least, np.inf), (*table, len(cells)))
     least = np.minimum.reduceat(key, offsets[:-1], axis=2)
@@ -319,8 +318,7 @@ def _refuse(machine: Machine, prepared: Prepared, launches: Launches, chunk: Arr
     shape = int(grid.shape_of[place])
     columns = _cells(prepared, (shape,)).columns
     row = chunk[which : which + 1]
-    packed = launches.packed[row].min()
-    tiles = Tiles._make(stacking(columns, packed))
+    tiles = Tiles._make([*columns, np.ones(1)])
     taken = room(machine, launches.widths.at((row, slice(0, 1))), tiles)
     least = [float(part.min()) for part in taken]
     part = "half of each buffer" if need(machine.buffers, machine, "buffers").double_buffer else "each buffer"
@@ -338,6 +336,6 @@ def tile_numbers(tiles: Tiles) -> dict[str, Array]:
         "tiles_m": tiles.n_m,
         "tiles_n": tiles.n_n,
         "tiles_k": tiles.n_k,
-        "tiles_group": tiles.packs,
+        "tiles_group": tiles.n_g,
         "loop_order": tiles.order,
     }

@@ -47,7 +47,7 @@ class Grid(NamedTuple):
         out_runs: contiguous pieces of an output tile.
         again_i, again_w: how often each input and each weight comes from DRAM.
         held_i, held_w: tiles along k that stay on chip together, 1 or ``n_k``.
-        stack: groups (or packs of groups that share the array) that one tile holds, a power of two.
+        together: groups that one tile holds, a power of two or all; ``n_g``: tiles along the groups.
     """
 
     starts: Array
@@ -69,7 +69,8 @@ class Grid(NamedTuple):
     again_w: Array
     held_i: Array
     held_w: Array
-    stack: Array
+    together: Array
+    n_g: Array
 
 
 def _ladder(steps: tuple[int, ...], top: float) -> Array:
@@ -113,7 +114,8 @@ def grid(kernels: Kernels) -> Grid:
     ]
     counts = [len(part[0]) for part in cells]
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    columns = [np.concatenate(parts) for parts in zip(*cells)] if cells else [np.zeros(0)] * 17
+    fields = Grid._fields[3:]
+    columns = [np.concatenate(parts) for parts in zip(*cells)] if cells else [np.zeros(0) for _ in fields]
     return Grid(starts, shape_of, first, *columns)
 
 
@@ -150,8 +152,12 @@ def _cells(x: dict[str, float]) -> tuple[Array, ...]:
         order, tile_m, tile_n, channels * x["taps"], n_m, n_n, n_k, channels,
         in_elements, in_runs, in_total, out_runs, *_reuse(order, n_m, n_n, n_k),
     )  # fmt: skip
-    stacks = 2.0 ** np.arange(np.ceil(np.log2(x["groups"])) + 1)
-    return (*(np.tile(values, len(stacks)) for values in one), np.repeat(stacks, len(order)))
+    together = np.minimum(2.0 ** np.arange(np.ceil(np.log2(x["groups"])) + 1), x["groups"])
+    by_groups = together, np.ceil(x["groups"] / together)
+    return (
+        *(np.tile(values, len(together)) for values in one),
+        *(np.repeat(values, len(order)) for values in by_groups),
+    )
 
 
 def _reuse(order: Array, n_m: Array, n_n: Array, n_k: Array) -> tuple[Array, Array, Array, Array]:

@@ -1,6 +1,5 @@
 """Bytes and words: what one tile of each operand occupies and moves, and what all tiles move together."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +14,8 @@ class Tiles(NamedTuple):
     """Tiles of candidates or of launches, float64 arrays that broadcast; see ``tiling.Grid``.
 
     Behind the fields of the grid: extents of the whole product (``groups``, ``m``, ``k``, ``n``, input
-    channels ``depth``), elements written, vector operations, elements written per accumulator, groups side
-    by side on the array, such packs in one tile, and steps along the groups.
+    channels ``depth``), elements written, vector operations, elements written per accumulator, and how many
+    groups fit side by side on the array.
     """
 
     order: Array
@@ -35,7 +34,8 @@ class Tiles(NamedTuple):
     again_w: Array
     held_i: Array
     held_w: Array
-    stack: Array
+    together: Array
+    n_g: Array
     groups: Array
     m: Array
     k: Array
@@ -45,23 +45,21 @@ class Tiles(NamedTuple):
     vector_ops: Array
     scale: Array
     packed: Array
-    stacked: Array
-    packs: Array
 
     @property
     def in_words(self) -> Array:
         """Input elements of one tile."""
-        return self.in_elements * self.channels * (self.packed * self.stacked)
+        return self.in_elements * self.channels * self.together
 
     @property
     def weight_words(self) -> Array:
         """Weights of one tile."""
-        return self.tile_k * self.tile_n * (self.packed * self.stacked)
+        return self.tile_k * self.tile_n * self.together
 
     @property
     def sums(self) -> Array:
         """Accumulators of one tile."""
-        return self.tile_m * self.tile_n * (self.packed * self.stacked)
+        return self.tile_m * self.tile_n * self.together
 
     @property
     def out_words(self) -> Array:
@@ -71,7 +69,7 @@ class Tiles(NamedTuple):
     @property
     def out_tiles(self) -> Array:
         """Number of output tiles."""
-        return self.n_m * self.n_n * self.packs
+        return self.n_m * self.n_n * self.n_g
 
     @property
     def steps(self) -> Array:
@@ -84,13 +82,6 @@ def constants(kernels: Kernels, launches: Array) -> tuple[Array, ...]:
     names = ("groups", "m", "k", "n", "channels", "out_elements", "vector_ops")
     values = [getattr(kernels, name)[launches].astype(np.float64) for name in names]
     return (*values, values[5] / (values[0] * values[1] * values[3]))
-
-
-def stacking(columns: Sequence[Array], packed: Array) -> list[Array]:
-    """``columns`` (the fields up to ``packed``) with ``packed``, ``stacked`` and ``packs`` behind them."""
-    packs = np.ceil(columns[len(GEOMETRY)] / packed)
-    stacked = np.minimum(columns[len(GEOMETRY) - 1], packs)
-    return [*columns, packed, stacked, np.ceil(packs / stacked)]
 
 
 GEOMETRY = Tiles._fields[: Tiles._fields.index("groups")]
@@ -177,7 +168,7 @@ def traffic(machine: Machine, widths: Widths, tiles: Tiles, size: TileBytes, rat
     in_bits, weight_bits, out_bits = (
         packed_width(bits, packing) for bits in (widths.input, widths.weight, widths.output)
     )
-    parts = tiles.n_k * tiles.packs
+    parts = tiles.n_k * tiles.n_g
     inputs = _moved(words_i, tiles.n_m * again_i * parts, tiles.in_words, size.input, in_bits)
     dram = Operands(
         input=inputs + size.extra * tiles.out_tiles,

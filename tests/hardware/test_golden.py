@@ -146,6 +146,23 @@ def test_groups_that_share_the_array(flow):
         np.testing.assert_array_equal(parts[index], a[index] @ b[index])
 
 
+@pytest.mark.parametrize(("share", "folds"), [(False, 12), (True, 6)])
+def test_layer_whose_groups_share_the_array(share, folds):
+    """Twelve depthwise channels of nine taps: 32 rows hold two of them (a power of two), so six folds."""
+    machine = load_machine("int8_sa", {"array.dataflow": "ws", "array.pack_groups": share})
+    assert machine.array is not None
+    layers = Layers()
+    layers.conv("x", 12, 12, 3, 1, group=12)
+    cost = simulate(layers.workload(), machine).layers[0]
+    assert cost.folds == folds
+    groups = int(cost.extra["tiles_group"])
+    rows, cols = machine.array.rows, machine.array.cols
+    assert (rows, cols) == (32, 32)
+    flow, overlap = machine.array.dataflow, machine.array.overlap_folds
+    per_tile, one = np.int64(folds // groups), np.int64(1)
+    assert cost.cycles == groups * array_cycles(flow, per_tile, one, rows, cols, overlap=overlap)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     shape=st.tuples(*[st.integers(1, 24)] * 3),

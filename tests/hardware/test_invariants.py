@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from dybitq.errors import ConfigError
@@ -127,7 +127,28 @@ def test_traffic_and_time_are_consistent(machine, work, w, a):
     assert cost.total_cycles >= max(cost.cycles, cost.dram_bytes.total / per_cycle - 1e-6)
 
 
+SLOW_MEMORY: dict[str, Any] = {
+    "array.rows": 8,
+    "array.cols": 2,
+    "array.dataflow": "ws",
+    "array.overlap_folds": False,
+    "array.pack_groups": True,
+    "precision": {"mode": "fused", "max_bits": 8, "min_bits": 2, "axis": "reduction"},
+    "buffers.act_kb": 1,
+    "buffers.wgt_kb": 1,
+    "buffers.out_kb": 1,
+    "buffers.double_buffer": False,
+    "buffers.packing": "dense",
+    "dram.gb_per_s": 0.1,
+    "dram.burst_bytes": 1,
+}
+THREE_GROUPS: dict[str, Any] = {"kind": "depthwise", "channels": 3, "filters": 1, "kernel": 5, "stride": 1}
+
+
+# At two bits two groups share the array: that must not force their loads to wait for each other.
 @COMMON
+@example(machine=SLOW_MEMORY, work={**THREE_GROUPS, "out": 2, "batch": 2}, w=3, a=3)
+@example(machine=SLOW_MEMORY, work={**THREE_GROUPS, "out": 1, "batch": 1}, w=3, a=3)
 @given(machine=machines(), work=works(), w=bits, a=bits)
 def test_fewer_bits_are_never_slower(machine, work, w, a):
     """One bit less on either side costs no cycle."""

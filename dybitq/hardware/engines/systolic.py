@@ -29,7 +29,7 @@ class _Work(NamedTuple):
 
 
 def _packed_groups(machine: Machine, prepared: Prepared, rate: Rates) -> Array:
-    """Groups of a grouped convolution that share the array block-diagonally, float64 ``[L, P]``.
+    """How many groups of a grouped convolution fit on the array block-diagonally, float64 ``[L, P]``.
 
     Powers of two, so that twice the array never does more than twice the work.
     """
@@ -44,7 +44,8 @@ def _packed_groups(machine: Machine, prepared: Prepared, rate: Rates) -> Array:
         -(-kernels.n[:, None] // rate.n_lanes),
     )
     room = np.minimum(array.rows * rate.rows // spread.rows, array.cols * rate.cols // spread.cols)
-    return 2.0 ** np.floor(np.log2(np.clip(room, 1, kernels.groups[:, None])))
+    most = np.ceil(np.log2(kernels.groups[:, None]))
+    return 2.0 ** np.minimum(np.floor(np.log2(np.maximum(room, 1))), most)
 
 
 def _work(machine: Machine, tiles: Tiles, rate: Rates) -> _Work:
@@ -55,11 +56,9 @@ def _work(machine: Machine, tiles: Tiles, rate: Rates) -> _Work:
         np.ceil(tiles.tile_k / rate.depth),
         np.ceil(tiles.tile_n / rate.n_lanes),
     )
-    # Groups that share the array lie along its diagonal, so together they are one fold.
     folds = np.ceil(spread.rows / (array.rows * rate.rows)) * np.ceil(spread.cols / (array.cols * rate.cols))
-    if bool((tiles.packed > 1).any()):
-        folds = np.where(tiles.packed > 1, 1.0, folds)
-    folds = folds * tiles.stacked
+    # Groups that share the array lie along its diagonal, so together they are one fold.
+    folds = folds * np.ceil(tiles.together / tiles.packed)
     time = spread.time * rate.serial
     latency = getattr(machine.precision, "decoder_latency_cycles", 0)
     cycles = array_cycles(
@@ -76,7 +75,7 @@ def _total(tiles: Tiles, step: Array, port: Ports) -> tuple[Array, Array]:
     moves = transfers(tiles.order, (tiles.n_m, tiles.n_n, tiles.n_k), *port)
     m_inside = tiles.order <= N_OUTER_HOLD
     inner, outer = np.where(m_inside, tiles.n_m, tiles.n_n), np.where(m_inside, tiles.n_n, tiles.n_m)
-    return pipeline(step, moves, (tiles.n_k, inner, outer, tiles.packs))
+    return pipeline(step, moves, (tiles.n_k, inner, outer, tiles.n_g))
 
 
 @engines.register("systolic")
