@@ -50,10 +50,13 @@ def add_decode(
     stored = builder.constant(stored_form(codes, fmt.bits), "w")
     whole = codes.size % codes_stored_together(fmt.bits) == 0
     builder.add_function(_unpack_function(builder, fmt.bits, whole=whole))
-    shape = builder.constant(np.array(codes.shape, np.int64), "n")
+    operands = [stored, _rows(builder, fmt, dtype), builder.constant(np.array(codes.shape, np.int64), "n")]
+    for use in stored.uses():  # layers that share a weight share its decoding
+        if list(use.node.inputs) == operands and use.node.domain == DOMAIN:
+            return use.node.outputs[0]
     return builder.node(
         f"Unpack{fmt.bits}" if whole else f"Unpack{fmt.bits}Part",
-        [stored, _rows(builder, fmt, dtype), shape],
+        operands,
         output="i",
         attributes={} if whole else {"count": [codes.size]},
         domain=DOMAIN,

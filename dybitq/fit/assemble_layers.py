@@ -125,9 +125,13 @@ def _transposed(
 
 
 def interpolate(assembly: Assembly, step: Step) -> list[Operation]:
-    """Linear Resize: repeated border, one kernel for every phase, interleaved; the encoding stays."""
+    """Linear Resize: repeated border, one kernel for every phase, interleaved; the encoding stays.
+
+    Where the weights' common divisor is no power of two its reciprocal is a dyadic number with any options.
+    """
     phases = interpolation_kernels(step.channels, step.factor, half_pixel=step.half_pixel)
-    target, relative = requantize(step.name, 1 / phases.divisor, assembly.output_edge(step), assembly.options)
+    options = replace(assembly.options, scales="free")
+    target, relative = requantize(step.name, 1 / phases.divisor, assembly.output_edge(step), options)
     assembly.relative[step.outputs[0]] = relative
     padded = f"{assembly.codes(step.outputs[0])}_border"
     border = Move(

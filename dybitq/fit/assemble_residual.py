@@ -20,8 +20,8 @@ from dybitq.records import LayerKind, LayerWork
 WIDE_LIMIT = 2**15
 
 
-def raw_sums(steps: Sequence[Step], outputs: Set[str], layers: Mapping[str, LayerWork]) -> frozenset[str]:
-    """Results of layers that only an ADD reads: they stay accumulators."""
+def raw_sums(steps: Sequence[Step], outputs: Set[str], layers: Mapping[str, LayerWork]) -> dict[str, str]:
+    """Results of layers that only an ADD reads, which stay accumulators, each to the result of that ADD."""
     counts: dict[str, int] = {}
     for step in steps:
         for name in step.inputs:
@@ -33,8 +33,9 @@ def raw_sums(steps: Sequence[Step], outputs: Set[str], layers: Mapping[str, Laye
         and step.bounds is None
         and layers[step.name].kind in (LayerKind.CONV, LayerKind.GEMM)
     }
-    read = {name for step in steps if step.kind is StepKind.ADD for name in step.inputs}
-    return frozenset(name for name in written & read if counts[name] == 1 and name not in outputs)
+    read = {name: step.outputs[0] for step in steps if step.kind is StepKind.ADD for name in step.inputs}
+    kept = (name for name in read if name in written and counts[name] == 1 and name not in outputs)
+    return {name: read[name] for name in kept}
 
 
 def add_wide(assembly: Assembly, step: Step) -> list[Operation]:

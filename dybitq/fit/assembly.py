@@ -41,6 +41,7 @@ class Assembly:
     relative: dict[str, float] = field(default_factory=dict)
     operations: list[Operation] = field(default_factory=list)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
+    _coded: set[str] = field(default_factory=set)  # coded tensors written so far
     _in_float: set[str] = field(default_factory=set)  # coded tensors that also exist in float
 
     def codes(self, tensor: str) -> str:
@@ -59,9 +60,24 @@ class Assembly:
         """Encodings of the operands; constants are coded now."""
         for name, array in step.constants.items():
             if name not in self.edges:
-                self.edges[name], codes = code_constant(array, pow2=self.options.scales == "pow2")
+                unit = self._unit_of_constant(step) if self.options.scales == "pow2" else None
+                self.edges[name], codes = code_constant(array, unit)
                 self.constants[self.codes(name)] = codes
         return [self.edges[name] for name in step.inputs]
+
+    def _unit_of_constant(self, step: Step) -> float:
+        """A scale at which the constant's factor would be 1: others are powers of two apart."""
+        output = self.output_edge(step).scale
+        if step.kind is not StepKind.MULTIPLY:
+            return output
+        others = [self.edges[name].scale for name in step.inputs if name not in step.constants]
+        return output / others[0]
+
+    def append(self, step: Step, operations: Sequence[Operation]) -> None:
+        """Add what ``step`` has become."""
+        self.operations += operations
+        if step.kind not in (StepKind.FLOAT, StepKind.TAIL, StepKind.SHAPE):
+            self._coded.update(step.outputs)
 
     def program(self, outputs: Sequence[str], accumulators: Mapping[str, np.ndarray]) -> Program:
         """The finished program.
@@ -108,7 +124,7 @@ class Assembly:
         shapes = step.kind is StepKind.SHAPE
         inputs = []
         for name in step.inputs:
-            coded = name in self.edges and name not in self._in_float
+            coded = name in self._coded and name not in self._in_float
             if coded and not shapes:
                 self._to_float(name)
             inputs.append(self.codes(name) if coded and shapes else name)
@@ -127,11 +143,13 @@ def _dequantize(name: str, codes: str, scale: np.ndarray, zero_point: int) -> De
     return Dequantize(name=f"{name}/dequantize", input=codes, output=name, scale=scale, zero_point=zero_point)
 
 
-def code_constant(array: np.ndarray, *, pow2: bool) -> tuple[FittedEdge, np.ndarray]:
-    """Encoding and uint8 codes of a constant operand, over its own range."""
+def code_constant(array: np.ndarray, unit: float | None) -> tuple[FittedEdge, np.ndarray]:
+    """Encoding and uint8 codes of a constant operand over its own range; scales ``unit * 2^k`` if given."""
     signed = bool((array < 0).any())
     scale = float(np.abs(array).max(initial=0.0)) / (127 if signed else 255) or 1.0
-    scale = 2.0 ** float(np.ceil(np.log2(scale))) if pow2 else float(np.float32(scale))
+    if unit is not None:
+        scale = unit * 2.0 ** float(np.ceil(np.log2(scale / unit)))
+    scale = float(np.float32(scale))
     zero = SIGNED_ZERO if signed else 0
     codes = np.clip(np.rint(array / scale) + zero, 0, 255).astype(np.uint8)
     return FittedEdge(format="int8", scale=scale, zero_point=zero), codes

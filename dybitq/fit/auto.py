@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 
 from dybitq.encodings import formats
-from dybitq.fit.fit import layer_arrays
+from dybitq.fit.fit import layer_arrays, moment_of
 from dybitq.fit.layers import LayerArrays, fit_layer
+from dybitq.fit.shared import joined_moment, sharing
 from dybitq.graph.load import Network
 from dybitq.graph.tensors import Tensors
-from dybitq.patches import moment_key
-from dybitq.records import ActivationMode, LayerKind, LayerPlan, LayerWork, Moment, Plan, Statistics
+from dybitq.records import ActivationMode, LayerPlan, LayerWork, Moment, Plan, Statistics
 
 _FINALISTS = 3  # formats that are compared after the rounding that is asked for
 _AUTO = re.compile(r"auto([2-8])")
@@ -46,9 +46,9 @@ def resolve_auto(
     """Replace every ``autoN`` of the plan by the winner, with the reason beside it.
 
     All formats are compared by their output error after rounding to the nearest level, and the best few
-    of them once more after the rounding that the plan asks for.
+    of them once more after the rounding that the plan asks for. Layers that share a weight decide together.
     """
-    tensors = Tensors(network)
+    tensors, alike = Tensors(network), sharing(layers, plan)
     decided: list[LayerPlan] = []
     for layer_plan in plan.layers:
         if not is_auto(layer_plan.weights):
@@ -56,7 +56,8 @@ def resolve_auto(
             continue
         layer = layers[layer_plan.layer]
         arrays = layer_arrays(tensors, layer, layer_plan, {})
-        moment = None if layer.kind is LayerKind.GATHER else statistics.moments.get(moment_key(layer))
+        names = alike.get(layer.name, (layer.name,))
+        moment = joined_moment([moment_of(layers[name], statistics) for name in names])
 
         def error(
             name: str,
@@ -70,8 +71,8 @@ def resolve_auto(
             found = fit_layer(layer, trial, arrays, moment, correct_bias=plan.bias_correction).error
             return math.inf if math.isnan(found) else found
 
-        names = candidates(layer_plan.weights, layer_plan.activations)
-        first = sorted(names, key=lambda name: (error(name, "nearest"), name))[:_FINALISTS]
+        tried = candidates(layer_plan.weights, layer_plan.activations)
+        first = sorted(tried, key=lambda name: (error(name, "nearest"), name))[:_FINALISTS]
         errors = {name: error(name, layer_plan.rounding) for name in first}
         ranked = sorted(errors, key=lambda name: (errors[name], name))
         reason = f"output error {errors[ranked[0]]:.2e}"

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 
 from dybitq.errors import StatisticsError
 from dybitq.fit.edges import fit_edge, joined_edge
-from dybitq.fit.layers import LayerArrays, fit_layer
+from dybitq.fit.layers import LayerArrays
 from dybitq.fit.recode import NONE, fit_recoding
+from dybitq.fit.shared import fit_together, sharing
 from dybitq.graph.load import Network
 from dybitq.graph.tensors import Tensors
 from dybitq.patches import moment_key
@@ -17,6 +18,7 @@ from dybitq.records import (
     LayerKind,
     LayerPlan,
     LayerWork,
+    Moment,
     Plan,
     Recoding,
     Statistics,
@@ -41,17 +43,27 @@ def fit(
     edges = fit_edges(plan, statistics, tensors)
     weights: dict[str, FittedWeight] = {}
     todo = [p for p in plan.layers if p.weights not in ("float", "activation")]
+    alike = sharing(layers, plan)
     for done, layer_plan in enumerate(todo):
         if progress is not None:
             progress("fitting layers", done, len(todo))
-        layer = layers[layer_plan.layer]
-        arrays = layer_arrays(tensors, layer, layer_plan, edges)
-        moment = None if layer.kind is LayerKind.GATHER else statistics.moments.get(moment_key(layer))
-        fitted = fit_layer(layer, layer_plan, arrays, moment, correct_bias=plan.bias_correction)
-        weights[layer.name] = fitted
+        if layer_plan.layer in weights:
+            continue
+        names = alike.get(layer_plan.layer, (layer_plan.layer,))
+        works = [layers[name] for name in names]
+        arrays = [layer_arrays(tensors, work, layer_plan, edges) for work in works]
+        moments = [moment_of(work, statistics) for work in works]
+        weights |= fit_together(works, layer_plan, arrays, moments, correct_bias=plan.bias_correction)
     return Fitted(
-        weights=weights, edges=edges, recodings=fit_recodings(layers, plan, statistics, tensors, edges)
+        weights={p.layer: weights[p.layer] for p in todo},
+        edges=edges,
+        recodings=fit_recodings(layers, plan, statistics, tensors, edges),
     )
+
+
+def moment_of(layer: LayerWork, statistics: Statistics) -> Moment | None:
+    """Moment of what a layer multiplies; None if it was not kept, and for embeddings."""
+    return None if layer.kind is LayerKind.GATHER else statistics.moments.get(moment_key(layer))
 
 
 def fit_recodings(

@@ -12,8 +12,9 @@ from dybitq.fit import assemble_layers as weighted
 from dybitq.fit import assemble_residual as residual
 from dybitq.fit.assembly import Assembly
 from dybitq.fit.grid import ScaleGrid
-from dybitq.fit.integer_edges import code_bounds, fit_integer_edge
+from dybitq.fit.integer_edges import Encodings, code_bounds, encodings_of
 from dybitq.fit.layers import LayerArrays, fit_layer
+from dybitq.fit.pow2_scales import tied_edges
 from dybitq.graph.load import Network
 from dybitq.graph.steps import IntegerSteps, Step, StepKind
 from dybitq.graph.tensors import Tensors
@@ -81,22 +82,21 @@ def fit_integer(
         UnsupportedError: a factor cannot be represented; the message names the layer.
     """
     edges = _fit_edges(plan, statistics, steps)
-    tensors = Tensors(network)
-    plans = {p.layer: p for p in plan.layers}
-    weights: dict[str, FittedWeight] = {}
-    snaps: dict[str, float] = {}
     todo = [step for step in steps.steps if step.kind is StepKind.LAYER]
     wide = plan.integer.residual_bits > 8
-    raw = residual.raw_sums(steps.steps, set(steps.outputs), layers) if wide else frozenset()
+    sums = residual.raw_sums(steps.steps, set(steps.outputs), layers) if wide else {}
+    weights: dict[str, FittedWeight] = {}
+    snaps: dict[str, float] = {}
+    tensors = Tensors(network)
+    plans = {p.layer: p for p in plan.layers}
     for done, step in enumerate(todo):
         if progress is not None:
             progress("fitting layers", done, len(todo))
-        layer, layer_plan = layers[step.name], plans[step.name]
-        free = step.wide or step.outputs[0] in raw
-        arrays = _arrays(tensors, layer, None if free else edges[step.outputs[0]], edges, plan.integer)
+        layer = layers[step.name]
+        arrays = _arrays(tensors, layer, edges, _grid(step, layer, edges, plan.integer, sums))
         moment = statistics.moments.get(moment_key(layer))
         try:
-            fitted = fit_layer(layer, layer_plan, arrays, moment, correct_bias=plan.bias_correction)
+            fitted = fit_layer(layer, plans[step.name], arrays, moment, correct_bias=plan.bias_correction)
         except UnsupportedError as error:
             raise UnsupportedError(f"layer {layer.name}: {error}") from error
         weights[layer.name] = fitted
@@ -107,10 +107,10 @@ def fit_integer(
         edges=dict(edges),
         options=plan.integer,
         accumulators=frozenset(steps.accumulators),
-        raw_sums={step.outputs[0]: step for step in todo if step.outputs[0] in raw},
+        raw_sums={step.outputs[0]: step for step in todo if step.outputs[0] in sums},
     )
     for step in steps.steps:
-        assembly.operations += _assemble(assembly, step)
+        assembly.append(step, _assemble(assembly, step))
     units = {step.outputs[0]: _unit(assembly, step) for step in steps.steps if step.wide}
     accumulators = {name: units[root] for name, root in steps.accumulators.items()}
     return IntegerFit(
@@ -128,21 +128,21 @@ def _assemble(assembly: Assembly, step: Step) -> list[Operation]:
 
 def _fit_edges(plan: Plan, statistics: Statistics, steps: IntegerSteps) -> dict[str, FittedEdge]:
     """Encoding of every coded tensor; those that share one differ in the codes that they are clamped to."""
-    own: dict[str, FittedEdge] = {}
+    found: dict[str, Encodings] = {}
     for edge in plan.edges:
-        found = statistics.tensors.get(edge.tensor)
-        if found is None:
+        seen = statistics.tensors.get(edge.tensor)
+        if seen is None:
             raise StatisticsError(
                 f"tensor {edge.tensor}: not in the statistics, which hold {len(statistics.tensors)} tensors; "
                 "calibrate this model again"
             )
-        own[edge.tensor] = fit_integer_edge(
-            edge,
-            found,
-            steps.responses.get(edge.tensor),
-            bounds=steps.bounds.get(edge.tensor),
-            pow2=plan.integer.scales == "pow2",
+        found[edge.tensor] = encodings_of(
+            edge, seen, steps.responses.get(edge.tensor), steps.bounds.get(edge.tensor)
         )
+    if plan.integer.scales == "pow2":
+        own = tied_edges(steps.steps, steps.roots, found)
+    else:
+        own = {name: encodings.best() for name, encodings in found.items()}
     edges = {}
     for name, root in steps.roots.items():
         shared = own[root]
@@ -153,31 +153,40 @@ def _fit_edges(plan: Plan, statistics: Statistics, steps: IntegerSteps) -> dict[
 
 
 def _arrays(
-    tensors: Tensors,
-    layer: LayerWork,
-    output: FittedEdge | None,
-    edges: Mapping[str, FittedEdge],
-    options: IntegerOptions,
+    tensors: Tensors, layer: LayerWork, edges: Mapping[str, FittedEdge], grid: ScaleGrid | None
 ) -> LayerArrays:
-    """Float parameters of a layer, with the grid on which its factors are dyadic.
-
-    Without ``output`` the layer hands out its accumulator, and any scale will do.
-    """
+    """Float parameters of a layer, with the grid on which its factors are dyadic."""
     assert layer.weight is not None
-    input_scale = edges[layer.input].scale
-    grid = None
-    pow2 = options.scales == "pow2"
     batched = layer.kind is LayerKind.MATMUL and len(layer.weight_shape) > 2  # the Add behind it stays apart
-    if pow2 and output is None:
-        grid = ScaleGrid(unit=1.0, pow2=True, max_shift=60)
-    elif output is not None and not options.multiplier_bits:
-        grid = ScaleGrid(unit=output.scale / input_scale, pow2=pow2)
     return LayerArrays(
         weight=tensors.array(layer.weight),
         bias=None if layer.bias is None or batched else tensors.array(layer.bias).reshape(-1),
-        input_scale=input_scale,
+        input_scale=edges[layer.input].scale,
         grid=grid,
     )
+
+
+def _grid(
+    step: Step,
+    layer: LayerWork,
+    edges: Mapping[str, FittedEdge],
+    options: IntegerOptions,
+    sums: Mapping[str, str],
+) -> ScaleGrid | None:
+    """Scales at which the layer's factor is dyadic; None where any will do.
+
+    An accumulator that is dequantized as it is has no factor. One that a sum of 16 bits reads (``sums``) is
+    multiplied in 64 bits, so that only powers of two need a grid there.
+    """
+    pow2 = options.scales == "pow2"
+    if step.wide:
+        return None
+    if step.outputs[0] in sums:
+        unit = edges[sums[step.outputs[0]]].scale / edges[layer.input].scale
+        return ScaleGrid(unit=unit, pow2=True, max_shift=60) if pow2 else None
+    if options.multiplier_bits:
+        return None
+    return ScaleGrid(unit=edges[step.outputs[0]].scale / edges[layer.input].scale, pow2=pow2)
 
 
 def _unit(assembly: Assembly, step: Step) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Encodings of activations for integer-only arithmetic: zero point 0 or 128, a free or a power-of-two scale.
+"""Encodings of activations for integer-only arithmetic: a scale, and zero point 0 or 128.
 
 Zero point 0 is for tensors without negative values, or whose few negative values cost less when clipped
 than the bit they would take; 128 for all others. Ranges are chosen by the same methods as elsewhere; the
@@ -6,6 +6,7 @@ squared error is searched over symmetric ranges directly.
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,50 +21,90 @@ _SMALLEST_RANGE = 1e-30
 _FRACTIONS = np.concatenate([np.linspace(1.0, 0.5, 51), np.geomspace(0.49, 0.01, 40)])
 
 
-def fit_integer_edge(
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Encodings:
+    """The encodings that one tensor could have.
+
+    Attributes:
+        plan: format and range method.
+        seen: what calibration saw of the tensor.
+        bounds: of the Relu or Clip that writes it.
+    """
+
+    plan: EdgePlan
+    seen: Profile
+    bounds: tuple[float, float] | None = None
+
+    @property
+    def levels(self) -> int:
+        """Number of codes."""
+        return int(2 ** formats.get(self.plan.format).bits)
+
+    def edge(self, scale: float, zero_point: int) -> FittedEdge:
+        """The encoding with this scale and zero point, clamped to its levels and bounds."""
+        half = self.levels // 2
+        first, last = (SIGNED_ZERO - half, SIGNED_ZERO + half - 1) if zero_point else (0, self.levels - 1)
+        low, high = code_bounds(self.bounds, scale, zero_point)
+        return FittedEdge(
+            format=self.plan.format,
+            scale=scale,
+            zero_point=zero_point,
+            low=max(first, low),
+            high=min(last, high),
+        )
+
+    def error(self, scale: float, zero_point: int) -> float:
+        """Expected sum of squared errors."""
+        half = self.levels // 2
+        low, high = (-half * scale, (half - 1) * scale) if zero_point else (0.0, (self.levels - 1) * scale)
+        return self.seen.error(low, high, self.levels)
+
+    def best(self) -> FittedEdge:
+        """The encoding of the plan's range method, with the zero point of the smaller error."""
+        nonnegative = self.seen.low >= 0 or (self.bounds is not None and self.bounds[0] >= 0)
+        found = [(self._scale(0), 0)] if self.seen.high > 0 or self.seen.low >= 0 else []
+        if not nonnegative or not found:
+            found.append((self._scale(SIGNED_ZERO), SIGNED_ZERO))
+        return self.edge(*min(found, key=lambda pair: self.error(*pair)))
+
+    def _scale(self, zero_point: int) -> float:
+        half = self.levels // 2
+        up, down = (half - 1, half) if zero_point else (self.levels - 1, 0)
+
+        def reaching(low: float, high: float) -> float:
+            scale = max(high / up, -low / down if down else 0.0)
+            return scale if scale >= _SMALLEST_RANGE else 1.0 / up
+
+        if self.plan.range != "mse":
+            return float(np.float32(reaching(*range_methods.get(self.plan.range)(self.seen, self.levels))))
+        largest = reaching(self.seen.low, self.seen.high)
+        scales = [largest * float(fraction) for fraction in _FRACTIONS]
+        return float(np.float32(min(scales, key=lambda scale: self.error(scale, zero_point))))
+
+
+def encodings_of(
     plan: EdgePlan,
     statistics: TensorStatistics,
     response: Response | None,
-    *,
     bounds: tuple[float, float] | None = None,
-    pow2: bool = False,
-) -> FittedEdge:
-    """Choose scale and zero point of one tensor.
+) -> Encodings:
+    """What a tensor could be encoded as.
 
     Args:
         plan: format and range method.
         statistics: what calibration saw of the tensor.
         response: what all readers together make of its values, or None.
         bounds: of the Relu or Clip that writes it.
-        pow2: allow powers of two only.
 
     Raises:
         StatisticsError: the calibrated range is not finite.
     """
-    bits = formats.get(plan.format).bits
-    levels = 2**bits
     seen = profile(statistics, response)
     if not (math.isfinite(seen.low) and math.isfinite(seen.high)):
         raise StatisticsError(
             f"tensor {plan.tensor}: calibrated range {seen.low}..{seen.high} is not finite; recalibrate"
         )
-    nonnegative = seen.low >= 0 or (bounds is not None and bounds[0] >= 0)
-    unsigned = _candidates(plan, seen, levels, signed=False, pow2=pow2)
-    signed = [] if nonnegative else _candidates(plan, seen, levels, signed=True, pow2=pow2)
-    scale, zero_point = min(
-        [(s, 0) for s in unsigned] + [(s, SIGNED_ZERO) for s in signed],
-        key=lambda found: _error(seen, found[0], levels, signed=found[1] != 0),
-    )
-    half = levels // 2
-    first, last = (SIGNED_ZERO - half, SIGNED_ZERO + half - 1) if zero_point else (0, levels - 1)
-    low, high = code_bounds(bounds, scale, zero_point)
-    return FittedEdge(
-        format=plan.format,
-        scale=scale,
-        zero_point=zero_point,
-        low=max(first, low),
-        high=min(last, high),
-    )
+    return Encodings(plan=plan, seen=seen, bounds=bounds)
 
 
 def code_bounds(bounds: tuple[float, float] | None, scale: float, zero_point: int) -> tuple[int, int]:
@@ -76,32 +117,3 @@ def code_bounds(bounds: tuple[float, float] | None, scale: float, zero_point: in
         for b in bounds
     )
     return min(255, max(0, low)), min(255, max(0, high))
-
-
-def _candidates(plan: EdgePlan, seen: Profile, levels: int, *, signed: bool, pow2: bool) -> list[float]:
-    """Scales worth comparing; empty where the sign of the codes makes no sense."""
-    up, down = (levels // 2 - 1, levels // 2) if signed else (levels - 1, 0)
-    if seen.high <= 0 and not signed:
-        return [] if seen.low < 0 else [1.0 / up]
-    if plan.range == "mse":
-        largest = _scale_of(seen.low, seen.high, up, down)
-        scales = [largest * float(f) for f in _FRACTIONS]
-        best = min(scales, key=lambda s: _error(seen, s, levels, signed=signed))
-    else:
-        low, high = range_methods.get(plan.range)(seen, levels)
-        best = _scale_of(low, high, up, down)
-    if not pow2:
-        return [float(np.float32(best))]
-    exponent = math.floor(math.log2(best))
-    return [2.0**e for e in range(exponent - 1, exponent + 3)]
-
-
-def _scale_of(low: float, high: float, up: int, down: int) -> float:
-    scale = max(high / up, -low / down if down else 0.0)
-    return scale if scale >= _SMALLEST_RANGE else 1.0 / up
-
-
-def _error(seen: Profile, scale: float, levels: int, *, signed: bool) -> float:
-    half = levels // 2
-    low, high = (-half * scale, (half - 1) * scale) if signed else (0.0, (levels - 1) * scale)
-    return seen.error(low, high, levels)

@@ -10,7 +10,7 @@ inputs that are still float inside a group of layers the errors of the group wou
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,10 +18,11 @@ from dybitq.calibrate.moments import patches_per_sample, sampled_patches
 from dybitq.data.padding import real_positions
 from dybitq.data.source import DataSource
 from dybitq.encodings.sparq import apply_pairs
-from dybitq.fit.fit import Progress, fit_edges, fit_recodings, layer_arrays
+from dybitq.fit.fit import Progress, fit_edges, fit_recodings, layer_arrays, moment_of
 from dybitq.fit.layers import LayerArrays, fit_layer, round_matrix, shifted_bias
 from dybitq.fit.moments import Quadratic, shrunk
 from dybitq.fit.notes import scarce_pairs_note
+from dybitq.fit.shared import fit_together, sharing
 from dybitq.graph.export import extract
 from dybitq.graph.load import Network
 from dybitq.graph.tensors import Tensors
@@ -94,6 +95,7 @@ def fit_on_data(
     recodings = fit_recodings(layers, plan, statistics, tensors, edges)
     weights: dict[str, FittedWeight] = {}
     scarce: dict[str, tuple[int, int]] = {}
+    shared = _fit_shared(layers, plan, statistics, tensors, edges)
     groups = _groups(layers, plan)
     for done, group in enumerate(groups):
         if progress is not None:
@@ -110,7 +112,11 @@ def fit_on_data(
         for layer_plan in group:
             layer = layers[layer_plan.layer]
             arrays = layer_arrays(tensors, layer, layer_plan, edges)
-            if paired is None:
+            if layer.name in shared:
+                weights[layer.name] = shared[layer.name]
+                if paired is not None and plan.bias_correction:
+                    weights[layer.name] = matched(layer, shared[layer.name], arrays, paired)
+            elif paired is None:
                 moment = statistics.moments.get(moment_key(layer))
                 if layer.kind is LayerKind.GATHER:
                     moment = None
@@ -123,6 +129,37 @@ def fit_on_data(
                 )
     notes = (scarce_pairs_note(scarce),) if scarce else ()
     return Fitted(weights=weights, edges=edges, recodings=recodings, notes=notes)
+
+
+def _fit_shared(
+    layers: Mapping[str, LayerWork],
+    plan: Plan,
+    statistics: Statistics,
+    tensors: Tensors,
+    edges: Mapping[str, FittedEdge],
+) -> dict[str, FittedWeight]:
+    """Weights that several layers read, by layer name.
+
+    What one of the layers would make up for is not what another one has lost, so they are fitted from the
+    statistics, and only their biases (see :func:`matched`) follow the quantized network.
+    """
+    plans = {p.layer: p for p in plan.layers}
+    found: dict[str, FittedWeight] = {}
+    for names in dict.fromkeys(sharing(layers, plan).values()):
+        works, first = [layers[name] for name in names], plans[names[0]]
+        arrays = [layer_arrays(tensors, work, plans[work.name], edges) for work in works]
+        moments = [moment_of(work, statistics) for work in works]
+        found |= fit_together(works, first, arrays, moments, correct_bias=plan.bias_correction)
+    return found
+
+
+def matched(layer: LayerWork, fitted: FittedWeight, arrays: LayerArrays, paired: Paired) -> FittedWeight:
+    """``fitted`` with a bias that gives the mean output of the float network."""
+    matrix, channels = to_matrix(arrays.weight, layer).astype(np.float64), row_channels(layer)
+    scale = fitted.scale[channels if fitted.axis is not None else np.zeros_like(channels)]
+    rounded = fitted.format.table[to_matrix(fitted.codes, layer)] * scale[..., None].astype(np.float64)
+    lost = np.einsum("grk,gk->gr", matrix, paired.mean_x) - np.einsum("grk,gk->gr", rounded, paired.mean_z)
+    return replace(fitted, bias=shifted_bias(layer, lost, arrays.bias))
 
 
 def _can_pair(layer: LayerWork) -> bool:

