@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from dybitq.errors import ConfigError
+from dybitq.graph.load import load
+from dybitq.graph.survey import survey
 from dybitq.graph.work_formats import format_integer_bits
 from dybitq.graph.workload import read_workload
 from dybitq.hardware.machine import load_machine, preset_names
@@ -13,7 +15,8 @@ from dybitq.hardware.price import simulate as price
 from dybitq.hardware.sweep import parse_sweep
 from dybitq.hardware.sweep import sweep as price_grid
 from dybitq.hardware.topology import read_topology
-from dybitq.hardware.whatif import int8, planned, requantized
+from dybitq.hardware.whatif import int8, requantized
+from dybitq.plan.priced import PlanPricing
 from dybitq.plan.store import read_plan
 from dybitq.workload import Comparison, Simulation, SimulationReport, Sweep, Workload
 
@@ -47,19 +50,16 @@ def workload_of(
     topology = path.suffix.lower() in TOPOLOGY_SUFFIXES
     workload = read_topology(path) if topology else read_workload(path, shapes)
     if plan is not None:
-        return _as_planned(workload, plan)
+        return _as_planned(workload, path, plan)
     asked = [name for name in (weights, activations) if name is not None]
     wide = {name: format_integer_bits(name) for name in asked}
     return requantized(workload, weights=weights, activations=activations, integer_bits=wide)
 
 
-def _as_planned(workload: Workload, path: Path) -> Workload:
-    plan = read_plan(path)
-    layers = {layer.layer: (layer.weights, layer.recode) for layer in plan.layers}
-    tensors = {edge.tensor: edge.format for edge in plan.edges}
-    names = {name for pair in layers.values() for name in pair} | set(tensors.values())
-    wide = {name: format_integer_bits(name) for name in sorted(names - {"float", "none"})}
-    return planned(workload, layers, tensors, wide)
+def _as_planned(workload: Workload, model: Path, path: Path) -> Workload:
+    network = load(model)
+    layers = {layer.name: layer for layer in survey(network)}
+    return PlanPricing(workload, network, layers).workload_of(read_plan(path))
 
 
 def simulate(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from dybitq.graph.values import is_op
+from dybitq.graph.values import constant, is_op, sole_consumer
 
 RECODE_KEY = "dybitq.recode"
 
@@ -63,3 +63,14 @@ def _walk(codes: ir.Value, constant: set[str]) -> tuple[set[ir.Node], set[ir.Val
             steps.add(node)
             pending += [item for item in node.inputs if item is not None]
     return steps, origins
+
+
+def clamped_code_bits(node: ir.Node) -> int | None:
+    """Width of the codes that a Clip cuts unsigned 8-bit codes to; None for anything else."""
+    source = node.inputs[0] if node.inputs else None
+    if not is_op(node, "Clip") or source is None or source.dtype != ir.DataType.UINT8 or len(node.inputs) < 3:
+        return None
+    high = constant(node.inputs[2])
+    if high is None or sole_consumer(source) is not node:
+        return None
+    return max(int(high.reshape(())).bit_length(), 1)

@@ -19,7 +19,7 @@ from dybitq.graph.read import read
 from dybitq.graph.values import has_subgraph, int_attribute, shape_of
 from dybitq.graph.work_formats import known_integer_bits
 from dybitq.graph.work_products import PRODUCTS, Product, product
-from dybitq.graph.work_recoding import RECODE_KEY, find_recodings
+from dybitq.graph.work_recoding import RECODE_KEY, clamped_code_bits, find_recodings
 from dybitq.graph.work_shapes import Shape, bind_shapes, shaped
 from dybitq.graph.work_vector import DROPPED, MERGING, PASSES, RENAMING, passes
 from dybitq.records import QuantizedLayer
@@ -180,6 +180,10 @@ class _Builder:
             self._add_product(node)
         elif node.op_type in RENAMING:
             self._alias(node)
+        elif clamped_code_bits(node) is not None:
+            self._alias(node)  # the end of a requantization to fewer bits than a byte
+            tensor = self.tensors[self.index(node.outputs[0])]
+            tensor.bits = min(tensor.bits, clamped_code_bits(node) or tensor.bits)
         elif node.op_type in ("Gather", "GatherElements") and self._is_constant(node.inputs[0]):
             self._add_lookup(node)
         elif node.op_type in DROPPED or self._is_bookkeeping(node):

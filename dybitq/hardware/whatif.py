@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from dybitq.errors import ConfigError
 from dybitq.workload import TensorWork, Workload
@@ -79,6 +79,7 @@ def planned(
     layers: Mapping[str, tuple[str, str]],
     tensors: Mapping[str, str],
     integer_bits: Mapping[str, int],
+    absorbed: Collection[str] = (),
 ) -> Workload:
     """The workload as a plan would have it quantized.
 
@@ -87,6 +88,7 @@ def planned(
         layers: weight format (``float`` to leave it) and re-coding (``none`` for none) of each layer.
         tensors: format of each quantized activation.
         integer_bits: width of the integers that codes stand for, by format.
+        absorbed: names of clamps that the codes of the operator before them take in.
 
     Raises:
         ConfigError: the plan names a layer that the workload does not have.
@@ -97,6 +99,8 @@ def planned(
         raise ConfigError(
             f"the plan is for another model: it has a layer {missing[0]!r}, which this one has not"
         )
+    if absorbed:
+        workload = _without(workload, absorbed)
     bits = [format_bits(tensors[t.name])[0] if t.name in tensors else t.bits for t in workload.tensors]
     needs: dict[int, list[int]] = {}
     ops = []
@@ -118,6 +122,20 @@ def planned(
     kept = [min(width, max(needs.get(index, [width]))) for index, width in enumerate(bits)]
     stored_as = [dataclasses.replace(t, bits=width) for t, width in zip(workload.tensors, kept)]
     return dataclasses.replace(workload, tensors=tuple(stored_as), ops=tuple(ops))
+
+
+def _without(workload: Workload, absorbed: Collection[str]) -> Workload:
+    """The workload without some operators of one input, whose producers write their outputs."""
+    gone = {op.inputs[0]: op.output for op in workload.ops if op.name in absorbed and op.inputs}
+    ops = []
+    for op in workload.ops:
+        if op.name in absorbed and op.inputs:
+            continue
+        output = op.output
+        while output in gone:
+            output = gone[output]
+        ops.append(op if output == op.output else dataclasses.replace(op, output=output))
+    return dataclasses.replace(workload, ops=tuple(ops))
 
 
 def int8(workload: Workload) -> Workload:
