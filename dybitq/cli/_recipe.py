@@ -41,16 +41,20 @@ class RecipeRequest:
         """Whether the command line says nothing about a recipe."""
         return self.file is None and not self.changes
 
-    def recipe(self) -> Any:
+    def recipe(self, base: Any = None) -> Any:
         """The recipe: the file or the default one, with the options in place of its own values.
+
+        Args:
+            base: settings of what neither says; those of ``quantize`` if None.
 
         Raises:
             ConfigError: the file is no recipe, or options of integer-only arithmetic without it.
         """
-        from dybitq.plan.recipe import Recipe
+        from dybitq.plan.recipe import DEFAULTS, Recipe
         from dybitq.plan.store import read_recipe
 
-        chosen = read_recipe(self.file) if self.file is not None else Recipe()
+        base = base or DEFAULTS
+        chosen = read_recipe(self.file, base) if self.file is not None else Recipe(defaults=base)
         settings = {name: self.changes[name] for name in _SETTINGS if name in self.changes}
         chosen = replace(chosen, defaults=replace(chosen.defaults, **settings))
         if "first_last" in self.changes:

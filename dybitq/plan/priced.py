@@ -51,6 +51,10 @@ class PlanPricing:
         wide = {name: self._width(name) for name in sorted(names - {"float", "none", "activation"})}
         return planned(self.workload, layers, tensors, wide, absorbed)
 
+    def roots(self, plan: Plan) -> Mapping[str, str]:
+        """By tensor of the workload the coded tensor of ``plan`` whose codes it carries."""
+        return self._structure(frozenset(edge.tensor for edge in plan.edges))[0]
+
     def _width(self, name: str) -> int:
         if name not in self._integer_bits:
             self._integer_bits[name] = format_integer_bits(name)

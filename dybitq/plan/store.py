@@ -16,8 +16,8 @@ from dybitq.schema_plan import PlanShape, RecipeShape, SettingsShape
 _VERSION = 1
 
 
-def read_recipe(path: Path) -> Recipe:
-    """Read a recipe file.
+def read_recipe(path: Path, base: Settings = DEFAULTS) -> Recipe:
+    """Read a recipe file; its defaults stand in for those of ``base``.
 
     Raises:
         ConfigError: not readable, or fields that a recipe does not have, all of them at once.
@@ -29,7 +29,7 @@ def read_recipe(path: Path) -> Recipe:
             raise ConfigError(f"{path}: rules.{number - 1}: needs op_type, name or both to match layers with")
         rules.append(Rule(op_type=rule.op_type, name=rule.name, settings=_settings(rule)))
     defaults = dataclasses.replace(
-        DEFAULTS, **{k: v for k, v in dataclasses.asdict(_settings(shape.defaults)).items() if v is not None}
+        base, **{k: v for k, v in dataclasses.asdict(_settings(shape.defaults)).items() if v is not None}
     )
     return Recipe(
         defaults=defaults,

@@ -90,7 +90,7 @@ def _alternative_document(other: Alternative | None) -> dict[str, Any] | None:
 
 def allocation_text(problem: Problem, solution: Solution, reasons: Sequence[Reason] = ()) -> str:
     """Status, budgets, then one line per group; with reasons, one line for each of those."""
-    blocks = [_summary(solution), _budgets(solution), _groups(problem, solution), _reasons(reasons)]
+    blocks = [_summary(solution), _budgets(solution), _groups(problem, solution), reasons_text(reasons)]
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -125,7 +125,8 @@ def _groups(problem: Problem, solution: Solution) -> str:
     return table(("group", "choice", "objective", *costs), rows)
 
 
-def _reasons(reasons: Sequence[Reason]) -> str:
+def reasons_text(reasons: Sequence[Reason]) -> str:
+    """One line for each reason."""
     lines = []
     for reason in reasons:
         title = ", ".join(reason.groups) + (f" ({reason.part})" if reason.part else "")

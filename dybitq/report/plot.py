@@ -34,10 +34,11 @@ def save_plot(result: Simulation, path: Path, *, force: bool) -> None:
         _roofline(roof, result.report, layers)
         _latency(bars, result.report, layers)
         with atomic_output(path, force=force) as temporary:
-            figure.savefig(temporary, format=path.suffix.lower()[1:], metadata=_no_date(path.suffix.lower()))
+            figure.savefig(temporary, format=path.suffix.lower()[1:], metadata=no_date(path.suffix.lower()))
 
 
-def _no_date(suffix: str) -> dict[str, None]:
+def no_date(suffix: str) -> dict[str, None]:
+    """Metadata that leave out when a picture was made."""
     return {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix, {})
 
 

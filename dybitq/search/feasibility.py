@@ -41,9 +41,9 @@ class InfeasibleError(ConfigError):
         reaches: one entry per limit, in the order of the budgets.
     """
 
-    def __init__(self, reaches: Sequence[Reach]) -> None:
+    def __init__(self, reaches: Sequence[Reach], advice: str = "") -> None:
         self.reaches = tuple(reaches)
-        super().__init__(_message(self.reaches))
+        super().__init__(_message(self.reaches) + (f"\n  {advice}" if advice else ""))
 
 
 def diagnose(program: Program) -> InfeasibleError | None:

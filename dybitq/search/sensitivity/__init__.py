@@ -1,1 +1,66 @@
-"""How much a network suffers from each choice: one measure a file, on arrays."""
+"""Sensitivities, one file each: what a format of a layer's weights, or of its input, costs in accuracy.
+
+A sensitivity gives every choice a number that is 0 for float and adds up over the network.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from dybitq.data.source import DataSource
+from dybitq.errors import ConfigError
+from dybitq.records import Statistics
+from dybitq.registry import Registry
+from dybitq.search.space import Space
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Subject:
+    """What a sensitivity is asked about.
+
+    Attributes:
+        space: the network, its layers and the formats to judge.
+        statistics: of the float network.
+        source: opens the samples; None where no data were given.
+        samples: how many samples to use where data are read.
+        progress: called with stage, done, total.
+    """
+
+    space: Space
+    statistics: Statistics
+    source: Callable[[], DataSource] | None = None
+    samples: int = 32
+    progress: Progress | None = None
+
+    def data(self, sensitivity: str) -> DataSource:
+        """The samples.
+
+        Raises:
+            ConfigError: there are none.
+        """
+        if self.source is None:
+            raise ConfigError(f"the sensitivity {sensitivity!r} runs the network; give samples with --data")
+        return self.source()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """The addends of the objective.
+
+    Attributes:
+        weights: by layer and weight setting.
+        activations: by layer and activation setting, for the layers that choose.
+        fixed: what does not depend on any choice.
+        relative_error: whether the sum predicts the energy of the output's error over that of the output.
+    """
+
+    weights: Mapping[str, Mapping[str, float]]
+    activations: Mapping[str, Mapping[str, float]]
+    fixed: float = 0.0
+    relative_error: bool = False
+
+
+Sensitivity = Callable[[Subject], Scores]
+
+SENSITIVITIES: Registry[Sensitivity] = Registry("sensitivity", "dybitq.search.sensitivity")

@@ -1,0 +1,102 @@
+"""A measured drop as a budget: solve, quantize, evaluate, and move the bound on the predicted error."""
+
+import math
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dybitq.api.evaluate import Settings, evaluate
+from dybitq.api.quantize import quantize
+from dybitq.errors import ConfigError
+from dybitq.records import Plan
+from dybitq.search.feasibility import InfeasibleError
+from dybitq.search.formulation import ERROR, Goal
+from dybitq.search.walk import Found, Searcher
+
+Progress = Callable[[str, int, int], None]
+
+_STEPS = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What a plan's network lost on data: points of the task's first metric, and their standard error."""
+
+    metric: str
+    drop: float
+    error: float | None
+    evaluations: int
+
+
+class DropWalk:
+    """Finds the cheapest plan whose measured drop stays within a limit, by bisection on the predicted error.
+
+    Args:
+        model, statistics: what plans are quantized with.
+        data: samples with labels.
+        split: which of them to measure on.
+        progress: called with stage, done, total.
+    """
+
+    def __init__(
+        self, model: Path, statistics: Path, data: Path, *, split: str, progress: Progress | None
+    ) -> None:
+        self._files = model, statistics, data
+        self._split, self._progress = split, progress
+        self._known: dict[Plan, Measured] = {}
+
+    def search(self, searcher: Searcher, goal: Goal, drop: float) -> tuple[Found, Measured]:
+        """The cheapest plan found.
+
+        Raises:
+            InfeasibleError: the other budgets cannot be kept.
+            ConfigError: even the most accurate plan within the other budgets loses more.
+        """
+        best = searcher.search(replace(goal, minimise=ERROR))
+        result = self._measure(best.plan)
+        if result.drop > drop:
+            raise ConfigError(
+                f"budget drop={drop:g} is out of reach: the most accurate plan within the other budgets "
+                f"loses {result.drop:.2f} points of {result.metric}; loosen the other budgets or the drop"
+            )
+        cheap = searcher.search(goal)
+        low, high = math.log(max(best.error, 1e-300)), math.log(max(cheap.error, 1e-300))
+        found = self._measure(cheap.plan)
+        if found.drop <= drop:
+            return cheap, self._counted(found)
+        for _ in range(_STEPS):
+            middle = (low + high) / 2
+            try:
+                one = searcher.search(replace(goal, limits={**goal.limits, ERROR: math.exp(middle)}))
+            except InfeasibleError:
+                low = middle
+                continue
+            found = self._measure(one.plan)
+            if found.drop <= drop:
+                low = middle
+                if one.costs[goal.minimise] <= best.costs[goal.minimise]:
+                    best, result = one, found
+            else:
+                high = middle
+        return best, self._counted(result)
+
+    def _counted(self, result: Measured) -> Measured:
+        return replace(result, evaluations=len(self._known))
+
+    def _measure(self, plan: Plan) -> Measured:
+        if plan not in self._known:
+            if self._progress is not None:
+                self._progress("plans measured", len(self._known), _STEPS + 2)
+            model, statistics, data = self._files
+            with tempfile.TemporaryDirectory() as folder:
+                output = Path(folder) / "quantized.onnx"
+                quantize(model, statistics, output, plan=plan)
+                found = evaluate(output, data, reference=model, settings=Settings(split=self._split))
+            if not found.metrics or found.metrics[0].drop is None:
+                raise ConfigError(f"{data}: --budget drop needs 'task:' and labels in the data spec")
+            first = found.metrics[0]
+            self._known[plan] = Measured(
+                metric=first.name, drop=float(first.drop or 0.0), error=first.drop_error, evaluations=0
+            )
+        return self._known[plan]

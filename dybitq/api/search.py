@@ -1,0 +1,386 @@
+"""``dybitq search`` as a function: from budgets to a plan, or to a front of plans."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from dybitq.allocation import did_you_mean
+from dybitq.api.measured import DropWalk, Measured
+from dybitq.calibrate.store import load as load_statistics
+from dybitq.data.source import DataSource
+from dybitq.data.spec import load_data
+from dybitq.errors import ConfigError, StatisticsError, UnsupportedError
+from dybitq.files import atomic_output, check_output
+from dybitq.graph.export import to_bytes
+from dybitq.graph.load import Network, load
+from dybitq.graph.survey import survey
+from dybitq.graph.workload import read_workload
+from dybitq.hardware.machine import load_machine
+from dybitq.plan.recipe import DEFAULTS, Recipe
+from dybitq.plan.store import plan_text
+from dybitq.records import Statistics
+from dybitq.runtime.session import Session
+from dybitq.schema_machine import Machine
+from dybitq.search.budgets import COSTS, Limit, error_limit, parse_budgets, sqnr_db
+from dybitq.search.explain import Reason, explain
+from dybitq.search.feasibility import InfeasibleError
+from dybitq.search.formulation import ERROR, Goal, check_ties
+from dybitq.search.front import front
+from dybitq.search.modes import allowed_pairs, reduced_to_modes
+from dybitq.search.prices import Prices
+from dybitq.search.sensitivity import Scores, Subject
+from dybitq.search.sensitivity.cache import scores_of
+from dybitq.search.space import ACTIVATIONS, WEIGHTS, open_space
+from dybitq.search.strategies import STRATEGIES
+from dybitq.search.strategies import Settings as StrategySettings
+from dybitq.search.walk import Found, Searcher
+
+Progress = Callable[[str, int, int], None]
+
+SEARCHED = replace(DEFAULTS, weights=WEIGHTS, activations=ACTIVATIONS)
+"""Defaults of a recipe in a search: everything may be chosen."""
+
+_BATCH = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to search for.
+
+    Attributes:
+        budgets: as written, see :mod:`dybitq.search.budgets`.
+        minimise: cost to minimise where the accuracy is bounded; None for the error, or for latency where a
+            budget bounds the accuracy.
+        pareto: number of plans of a front; None for one plan.
+        sensitivity, strategy: registered names.
+        settings: of the strategies.
+        stored: also take widths that the machine only stores, and runs as wider ones.
+        reasons: say, layer by layer, what other choices would change.
+        machine_settings: dotted machine fields to change.
+        samples: samples for sensitivities that run the network.
+        split: of the data; None for ``calib`` (sensitivities) and ``val`` (drop).
+    """
+
+    budgets: Sequence[str] = ()
+    minimise: str | None = None
+    pareto: int | None = None
+    sensitivity: str = "output-error"
+    strategy: str = "ilp"
+    settings: StrategySettings = field(default_factory=StrategySettings)
+    stored: bool = False
+    reasons: bool = False
+    machine_settings: Mapping[str, Any] = field(default_factory=dict)
+    samples: int = 32
+    split: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PlanFound:
+    """One plan, the file it was written to, and what was found out about it."""
+
+    path: Path
+    found: Found
+    reasons: tuple[Reason, ...] = ()
+    measured: Measured | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SearchResult:
+    """What ``search`` found.
+
+    Attributes:
+        hardware: the machine's name.
+        request: what was asked for.
+        limits: the budgets.
+        baseline: costs of the network at uniform int8, by name.
+        relative_error: whether the predicted error is that of the output, so that it has an SQNR.
+        minimised: ``error`` or the name of a cost.
+        plans: the plan, or the front from cheap to accurate.
+    """
+
+    hardware: str
+    request: Request
+    limits: tuple[Limit, ...]
+    baseline: Mapping[str, float]
+    relative_error: bool
+    minimised: str
+    plans: tuple[PlanFound, ...]
+
+
+def search(
+    model: Path,
+    statistics: Path,
+    hardware: str,
+    output: Path,
+    request: Request,
+    *,
+    recipe: Recipe | None = None,
+    data: Path | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> SearchResult:
+    """Find formats for every layer and activation within budgets, and write them as a plan.
+
+    Args:
+        model: float32 ONNX file.
+        statistics: of this model.
+        hardware: preset or machine file.
+        output: plan to write; of a front ``NAME-01.yaml`` and so on.
+        request: budgets and how to search.
+        recipe: what may be chosen: lists of formats in defaults and rules; everything if None.
+        data: samples, for sensitivities that run the network and for a measured drop.
+        force: replace existing outputs.
+        progress: called with stage, done, total.
+
+    Raises:
+        InfeasibleError: no plan keeps the budgets.
+        ConfigError: budgets, recipe, machine or options that contradict each other.
+        StatisticsError: statistics of another model.
+        OutputError: an output exists or cannot be written.
+    """
+    limits = parse_budgets(request.budgets)
+    _check_request(request, limits, data)
+    paths = _outputs(output, request.pareto)
+    for path in paths:
+        check_output(path, force=force, inputs=(model, statistics))
+    ready = _prepared(model, statistics, hardware, request, limits, recipe, data, progress)
+    goal = _goal(limits, request, ready.searcher.prices, ready.searcher.scores)
+    try:
+        found = _found(ready.searcher, goal, limits, request, (model, statistics, data), progress)
+    except InfeasibleError as error:
+        raise InfeasibleError(error.reaches, _advice(limits, ready, request)) from None
+    result = SearchResult(
+        hardware=ready.machine.name,
+        request=request,
+        limits=limits,
+        baseline=ready.searcher.prices.baseline,
+        relative_error=ready.searcher.scores.relative_error,
+        minimised=goal.minimise,
+        plans=tuple(
+            PlanFound(
+                path=path,
+                found=one,
+                reasons=explain(one.problem, one.solution) if request.reasons else (),
+                measured=measured,
+            )
+            for path, (one, measured) in zip(paths, found)
+        ),
+    )
+    _write(result, force=force)
+    return result
+
+
+def _advice(limits: Sequence[Limit], ready: "_Ready", request: Request) -> str:
+    """What the numbers of an infeasible budget are in, and what could be allowed besides."""
+    baseline = ready.searcher.prices.baseline
+    parts = [
+        f"{limit.cost} {limit.value:g} of uniform int8 is {limit.absolute(baseline):.6g} {_UNIT[limit.cost]}"
+        for limit in limits
+        if limit.ratio
+    ]
+    if not request.stored and ready.reduced:
+        parts.append(
+            f"only widths that {ready.machine.name} runs were tried; --stored adds those that it only stores"
+        )
+    return "; ".join(parts)
+
+
+_UNIT = {"latency": "us", "cycles": "cycles", "energy": "pJ", "bops": "bit operations"} | dict.fromkeys(
+    ("size", "memory", "dram"), "bytes"
+)
+
+
+# --------------------------------------------------------------------------- preparation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Ready:
+    machine: Machine
+    searcher: Searcher
+    reduced: bool  # whether formats were left out that the machine has no mode for
+
+
+def _prepared(
+    model: Path,
+    statistics: Path,
+    hardware: str,
+    request: Request,
+    limits: Sequence[Limit],
+    recipe: Recipe | None,
+    data: Path | None,
+    progress: Progress | None,
+) -> _Ready:
+    """Prices of all choices and scores of all that may be taken."""
+    machine = load_machine(hardware, request.machine_settings)
+    network = load(model)
+    space = open_space(
+        network, {layer.name: layer for layer in survey(network)}, recipe or Recipe(defaults=SEARCHED)
+    )
+    if all(choice.weights[0] in ("float", "activation") for choice in space.choices):
+        raise UnsupportedError(f"{model}: nothing would be quantized: it has no layer with weights to code")
+    everything, workload = space, read_workload(model)
+    prices = Prices(workload, machine, space)
+    if not request.stored:
+        space = reduced_to_modes(prices)
+        prices = Prices(workload, machine, space)
+    allowed = allowed_pairs(prices, stored=request.stored)
+    check_ties(space, allowed)
+    subject = Subject(
+        space=space,
+        statistics=_statistics(network, statistics),
+        source=None if data is None else _source(network, data, request),
+        samples=request.samples,
+        progress=progress,
+    )
+    scores = scores_of(request.sensitivity, subject, statistics, data_key=_data_key(data, request))
+    if any(limit.name == "sqnr" for limit in limits) and not scores.relative_error:
+        raise ConfigError(
+            f"--budget sqnr: the sensitivity {request.sensitivity!r} does not predict the error of the "
+            "output; use output-error, compensated or gain"
+        )
+    searcher = Searcher(
+        prices=prices, scores=scores, allowed=allowed, strategy=request.strategy, settings=request.settings
+    )
+    return _Ready(machine=machine, searcher=searcher, reduced=space.choices != everything.choices)
+
+
+def _statistics(network: Network, path: Path) -> Statistics:
+    found = load_statistics(path)
+    if found.model_sha256 != network.sha256:
+        raise StatisticsError(
+            f"{path}: made for another model (sha256 {found.model_sha256[:12]}..., this one has "
+            f"{network.sha256[:12]}...); run dybitq calibrate on this model"
+        )
+    return found
+
+
+def _source(network: Network, data: Path, request: Request) -> Callable[[], DataSource]:
+    def opened() -> DataSource:
+        inputs = Session(to_bytes(network.model), name=str(network.path)).inputs
+        return load_data(
+            data,
+            inputs=inputs,
+            split=request.split or "calib",
+            batch_size=_BATCH,
+            samples=request.samples,
+        )
+
+    return opened
+
+
+def _data_key(data: Path | None, request: Request) -> str:
+    """What tells one set of samples from another: the spec's text, or size and time of other files."""
+    if data is None:
+        return ""
+    if data.suffix in (".yaml", ".yml"):
+        digest = hashlib.sha256(data.read_bytes()).hexdigest()
+    else:
+        facts = data.stat()
+        digest = f"{facts.st_size} {facts.st_mtime_ns}"
+    return f"{data.resolve()} {digest} {request.split or 'calib'} {request.samples}"
+
+
+# --------------------------------------------------------------------------- request
+
+
+def _check_request(request: Request, limits: Sequence[Limit], data: Path | None) -> None:
+    names = {limit.name for limit in limits}
+    accuracy = sorted(names & {"sqnr", "drop"})
+    if not limits and request.pareto is None:
+        raise ConfigError(
+            "nothing bounds the search: give a --budget such as latency=0.6, or --pareto N for a front"
+        )
+    if len(accuracy) > 1:
+        raise ConfigError("--budget sqnr and --budget drop both bound the accuracy; give one of them")
+    if request.minimise is not None and request.minimise not in COSTS:
+        raise ConfigError(
+            f"--minimise {request.minimise!r}: unknown cost.{did_you_mean(request.minimise, COSTS)} Known: "
+            f"{', '.join(COSTS)}"
+        )
+    if request.minimise is not None and not accuracy and request.pareto is None:
+        raise ConfigError(
+            "--minimise is for searches that bound the accuracy: add --budget sqnr=20dB or drop=0.5"
+        )
+    if request.minimise in names:
+        raise ConfigError(
+            f"--minimise {request.minimise} and --budget {request.minimise} contradict each other"
+        )
+    if request.pareto is not None and accuracy:
+        raise ConfigError("--pareto gives plans of every accuracy; it cannot be combined with sqnr or drop")
+    if "drop" in names and data is None:
+        raise ConfigError("--budget drop is measured: give samples with labels with --data")
+    if request.strategy not in set(STRATEGIES):
+        STRATEGIES.get(request.strategy)
+
+
+def _goal(limits: Sequence[Limit], request: Request, prices: Prices, scores: Scores) -> Goal:
+    found = {limit.cost: limit.absolute(prices.baseline) for limit in limits if limit.name in COSTS}
+    for limit in limits:
+        if limit.name == "sqnr":
+            found[ERROR] = error_limit(limit.value)
+    bounded = any(limit.name in ("sqnr", "drop") for limit in limits)
+    return Goal(minimise=(request.minimise or "latency") if bounded else ERROR, limits=found)
+
+
+def _found(
+    searcher: Searcher,
+    goal: Goal,
+    limits: Sequence[Limit],
+    request: Request,
+    files: tuple[Path, Path, Path | None],
+    progress: Progress | None,
+) -> list[tuple[Found, Measured | None]]:
+    model, statistics, data = files
+    drop = next((limit.value for limit in limits if limit.name == "drop"), None)
+    if drop is not None and data is not None:
+        walk = DropWalk(model, statistics, data, split=request.split or "val", progress=progress)
+        return [walk.search(searcher, goal, drop)]
+    if request.pareto is None:
+        return [(searcher.search(goal), None)]
+    cost = request.minimise or next((limit.cost for limit in limits), "latency")
+    return [(found, None) for found in front(searcher, goal, cost, request.pareto, progress)]
+
+
+# --------------------------------------------------------------------------- output
+
+
+def _outputs(output: Path, pareto: int | None) -> tuple[Path, ...]:
+    if pareto is None:
+        return (output,)
+    digits = max(2, len(str(pareto)))
+    return tuple(
+        output.with_name(f"{output.stem}-{number:0{digits}d}{output.suffix}")
+        for number in range(1, pareto + 1)
+    )
+
+
+def _write(result: SearchResult, *, force: bool) -> None:
+    """All plans get their names at the very end, or none does."""
+    with ExitStack() as stack:
+        for one in result.plans:
+            temporary = stack.enter_context(atomic_output(one.path, force=force))
+            head = "".join(f"# {line}\n" for line in certificate_lines(one, result))
+            temporary.write_text(head + plan_text(one.found.plan), encoding="utf-8")
+
+
+def certificate_lines(one: PlanFound, result: SearchResult) -> list[str]:
+    """What is proven about a plan, for people who open its file."""
+    solution, found = one.found.solution, one.found
+    lines = [
+        f"found by dybitq search on {result.hardware}, {result.request.sensitivity}, {solution.strategy}"
+    ]
+    if result.relative_error:
+        lines.append(f"predicted SQNR {sqnr_db(found.error):.2f} dB")
+    lines += [
+        f"{limit.cost} {found.costs[limit.cost]:.6g} of at most {limit.absolute(result.baseline):.6g}"
+        for limit in result.limits
+        if limit.name in COSTS
+    ]
+    lines.append(
+        f"{solution.status}: objective {solution.objective:.6g}, bound {solution.bound:.6g}, "
+        f"gap {solution.gap:.3g}"
+    )
+    return lines

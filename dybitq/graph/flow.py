@@ -1,0 +1,83 @@
+"""Where the error of a tensor goes: operators as layers, sums, products, joins, or what passes it on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import onnx_ir as ir
+
+from dybitq.graph.layers import known_shapes
+from dybitq.graph.load import Network
+from dybitq.graph.operators import activation_inputs
+from dybitq.records import LayerWork
+
+
+class FlowKind(StrEnum):
+    """What an operator does to the errors of its operands."""
+
+    LAYER = "layer"  # a weighted layer of the survey
+    SUM = "sum"  # errors add up, relative to a larger sum
+    PRODUCT = "product"  # relative errors add up
+    JOIN = "join"  # parts side by side
+    PASS = "pass"  # everything else: the relative error stays about what it was
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """One operator.
+
+    Attributes:
+        name: of the node.
+        kind: see :class:`FlowKind`.
+        inputs: activations that it reads, constants left out.
+        outputs: what it writes.
+        elements: values of each input, for JOIN; 0 where unknown.
+    """
+
+    name: str
+    kind: FlowKind
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    elements: tuple[int, ...]
+
+
+_KINDS = {
+    **dict.fromkeys(("Add", "Sub", "Sum", "Mean"), FlowKind.SUM),
+    **dict.fromkeys(("Mul", "Div", "MatMul", "Gemm", "Einsum"), FlowKind.PRODUCT),
+    "Concat": FlowKind.JOIN,
+}
+
+
+def flows(network: Network, layers: Mapping[str, LayerWork]) -> tuple[Flow, ...]:
+    """The operators of the main graph that carry float activations, in topological order."""
+    shapes = known_shapes(network.model)
+
+    def size(name: str) -> int:
+        shape = shapes.get(name) or ()
+        product = 1
+        for extent in shape[1:]:
+            product *= extent or 0
+        return product
+
+    found = []
+    for node in network.model.graph:
+        inputs = tuple(v.name or "" for v in activation_inputs(node) if v.dtype == ir.DataType.FLOAT)
+        outputs = tuple(v.name or "" for v in node.outputs if v.name and v.dtype == ir.DataType.FLOAT)
+        if not inputs or not outputs:
+            continue
+        kind = FlowKind.LAYER if node.name in layers else _KINDS.get(node.op_type, FlowKind.PASS)
+        found.append(
+            Flow(
+                name=node.name or "",
+                kind=kind,
+                inputs=inputs,
+                outputs=outputs,
+                elements=tuple(size(name) for name in inputs),
+            )
+        )
+    return tuple(found)
+
+
+def output_names(network: Network) -> tuple[str, ...]:
+    """Names of the float outputs of the network."""
+    return tuple(v.name or "" for v in network.model.graph.outputs if v.dtype == ir.DataType.FLOAT)

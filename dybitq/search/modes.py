@@ -1,0 +1,50 @@
+"""Which of the choices a machine runs as they are: the others cost accuracy and save nothing but memory."""
+
+import numpy as np
+
+from dybitq.errors import ConfigError
+from dybitq.hardware.costs import Array
+from dybitq.search.prices import Prices
+from dybitq.search.space import LayerChoices, Space, bits_of
+
+
+def reduced_to_modes(prices: Prices) -> Space:
+    """The space without settings that the machine runs as wider ones.
+
+    A layer's widest settings stay in any case, and so does everything for layers that the machine does not
+    multiply.
+
+    Raises:
+        ConfigError: the recipe itself names a format that the machine runs as a wider one.
+    """
+    kept: dict[str, tuple[list[str], list[str]]] = {}
+    runs = prices.runs_as_is()
+    for choice in prices.space.choices:
+        as_is = runs[choice.layer]
+        weights = [name for name, any_pair in zip(choice.weights, np.any(as_is, axis=1).tolist()) if any_pair]
+        activations = [
+            name for name, any_pair in zip(choice.activations, np.any(as_is, axis=0).tolist()) if any_pair
+        ]
+        refused = (set(choice.weights) | set(choice.activations)) - set(weights) - set(activations)
+        if refused & choice.asked:
+            raise ConfigError(_refusal(prices, choice, sorted(refused & choice.asked), weights, activations))
+        kept[choice.layer] = (weights, activations)
+    return prices.space.reduced(kept)
+
+
+def allowed_pairs(prices: Prices, *, stored: bool) -> dict[str, Array]:
+    """By layer bool ``[weights, activations]``; all pairs if widths may be ``stored`` only."""
+    if not stored:
+        return prices.runs_as_is()
+    return {c.layer: np.ones((len(c.weights), len(c.activations)), dtype=bool) for c in prices.space.choices}
+
+
+def _refusal(
+    prices: Prices, choice: LayerChoices, refused: list[str], weights: list[str], activations: list[str]
+) -> str:
+    widths = ", ".join(str(bits) for bits in sorted({bits_of(n) for n in (*weights, *activations)}))
+    return (
+        f"machine {prices.machine.name!r} has no mode for {', '.join(refused)}: layer {choice.layer!r} would "
+        f"run at a wider one (of what is asked for it runs {widths} bits). Leave the format out, or take "
+        "--stored to use widths that only save memory"
+    )

@@ -1,0 +1,88 @@
+"""Scores on disk, next to the statistics: ``NAME.stats.scores/SENSITIVITY-KEY.json``.
+
+The key is a hash of everything that the scores depend on, so a file is either right or not found.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import dybitq
+from dybitq.errors import OutputError
+from dybitq.files import atomic_output
+from dybitq.search.sensitivity import SENSITIVITIES, Scores, Subject
+from dybitq.search.space import Space
+
+_VERSION = 1
+_KEY_DIGITS = 16
+
+
+def scores_of(sensitivity: str, subject: Subject, statistics: Path, *, data_key: str = "") -> Scores:
+    """Scores from the file, or computed now and written to it.
+
+    Args:
+        sensitivity: registered name.
+        subject: what to judge.
+        statistics: the statistics file; a folder that cannot be written to is no error.
+        data_key: what says which samples a sensitivity that reads data would read.
+
+    Raises:
+        ConfigError: no such sensitivity, or it needs data.
+    """
+    compute = SENSITIVITIES.get(sensitivity)
+    digest = hashlib.sha256(statistics.read_bytes()).hexdigest()
+    key = _key(sensitivity, subject.space, digest, data_key, subject.samples)
+    path = folder_of(statistics) / f"{sensitivity}-{key[:_KEY_DIGITS]}.json"
+    found = _read(path, key)
+    if found is not None:
+        return found
+    found = compute(subject)
+    _write(path, key, found)
+    return found
+
+
+def folder_of(statistics: Path) -> Path:
+    """Where the scores for a statistics file are kept."""
+    return statistics.with_name(statistics.name + ".scores")
+
+
+def _key(sensitivity: str, space: Space, statistics: str, data_key: str, samples: int) -> str:
+    layers = {
+        plan.layer: [plan.granularity, plan.scale, plan.rounding, str(plan.activations)]
+        for plan in space.base.layers
+    }
+    facts: dict[str, Any] = {
+        "version": [_VERSION, dybitq.__version__],
+        "sensitivity": sensitivity,
+        "model": space.network.sha256,
+        "statistics": statistics,
+        "choices": [[c.layer, list(c.weights), list(c.activations)] for c in space.choices],
+        "layers": layers,
+        "edges": [[edge.tensor, edge.format, edge.range] for edge in space.base.edges],
+        "bias_correction": space.base.bias_correction,
+        "data": [data_key, samples] if data_key else [],
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _read(path: Path, key: str) -> Scores | None:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(document, dict) or document.pop("key", None) != key:
+        return None
+    names = {field.name for field in dataclasses.fields(Scores)}
+    return Scores(**document) if set(document) == names else None
+
+
+def _write(path: Path, key: str, scores: Scores) -> None:
+    """Best effort: scores that cannot be kept are computed again."""
+    text = json.dumps({"key": key, **dataclasses.asdict(scores)})
+    with contextlib.suppress(OSError, OutputError):
+        path.parent.mkdir(exist_ok=True)
+        with atomic_output(path, force=True) as temporary:
+            temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,205 @@
+"""Errors of single layers from the statistics alone: of rounded weights, and of coded inputs.
+
+All errors are relative: energy of the error at the layer's output over the energy of that output, around
+their means, because biases take up what is constant.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from dybitq.fit.edges import fit_edge
+from dybitq.fit.fit import moment_of
+from dybitq.fit.layers import LayerArrays, round_matrix
+from dybitq.fit.moments import Quadratic, flat, quadratic
+from dybitq.fit.ranges import bins, profile
+from dybitq.fit.recode import fit_recoding
+from dybitq.graph.tensors import Tensors
+from dybitq.patches import row_channels, to_matrix
+from dybitq.records import EdgePlan, FittedEdge, LayerWork, Moment, MomentKind, Statistics
+from dybitq.search.space import Space, bits_of
+
+_MOST_WEIGHTS = 1 << 12  # weights of a layer that are looked at: whole rows, evenly spread
+_FEWEST_ROWS = 4
+_SMALLEST = 1e-30
+
+
+class LayerNoise:
+    """Relative errors of the layers of one network."""
+
+    def __init__(self, space: Space, statistics: Statistics) -> None:
+        self.space, self.statistics = space, statistics
+        self._tensors = Tensors(space.network)
+        self._plans = {plan.layer: plan for plan in space.base.layers}
+        self._ranges = {edge.tensor: edge for edge in space.base.edges}
+        self._edges: dict[str, FittedEdge] = {}
+        self._diagonals: dict[str, Quadratic] = {}
+        self._white: dict[str, float] = {}
+
+    # ------------------------------------------------------------------ weights
+
+    def matrix(self, layer: LayerWork) -> np.ndarray:
+        """Weights of a layer as float32 ``[groups, rows, K]``."""
+        assert layer.weight is not None
+        return to_matrix(self._tensors.array(layer.weight), layer).astype(np.float32)
+
+    def takes_mean(self, layer: LayerWork) -> bool:
+        """Whether the bias can take up the mean error."""
+        channels = row_channels(layer)
+        return self.space.base.bias_correction and channels.size == int(channels.max()) + 1
+
+    def form(self, layer: LayerWork, *, whole: bool) -> Quadratic:
+        """Second moments of the layer's input around the mean; only their diagonal unless ``whole``."""
+        if not whole:
+            if layer.name not in self._diagonals:
+                self._diagonals[layer.name] = self._form(layer, whole=False)
+            return self._diagonals[layer.name]
+        return self._form(layer, whole=True)
+
+    def _form(self, layer: LayerWork, *, whole: bool) -> Quadratic:
+        moment = moment_of(layer, self.statistics)
+        matrix = self.matrix(layer)
+        if moment is None or not moment.rows:
+            return flat(matrix.shape[0], matrix.shape[2])
+        if not whole:
+            moment = diagonal_of(moment, matrix.shape[2])
+        form = quadratic(moment, matrix.shape[2], centred=self.takes_mean(layer))
+        groups = matrix.shape[0]
+        if len(form.diagonal) == groups:
+            return form
+        return replace(  # a MatMul by several matrices pools their inputs
+            form,
+            matrix=None if form.matrix is None else np.repeat(form.matrix, groups, axis=0),
+            diagonal=np.repeat(form.diagonal, groups, axis=0),
+            mean=np.repeat(form.mean, groups, axis=0),
+        )
+
+    def signal(self, layer: LayerWork, matrix: np.ndarray, form: Quadratic) -> np.ndarray:
+        """Energy of the output of every row around its mean, float64 ``[groups, rows]``."""
+        seen = self.statistics.channels.get(layer.name)
+        channels = row_channels(layer)
+        if seen is None or not self.takes_mean(layer) or not seen.count or seen.total.size <= channels.max():
+            return form.energy(matrix)
+        variance = seen.squares / seen.count - (seen.total / seen.count) ** 2
+        return np.maximum(variance, 0)[channels]
+
+    def weight_errors(self, layer: LayerWork, names: Sequence[str], *, compensated: bool) -> dict[str, float]:
+        """Relative errors of the output for rounded weights.
+
+        Args:
+            layer: the layer.
+            names: formats to try; ``float`` has no error.
+            compensated: round as the plan says, with all of the second moments; otherwise to the nearest
+                level, with independent errors, on some of the rows.
+        """
+        if layer.weight is None or names[0] in ("float", "activation"):
+            return dict.fromkeys(names, 0.0)
+        matrix, form = self.matrix(layer), self.form(layer, whole=compensated)
+        energy, channels = self.signal(layer, matrix, form), row_channels(layer)
+        granularity = self._plans[layer.name].granularity
+        chosen = _some_rows(layer) if not compensated and granularity == "channel" else None
+        if chosen is not None:
+            groups, rows = chosen
+            matrix, energy = matrix[groups][:, rows], energy[groups][:, rows]
+            form = replace(form, diagonal=form.diagonal[groups], mean=form.mean[groups])
+            channels = np.arange(energy.size).reshape(energy.shape)
+        bare = LayerArrays(weight=matrix, bias=None, input_scale=None)
+        found = {}
+        for name in names:
+            plan = replace(self._plans[layer.name], weights=name)
+            if not compensated:
+                plan = replace(plan, rounding="nearest")
+            rounded = round_matrix(plan, bare, matrix, channels, form).rounded
+            found[name] = _ratio(float(form.energy(matrix - rounded).sum()), float(energy.sum()))
+        return found
+
+    # ------------------------------------------------------------------ activations
+
+    def input_error(self, layer: LayerWork, root: str, setting: str) -> float:
+        """Relative error of the output for coded inputs; their errors are taken as independent."""
+        if root not in self.statistics.tensors or layer.weight is None:
+            return 0.0
+        return self.code_noise(root, setting, layer.input) * self._white_gain(layer)
+
+    def _white_gain(self, layer: LayerWork) -> float:
+        """Relative error of the output for independent errors of variance 1 in every input."""
+        if layer.name not in self._white:
+            matrix = self.matrix(layer).astype(np.float64)
+            energy = float(self.signal(layer, matrix, self.form(layer, whole=False)).sum())
+            self._white[layer.name] = _ratio(float((matrix**2).sum()), energy)
+        return self._white[layer.name]
+
+    def code_noise(self, root: str, setting: str, tensor: str | None = None) -> float:
+        """Mean squared error of a tensor's values in ``setting``; ``tensor`` is what a layer reads of it."""
+        seen = self.statistics.tensors[root]
+        if setting in ("float", "dynamic8"):
+            return 0.0
+        if setting == "auto" or setting.startswith("int"):
+            return self._uniform(root, bits_of(setting))
+        edge = self._edge(root, "int8")
+        recoding = fit_recoding(setting, edge, self.statistics.tensors.get(tensor or root, seen))
+        centres, counts = bins(seen)
+        codes = np.clip(np.rint(centres / edge.scale) + edge.zero_point, edge.low, edge.high).astype(int)
+        zero = float(counts[codes == edge.zero_point].sum() / counts.sum()) if recoding.paired else 0.0
+        change = zero * (recoding.single[codes].astype(float) - codes) ** 2
+        change += (1 - zero) * (recoding.both[codes].astype(float) - codes) ** 2
+        wider = float((change * counts).sum() / counts.sum()) * edge.scale**2
+        return wider + self._uniform(root, 8)
+
+    def _edge(self, root: str, format: str) -> FittedEdge:
+        key = f"{root}|{format}"
+        if key not in self._edges:
+            plan = replace(self._ranges.get(root) or EdgePlan(tensor=root), format=format)
+            seen = self.statistics.tensors[root]
+            response = self._tensors.response(root)
+            self._edges[key] = fit_edge(plan, seen, self._tensors.clamp(root), response)
+        return self._edges[key]
+
+    def _uniform(self, root: str, bits: int) -> float:
+        edge = self._edge(root, f"int{bits}")
+        low, high = (edge.low - edge.zero_point) * edge.scale, (edge.high - edge.zero_point) * edge.scale
+        seen = profile(self.statistics.tensors[root])
+        return seen.error(low, high, edge.high - edge.low + 1) / max(float(seen.counts.sum()), 1.0)
+
+
+def energy_of(statistics: Statistics, tensor: str) -> float | None:
+    """Variance of a tensor over all its values; None where it was not measured."""
+    seen = statistics.tensors.get(tensor)
+    if seen is None or not seen.count:
+        return None
+    centres, counts = bins(seen)
+    total = counts.sum()
+    mean = (centres * counts).sum() / total
+    return float(max(((centres - mean) ** 2 * counts).sum() / total, 0.0))
+
+
+def diagonal_of(moment: Moment, width: int) -> Moment:
+    """A moment with nothing but its diagonal."""
+    if moment.kind is MomentKind.DIAGONAL:
+        return moment
+    diagonal = np.diagonal(moment.second, axis1=-2, axis2=-1)
+    if moment.kind is MomentKind.BLOCK:
+        diagonal = diagonal.reshape(len(diagonal), -1)[:, :width]
+    return replace(moment, kind=MomentKind.DIAGONAL, second=diagonal.astype(np.float64))
+
+
+def _some_rows(layer: LayerWork) -> tuple[np.ndarray, np.ndarray] | None:
+    """Groups and rows to look at; None for all of a small layer, or where a channel has several rows."""
+    channels = row_channels(layer)
+    groups, rows = channels.shape
+    if layer.weight_count <= _MOST_WEIGHTS or channels.size != int(channels.max()) + 1:
+        return None
+    width = layer.weight_count // channels.size
+    wanted = max(_FEWEST_ROWS, _MOST_WEIGHTS // width)
+    if groups > 1:
+        return _spread(groups, max(1, wanted // rows)), np.arange(rows)
+    return np.arange(1), _spread(rows, wanted)
+
+
+def _spread(count: int, wanted: int) -> np.ndarray:
+    return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(np.int64))
+
+
+def _ratio(noise: float, signal: float) -> float:
+    return noise / signal if signal > _SMALLEST else 0.0
