@@ -8,6 +8,7 @@ from pathlib import Path
 from dybitq.data.spec import load_data
 from dybitq.errors import ConfigError
 from dybitq.graph.plain import StoredModel, read_plain
+from dybitq.graph.seal import Change
 from dybitq.integer import Concatenation, Operation, Program, Requantize
 from dybitq.runtime.host import Host, inspect_host
 from dybitq.runtime.session import Session
@@ -52,6 +53,7 @@ class VerifyResult:
         operations: in order; empty where the parameters of the file cannot be read as integers.
         host: integer arithmetic of this machine.
         comparison: runtime against reference on data; None without data or where it makes no sense.
+        changes: what differs from the seal that dybitq wrote into the file.
     """
 
     model: Path
@@ -62,6 +64,7 @@ class VerifyResult:
     operations: tuple[OperationFacts, ...]
     host: Host
     comparison: Comparison | None
+    changes: tuple[Change, ...] = ()
 
     @property
     def broken(self) -> tuple[Finding, ...]:
@@ -69,9 +72,14 @@ class VerifyResult:
         return tuple(f for f in self.findings if self.only == "strict" or not f.floating)
 
     @property
-    def passed(self) -> bool:
-        """Whether the proof holds."""
+    def proven(self) -> bool:
+        """Whether the proof holds for the file as it is."""
         return not self.broken and (self.comparison is None or self.comparison.clean)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the proof holds, and the file is what dybitq wrote."""
+        return self.proven and not self.changes
 
     @property
     def bits(self) -> int | None:
@@ -121,19 +129,23 @@ def verify(
     stored = read_plain(model)
     proof = prove(stored.inner)
     operations = _facts(stored, readable=not any(not f.floating for f in proof.findings))
-    comparison = None
+    comparison, findings = None, proof.findings
     allowed = all(f.floating for f in proof.findings) if chosen.only == "report" else not proof.findings
     if data is not None and allowed:
-        comparison = _compare(stored, data, chosen, exact=not proof.findings, progress=progress)
+        try:
+            comparison = _compare(stored, data, chosen, exact=not proof.findings, progress=progress)
+        except OverflowError as error:  # of the reference, whose registers are as wide as the types say
+            findings += (Finding(operator="run", op_type="reference", problem=str(error), floating=False),)
     return VerifyResult(
         model=model,
         arithmetic=_arithmetic(stored),
         only=chosen.only,
         nodes={str(kind): proof.count(kind) for kind in NodeKind},
-        findings=proof.findings,
+        findings=findings,
         operations=operations,
         host=inspect_host(),
         comparison=comparison,
+        changes=stored.changes,
     )
 
 

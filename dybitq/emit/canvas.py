@@ -34,6 +34,7 @@ class Canvas:
         self.model = ir.Model(graph, ir_version=max(source.ir_version, _IR_VERSION))
         self.builder = Builder(self.model)
         self.builder.reserve(program.constants)
+        self.builder.reserve(source.graph.initializers)  # operators in float take theirs over by name
         self.builder.reserve(name for operation in program.operations for name in outputs_of(operation))
         self._values: dict[str, ir.Value] = {str(value.name): value for value in inputs}
         for name, codes in program.constants.items():

@@ -6,19 +6,26 @@ from collections.abc import Mapping
 import onnx_ir as ir
 
 import dybitq
+from dybitq.arithmetic import FLOAT_RESCALE
 from dybitq.graph.quantized import REASON_KEY
+from dybitq.graph.seal import seal
 from dybitq.plan.store import plan_document
 from dybitq.records import Plan
 
 
 def stamp(model: ir.Model, plan: Plan, *, model_sha256: str, statistics_sha256: str) -> None:
-    """Write the plan (as JSON, without reasons) and the hashes of both inputs into the metadata."""
+    """Write the plan (as JSON, without reasons) and the hashes of both inputs into the metadata.
+
+    What is integer-only is sealed as well, so that ``dybitq verify`` can tell whether it is still as written.
+    """
     model.producer_name, model.producer_version = "dybitq", dybitq.__version__
     document = plan_document(plan, reasons=False)
     del document["model_sha256"]  # stands beside it
     model.metadata_props["dybitq.plan"] = json.dumps(document, separators=(",", ":"))
     model.metadata_props["dybitq.model_sha256"] = model_sha256
     model.metadata_props["dybitq.statistics_sha256"] = statistics_sha256
+    if plan.arithmetic != FLOAT_RESCALE:
+        seal(model)
 
 
 def reasons(model: ir.Model) -> Mapping[str, tuple[str, ...]]:

@@ -21,6 +21,7 @@ from dybitq.graph.passes.constants import lift_constants
 from dybitq.graph.passes.functions import inline_functions
 from dybitq.graph.passes.names import unique_names
 from dybitq.graph.read import read
+from dybitq.graph.seal import Change, changes
 from dybitq.graph.values import constant, values_by_name
 from dybitq.records import TensorInfo
 
@@ -78,6 +79,7 @@ class StoredModel:
         outer: nodes as stored.
         inner: with functions inlined.
         model: the inlined model.
+        changes: what differs from the seal that dybitq wrote into the file.
     """
 
     path: Path
@@ -85,6 +87,7 @@ class StoredModel:
     outer: PlainGraph
     inner: PlainGraph
     model: ir.Model
+    changes: tuple[Change, ...] = ()
 
     def observed(self, names: Sequence[str]) -> bytes:
         """The inlined model with the tensors ``names`` as additional outputs."""
@@ -113,6 +116,7 @@ def read_plain(path: Path) -> StoredModel:
         UnsupportedError: as :func:`dybitq.graph.read.read`.
     """
     model, sha256 = read(path)
+    edits = changes(model)
     outer = model.clone()
     inline_functions(model)
     for form in (model, outer):
@@ -120,7 +124,12 @@ def read_plain(path: Path) -> StoredModel:
         lift_constants(form)
     inner = _plain(model, path, {})
     return StoredModel(
-        path=path, sha256=sha256, outer=_plain(outer, path, inner.constants), inner=inner, model=model
+        path=path,
+        sha256=sha256,
+        outer=_plain(outer, path, inner.constants),
+        inner=inner,
+        model=model,
+        changes=edits,
     )
 
 

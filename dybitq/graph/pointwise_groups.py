@@ -44,7 +44,8 @@ class Group:
         def call(inputs: np.ndarray) -> np.ndarray:
             with np.errstate(all="ignore"):  # infinities are clipped to the codes' range by the caller
                 (result,) = session.run(None, {"x": inputs.astype(np.float32)})
-            return np.asarray(result, np.float64)
+            # a scalar of several axes, such as the slope of a PRelu, adds axes to the result
+            return np.asarray(result, np.float64).reshape(inputs.shape)
 
         return call
 

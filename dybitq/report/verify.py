@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from dybitq.api.verify import OperationFacts, VerifyResult
+from dybitq.graph.seal import Change
 from dybitq.verify.static import NodeKind
 
 _SHOWN = 20  # findings and mismatches printed one by one
@@ -16,15 +17,22 @@ def verify_text(result: VerifyResult) -> str:
     lines += _findings(result)
     lines += _bounds(result)
     lines += _comparison(result)
+    lines += [f"changed: {_change(change)}" for change in result.changes[:_SHOWN]]
     lines.append(_verdict(result))
     return "\n".join(lines)
 
 
 def _verdict(result: VerifyResult) -> str:
-    if not result.passed:
+    if not result.proven:
         return "integer-only: NOT proven"
     floating = sum(finding.floating for finding in result.findings)
-    return f"integer-only: proven around {floating} float operators" if floating else "integer-only: proven"
+    around = f" around {floating} float operators" if floating else ""
+    edited = ", but the file is not what dybitq wrote" if result.changes else ""
+    return f"integer-only: proven{around}{edited}"
+
+
+def _change(change: Change) -> str:
+    return f"{change.operator}: {change.problem}" if change.operator else change.problem
 
 
 def verify_document(result: VerifyResult) -> dict[str, Any]:
@@ -49,6 +57,7 @@ def verify_document(result: VerifyResult) -> dict[str, Any]:
             "mismatches": [dataclasses.asdict(m) for m in comparison.mismatches.values()],
             "output_differences": comparison.output_differences,
         },
+        "changes": [dataclasses.asdict(change) for change in result.changes],
     }
 
 
@@ -60,6 +69,9 @@ def failure(result: VerifyResult) -> str | None:
         first = result.broken[0]
         more = f" (and {len(result.broken) - 1} more)" if len(result.broken) > 1 else ""
         return f"{result.model}: not integer-only: {first.op_type} {first.operator}: {first.problem}{more}"
+    if result.proven:
+        more = f" (and {len(result.changes) - 1} more)" if len(result.changes) > 1 else ""
+        return f"{result.model}: changed since it was written: {_change(result.changes[0])}{more}"
     assert result.comparison is not None
     if result.comparison.mismatches:
         worst = next(iter(result.comparison.mismatches.values()))

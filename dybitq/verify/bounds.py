@@ -218,9 +218,9 @@ def _pairs_saturate(rows: np.ndarray, largest_code: int) -> bool:
     if rows.shape[1] < 2:
         return False
     ordered = np.sort(rows, axis=1)
-    up = np.maximum(ordered[:, -2:], 0).sum(axis=1).max()
-    down = np.minimum(ordered[:, :2], 0).sum(axis=1).min()
-    return bool(largest_code * up > _PAIR_LIMIT or largest_code * down < -_PAIR_LIMIT - 1)
+    up = int(np.maximum(ordered[:, -2:], 0).sum(axis=1).max())
+    down = int(np.minimum(ordered[:, :2], 0).sum(axis=1).min())
+    return largest_code * up > _PAIR_LIMIT or largest_code * down < -_PAIR_LIMIT - 1
 
 
 def _made(

@@ -163,6 +163,10 @@ NETWORKS: dict[str, Net] = {
     "tanh and hard sigmoid": Net(
         body=_SIGMOID + "d = Tanh (c)\n e = HardSigmoid (c)\n y = Add (d, e)", weights=CONV
     ),
+    "one slope below zero": Net(
+        body=_SIGMOID + "d = PRelu (c, s)\n y = Conv (d, v)",
+        weights={**CONV, "s": np.full((1, 1, 1), 0.25, np.float32), "v": (3, 6, 1, 1)},
+    ),
     "squeeze and excitation": Net(
         body=_SIGMOID + "d = Relu (c)\n e = GlobalAveragePool (d)\n f = Conv (e, v)\n g = Sigmoid (f)\n"
         "h = Mul (d, g)\n y = Conv (h, u)",

@@ -1,6 +1,7 @@
 """Every operation, in both flavours and under every rule: the runtime agrees with the integer reference."""
 
 import numpy as np
+import onnx
 import pytest
 
 from dybitq.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST, IntegerOptions
@@ -157,10 +158,24 @@ def test_report_leaves_float_operators_and_names_them(tmp_path):
         assert {f.op_type for f in result.findings} == {"Softmax", "QuantizeLinear"}
 
 
+@pytest.mark.parametrize("arithmetic", FLAVOURS)
+def test_names_of_float_operators_stay_their_own(arithmetic, tmp_path):
+    """Constants of operators in float keep their names, even those that emission would have given away."""
+    net = Net(
+        body="c = Conv (x, w1)\n s = PRelu (c, c1)\n y = Conv (s, w2, k1)",
+        weights={"w1": (6, 4, 3, 3), "c1": (6, 1, 1), "w2": (3, 6, 1, 1), "k1": (3,)},
+    )
+    path, made = quantize_net(net, tmp_path, arithmetic, IntegerOptions(only="report"))
+    result = prove(path, net, only="report")
+    assert result.passed
+    stored = {i.name: onnx.numpy_helper.to_array(i) for i in onnx.load(path).graph.initializer}
+    if made.float_operators:
+        slopes = onnx.numpy_helper.to_array(next(i for i in net.proto().graph.initializer if i.name == "c1"))
+        np.testing.assert_array_equal(stored["c1"], slopes)
+
+
 def test_make_model_is_float(tmp_path):
     """A float model is refuted, operator by operator."""
-    import onnx
-
     from dybitq.api.verify import verify
 
     proto = make_model("y = Conv (x, w)", weights={"w": np.ones((2, 4, 3, 3), np.float32)})
