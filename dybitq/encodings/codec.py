@@ -78,8 +78,12 @@ def nearest(values: np.ndarray, format: NumberFormat) -> np.ndarray:
     Raises:
         ValueError: a value is NaN.
     """
+    values = _checked(values, format)
     levels = _levels(format)
-    return _look_up(_checked(values, format), levels, levels.integers.astype(np.float32))
+    if format.family == "int":
+        rounded = np.rint(values).astype(np.float32, copy=False)
+        return np.clip(rounded, float(levels.integers[0]), float(levels.integers[-1]), out=rounded)
+    return _look_up(values, levels, levels.integers.astype(np.float32))
 
 
 def quantize(

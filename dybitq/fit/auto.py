@@ -3,18 +3,21 @@
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dybitq.encodings import formats
 from dybitq.fit.fit import layer_arrays, moment_of
-from dybitq.fit.layers import LayerArrays, fit_layer
+from dybitq.fit.layers import LayerArrays, form_of, has_own_rows, round_matrix
+from dybitq.fit.moments import Quadratic
 from dybitq.fit.shared import joined_moment, sharing
 from dybitq.graph.load import Network
 from dybitq.graph.tensors import Tensors
+from dybitq.patches import row_channels, to_matrix
 from dybitq.records import ActivationMode, LayerPlan, LayerWork, Moment, Plan, Statistics
 
+_CHANNELS = 64  # that formats are compared on
 _FINALISTS = 3  # formats that are compared after the rounding that is asked for
 _AUTO = re.compile(r"auto([2-8])")
 
@@ -40,13 +43,42 @@ def candidates(weights: str, mode: ActivationMode) -> list[str]:
     return list(found.values())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Sample:
+    """Some output channels of a layer: enough to compare formats with; see ``layers.round_matrix``."""
+
+    matrix: np.ndarray
+    channels: np.ndarray
+    form: Quadratic
+
+    def error(self, plan: LayerPlan) -> float:
+        """Energy of the output error over that of the output."""
+        free = LayerArrays(weight=self.matrix, bias=None, input_scale=None)
+        return round_matrix(plan, free, self.matrix, self.channels, self.form).error
+
+
+def _sample(
+    layer: LayerWork, plan: LayerPlan, arrays: LayerArrays, moment: Moment | None, *, correct_bias: bool
+) -> _Sample:
+    matrix, channels = to_matrix(arrays.weight, layer).astype(np.float32), row_channels(layer)
+    centred = correct_bias and moment is not None and has_own_rows(channels)
+    form = form_of(matrix, moment, centred=centred)
+    count = int(channels.max()) + 1
+    if plan.granularity == "tensor" or len(matrix) > 1 or count <= _CHANNELS:
+        return _Sample(matrix=matrix, channels=channels, form=form)
+    taken = np.isin(channels[0], np.linspace(0, count - 1, _CHANNELS).astype(np.int64))
+    _, renumbered = np.unique(channels[0, taken], return_inverse=True)
+    return _Sample(matrix=matrix[:, taken], channels=renumbered[None], form=form)
+
+
 def resolve_auto(
     network: Network, layers: Mapping[str, LayerWork], plan: Plan, statistics: Statistics
 ) -> Plan:
     """Replace every ``autoN`` of the plan by the winner, with the reason beside it.
 
     All formats are compared by their output error after rounding to the nearest level, and the best few
-    of them once more after the rounding that the plan asks for. Layers that share a weight decide together.
+    of them once more after the rounding that the plan asks for, both on a sample of the output channels.
+    Layers that share a weight decide together.
     """
     tensors, alike = Tensors(network), sharing(layers, plan)
     decided: list[LayerPlan] = []
@@ -58,17 +90,10 @@ def resolve_auto(
         arrays = layer_arrays(tensors, layer, layer_plan, {})
         names = alike.get(layer.name, (layer.name,))
         moment = joined_moment([moment_of(layers[name], statistics) for name in names])
+        sample = _sample(layer, layer_plan, arrays, moment, correct_bias=plan.bias_correction)
 
-        def error(
-            name: str,
-            rounding: str,
-            layer: LayerWork = layer,
-            base: LayerPlan = layer_plan,
-            arrays: LayerArrays = arrays,
-            moment: Moment | None = moment,
-        ) -> float:
-            trial = replace(base, weights=name, rounding=rounding)
-            found = fit_layer(layer, trial, arrays, moment, correct_bias=plan.bias_correction).error
+        def error(name: str, rounding: str, base: LayerPlan = layer_plan, sample: _Sample = sample) -> float:
+            found = sample.error(replace(base, weights=name, rounding=rounding))
             return math.inf if math.isnan(found) else found
 
         tried = candidates(layer_plan.weights, layer_plan.activations)

@@ -24,7 +24,7 @@ from dybitq.fit.recode import NONE
 from dybitq.graph.chains import Chain, chains, with_parameters
 from dybitq.graph.load import Network
 from dybitq.graph.tensors import Tensors
-from dybitq.patches import moment_key, to_matrix
+from dybitq.patches import moment_key, row_channels, to_matrix
 from dybitq.records import (
     ChannelStatistics,
     LayerKind,
@@ -183,7 +183,8 @@ class _Work:
         matrix = matrix.astype(np.float32)
         form = quadratic(moment, matrix.shape[2], centred=self.bias_correction)
         arrays = LayerArrays(weight=matrix, bias=None, input_scale=None)
-        found = round_matrix(layer, replace(plan, weights=weights, rounding="nearest"), arrays, matrix, form)
+        trial = replace(plan, weights=weights, rounding="nearest")
+        found = round_matrix(trial, arrays, matrix, row_channels(layer), form)
         return form.energy(matrix - found.rounded)
 
     def _step(self, layer: LayerWork) -> float:

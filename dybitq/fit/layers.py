@@ -40,28 +40,26 @@ class RoundedMatrix:
     """Outcome of :func:`round_matrix`.
 
     Attributes:
-        layer, plan, format: what was rounded, and how.
+        format: table of the codes.
         scale: float32 ``[channels]``, or ``[1]`` per tensor.
         codes: uint8 ``[groups, rows, K]``.
         rounded: float32, the same weights decoded.
         error: energy of the error over energy of the target.
     """
 
-    layer: LayerWork
-    plan: LayerPlan
     format: NumberFormat
     scale: np.ndarray
     codes: np.ndarray
     rounded: np.ndarray
     error: float
 
-    def fitted(self, bias: np.ndarray | None) -> FittedWeight:
+    def fitted(self, layer: LayerWork, plan: LayerPlan, bias: np.ndarray | None) -> FittedWeight:
         """As the record that emission takes."""
         return FittedWeight(
             format=self.format,
-            codes=from_matrix(self.codes, self.layer),
+            codes=from_matrix(self.codes, layer),
             scale=self.scale,
-            axis=None if self.plan.granularity == "tensor" else self.layer.channel_axis,
+            axis=None if plan.granularity == "tensor" else layer.channel_axis,
             bias=bias,
             error=self.error,
         )
@@ -76,54 +74,71 @@ def fit_layer(
     """
     matrix = to_matrix(arrays.weight, layer).astype(np.float32)
     channels = row_channels(layer)
-    takes_mean = correct_bias and moment is not None and channels.size == int(channels.max()) + 1
-    form = flat(matrix.shape[0], matrix.shape[2])
-    if moment is not None and moment.rows:
-        form = quadratic(moment, matrix.shape[2], centred=takes_mean)
-    found = round_matrix(layer, plan, arrays, matrix, form)
+    takes_mean = correct_bias and moment is not None and has_own_rows(channels)
+    form = form_of(matrix, moment, centred=takes_mean)
+    found = round_matrix(plan, arrays, matrix, channels, form)
     if not takes_mean:
-        return found.fitted(arrays.bias)
+        return found.fitted(layer, plan, arrays.bias)
     lost = np.einsum("grk,gk->gr", (matrix - found.rounded).astype(np.float64), form.mean)
-    return found.fitted(shifted_bias(layer, lost, arrays.bias))
+    return found.fitted(layer, plan, shifted_bias(layer, lost, arrays.bias))
+
+
+def has_own_rows(channels: np.ndarray) -> bool:
+    """Whether every output channel is one row, whose mean error its bias can take up."""
+    return channels.size == int(channels.max()) + 1
+
+
+def form_of(matrix: np.ndarray, moment: Moment | None, *, centred: bool) -> Quadratic:
+    """H of the layer with this weight matrix; every input counts alike where nothing was measured."""
+    if moment is None or not moment.rows:
+        return flat(matrix.shape[0], matrix.shape[2])
+    return quadratic(moment, matrix.shape[2], centred=centred)
 
 
 def round_matrix(
-    layer: LayerWork, plan: LayerPlan, arrays: LayerArrays, matrix: np.ndarray, form: Quadratic
+    plan: LayerPlan, arrays: LayerArrays, matrix: np.ndarray, channels: np.ndarray, form: Quadratic
 ) -> RoundedMatrix:
-    """Scale and codes of a weight matrix ``[groups, rows, K]``.
+    """Scale and codes of a weight matrix.
 
     The scale of every channel (or of the whole tensor) minimises the squared error of the weights, each
     weighted with the diagonal of H (see ``moments.py``); the rounding then works with all of H, and the
     scale is fitted once more to the codes that came out.
+
+    Args:
+        plan: format, granularity, scale method, rounding.
+        arrays: for its grid and for what the bias asks of the scale; the weights are not looked at.
+        matrix: float32 ``[groups, rows, K]``.
+        channels: output channel of every row, int64 ``[groups, rows]``.
+        form: H.
     """
     fmt = formats.get(plan.weights)
     if plan.scale == "pow2" and arrays.grid is None:
         arrays = replace(arrays, grid=ScaleGrid(unit=1.0, pow2=True, max_shift=pow2.MAX_EXPONENT))
-    channels = row_channels(layer)
     if plan.granularity == "tensor":
         channels = np.zeros_like(channels)
     scale = _floor(_search(plan, fmt, matrix, channels, importance_of(form)), arrays)
     scale, codes = _round(plan, fmt, matrix, channels, _trials(plan, scale, arrays.grid), form)
-    scale = _floor(_refit(matrix, fmt.table[codes].astype(np.float32), channels, scale, form), arrays)
-    rounded = fmt.table[codes].astype(np.float32) * scale[channels][..., None]
+    integers = fmt.table[codes].astype(np.float32)
+    moved, moved_integers = form.times(matrix), form.times(integers)  # what both steps below need of H
+    over = _by_channel(_dot(moved, integers), channels)
+    under = _by_channel(_dot(moved_integers, integers), channels)
+    fits = (over > 0) & (under > 0)  # the codes carry energy; elsewhere the scale stays
+    scale = _floor(np.where(fits, over / np.maximum(under, 1e-300), scale).astype(np.float32), arrays)
+    by_row = scale[channels][..., None]
+    rounded = integers * by_row
+    lost = _dot(moved - moved_integers * by_row, matrix - rounded)
     return RoundedMatrix(
-        layer=layer,
-        plan=plan,
         format=fmt,
         scale=scale,
         codes=codes,
         rounded=rounded,
-        error=_ratio(form.energy(matrix - rounded).sum(), form.energy(matrix).sum()),
+        error=_ratio(np.maximum(lost, 0).sum(), np.maximum(_dot(moved, matrix), 0).sum()),
     )
 
 
-def _refit(
-    matrix: np.ndarray, integers: np.ndarray, channels: np.ndarray, scale: np.ndarray, form: Quadratic
-) -> np.ndarray:
-    """Least squares scale for given codes; the old one where the codes carry no energy."""
-    over = _by_channel(form.product(matrix, integers), channels)
-    under = _by_channel(form.energy(integers), channels)
-    return np.where((under > 0) & (over > 0), over / np.maximum(under, 1e-300), scale).astype(np.float32)
+def _dot(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Products of the rows of ``[groups, rows, K]``, summed in float64."""
+    return np.einsum("grk,grk->gr", left, right, dtype=np.float64)
 
 
 def importance_of(form: Quadratic) -> np.ndarray:
@@ -183,11 +198,10 @@ def _round(
     groups, rows, width = matrix.shape
     stacked = np.broadcast_to(matrix[:, None], (groups, count, rows, width))
     shape = (groups, count * rows)
-    codes = roundings.get(plan.rounding)(
+    codes, energy = roundings.get(plan.rounding)(
         stacked.reshape(*shape, width), row_scale.reshape(*shape, 1), fmt, form
-    ).reshape(stacked.shape)
-    error = stacked - fmt.table[codes].astype(np.float32) * row_scale
-    energy = form.energy(error.reshape(*shape, width)).reshape(groups, count, rows)
+    )
+    codes, energy = codes.reshape(stacked.shape), energy.reshape(groups, count, rows)
     by_channel = np.stack([_by_channel(energy[:, t], channels) for t in range(count)])
     best = np.argmin(by_channel, axis=0)
     chosen = np.take_along_axis(codes, best[channels][:, None, :, None], axis=1)[:, 0]

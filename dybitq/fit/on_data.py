@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dybitq.calibrate.moments import patches_per_sample, sampled_patches
+from dybitq.calibrate.moments import sampled_patches
 from dybitq.data.padding import real_positions
 from dybitq.data.source import DataSource
 from dybitq.encodings.sparq import apply_pairs
@@ -46,7 +46,8 @@ Build = Callable[[Fitted, str], bytes]
 _RIDGE = 0.01  # of the mean diagonal of H: how far W' may follow few samples
 _MEMORY_BYTES = 2 << 30  # for the two matrices of one layer
 _FEWEST = 8  # K over rows beyond which pairs say less than the statistics
-_PATCHES = 4  # times as many patches of a sample as a calibration takes
+_ROWS_EACH, _FEWEST_ROWS = 64, 1 << 14  # patches for each of K inputs, and for a layer at least
+_FEW_SAMPLES = 64  # taken for their number where only reading tells
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -217,7 +218,9 @@ def measure_pairs(
     if layer.input not in inputs:
         reference = Session(extract(network, inputs, [layer.input]), name=str(network.path))
         rounded = Session(quantized, name="the quantized part")
-    sums = _Sums(*patch_geometry(layer))
+    groups, width = patch_geometry(layer)
+    sums = _Sums(groups, width)
+    wanted = -(-max(_ROWS_EACH * width, _FEWEST_ROWS) // (source.samples or _FEW_SAMPLES))
     seen = 0
     for batch in source:
         x = z = batch.feeds.get(layer.input)
@@ -227,7 +230,6 @@ def measure_pairs(
         assert x is not None and z is not None
         z = fed(z, layer, feed)
         size = len(next(iter(batch.feeds.values())))
-        wanted = _PATCHES * patches_per_sample(*patch_geometry(layer))
         real = real_positions(batch.feeds)
         sums.add(*(sampled_patches(v, layer, wanted, seen, size, batch.count, real) for v in (x, z)))
         seen += batch.count
@@ -295,7 +297,7 @@ def fit_pair(
         rows=paired.rows,
     )
     target = (matrix + matrix @ correction(paired)).astype(np.float32)
-    found = round_matrix(layer, plan, arrays, target, form)
+    found = round_matrix(plan, arrays, target, row_channels(layer), form)
     bias = arrays.bias
     if correct_bias:
         bias = shifted_bias(
@@ -304,7 +306,7 @@ def fit_pair(
             - np.einsum("grk,gk->gr", found.rounded.astype(np.float64), paired.mean_z),
             bias,
         )
-    return found.fitted(bias)
+    return found.fitted(layer, plan, bias)
 
 
 def correction(paired: Paired) -> np.ndarray:

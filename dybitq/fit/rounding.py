@@ -1,10 +1,10 @@
-"""Weights to codes: nearest level, or nearest level with the error passed on to weights not yet rounded.
+"""Weights to codes: nearest level, or nearest level with the error made up for by weights not yet rounded.
 
-Compensated rounding is the optimal-brain family's closed form in GPTQ's order of work (Frantar et al.,
-arXiv:2210.17323, algorithm 1): columns are rounded one after the other, and the error of each is spread
-over the columns to come through the Cholesky factor of the inverse of H, so that the layer's output
-changes least. Any integer table can stand where the paper has a uniform grid. Columns are taken in
-descending order of the diagonal of H, as in its reference implementation's ``act-order``.
+Compensated rounding minimises ``|R (w - q)|^2`` with ``R^T R = H`` one weight after the other: each takes the
+level nearest to what makes up best for the errors of those before it. That is Babai's nearest plane, and the
+same result, without an inverse of H, as GPTQ's (Frantar et al., arXiv:2210.17323, algorithm 1), whose
+damping and order are taken over: falling diagonal of H, the ``act-order`` of its reference implementation.
+Any integer table can stand where the paper has a uniform grid.
 """
 
 from collections.abc import Callable
@@ -16,66 +16,59 @@ from dybitq.fit.moments import Quadratic
 from dybitq.records import NumberFormat
 from dybitq.registry import Registry
 
-# (matrix [groups, rows, K] float32, scale [groups, rows, 1] float32, format, H) -> uint8 codes, same shape
-Rounding = Callable[[np.ndarray, np.ndarray, NumberFormat, Quadratic], np.ndarray]
+# (matrix [groups, rows, K] float32, scale [groups, rows, 1] float32, format, H)
+# -> uint8 codes of the same shape, and what the errors cost in H, float64 [groups, rows]
+Rounding = Callable[[np.ndarray, np.ndarray, NumberFormat, Quadratic], tuple[np.ndarray, np.ndarray]]
 roundings: Registry[Rounding] = Registry("rounding", "dybitq.fit.methods")
 
-_DAMPING = 0.01  # of the mean diagonal, added to all of it: the paper's value
-_ATTEMPTS = 8
-_BLOCK = 64  # columns between two updates of everything behind them
+_BLOCK = 32  # columns between two updates of everything that follows
+_ROWS = 1 << 18  # elements of a block that are worked on at a time: they stay in the cache
 
 
-def nearest(matrix: np.ndarray, scale: np.ndarray, fmt: NumberFormat, quadratic: Quadratic) -> np.ndarray:
+def nearest(
+    matrix: np.ndarray, scale: np.ndarray, fmt: NumberFormat, form: Quadratic
+) -> tuple[np.ndarray, np.ndarray]:
     """Every weight to its nearest level."""
-    return codec.encode(matrix / scale, fmt)
+    codes = codec.encode(matrix / scale, fmt)
+    return codes, form.energy(matrix - fmt.table[codes].astype(np.float32) * scale)
 
 
-def compensated(matrix: np.ndarray, scale: np.ndarray, fmt: NumberFormat, quadratic: Quadratic) -> np.ndarray:
-    """Column by column, errors spread through the inverse of H; nearest without a full H."""
-    if quadratic.matrix is None:
-        return nearest(matrix, scale, fmt, quadratic)
-    order, factor = inverse_factor(quadratic.matrix)
-    work = np.take_along_axis(matrix, order[:, None, :], axis=2) / scale
-    width = work.shape[2]
+def compensated(
+    matrix: np.ndarray, scale: np.ndarray, fmt: NumberFormat, form: Quadratic
+) -> tuple[np.ndarray, np.ndarray]:
+    """Column by column, each making up for those before, by the damped H; nearest without a full H."""
+    if form.matrix is None:
+        return nearest(matrix, scale, fmt, form)
+    groups, rows = matrix.shape[:2]
+    codes, energy = np.empty(matrix.shape, np.uint8), np.empty((groups, rows))
+    step = max(1, _ROWS // (_BLOCK * groups))
+    for start in range(0, rows, step):
+        part = slice(start, start + step)
+        codes[:, part], energy[:, part] = _nearest_plane(matrix[:, part] / scale[:, part], fmt, form)
+    return codes, energy * scale[..., 0].astype(np.float64) ** 2
+
+
+def _nearest_plane(matrix: np.ndarray, fmt: NumberFormat, form: Quadratic) -> tuple[np.ndarray, np.ndarray]:
+    """Codes and energies of weights ``[groups, rows, K]`` in units of the table."""
+    order, ratios, diagonal = form.factor
+    # Columns first, so that all rows of one are contiguous.
+    targets = np.take_along_axis(matrix, order[:, None, :], axis=2).transpose(0, 2, 1).copy()
+    errors = np.empty_like(targets)
+    codes = np.empty(targets.shape, np.uint8)
+    energy = np.zeros((len(targets), targets.shape[2]))
+    width = targets.shape[1]
     for start in range(0, width, _BLOCK):
         stop = min(start + _BLOCK, width)
-        errors = np.empty((*work.shape[:2], stop - start), np.float32)
+        shift = ratios[:, start:stop, :start] @ errors[:, :start]
         for k in range(start, stop):
-            column = work[:, :, k]
-            rounded = codec.nearest(column, fmt)
-            error = (column - rounded) / factor[:, None, k, k]
-            work[:, :, k] = rounded
-            work[:, :, k + 1 : stop] -= error[:, :, None] * factor[:, None, k, k + 1 : stop]
-            errors[:, :, k - start] = error
-        work[:, :, stop:] -= errors @ factor[:, start:stop, stop:]
+            own = targets[:, k] + shift[:, k - start]
+            codes[:, k] = codec.encode(own, fmt)
+            level = fmt.table[codes[:, k]].astype(np.float32)
+            errors[:, k] = targets[:, k] - level
+            energy += ((own - level) * diagonal[:, k, None]).astype(np.float64) ** 2
+            shift[:, k + 1 - start :] += ratios[:, k + 1 : stop, k, None] * errors[:, k, None, :]
     back = np.argsort(order, axis=1)
-    return codec.encode(np.take_along_axis(work, back[:, None, :], axis=2), fmt)
-
-
-def inverse_factor(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Order of the columns, and the upper Cholesky factor of the inverse of the damped, ordered H.
-
-    Args:
-        matrix: float64 ``[groups, K, K]``, symmetric, positive semidefinite.
-
-    Returns:
-        int64 ``[groups, K]`` and float32 ``[groups, K, K]``.
-    """
-    diagonal = np.diagonal(matrix, axis1=1, axis2=2)
-    mean = diagonal.mean(axis=1, keepdims=True)
-    order = np.argsort(-diagonal, axis=1, kind="stable")
-    ordered = np.take_along_axis(
-        np.take_along_axis(matrix, order[:, :, None], axis=1), order[:, None, :], axis=2
-    )
-    eye = np.eye(matrix.shape[1])
-    damping = np.where(mean > 0, mean, 1.0) * _DAMPING
-    for _ in range(_ATTEMPTS):  # rank-deficient moments may need more than the usual damping
-        try:
-            inverse = np.linalg.inv(ordered + damping[:, :, None] * eye)
-            return order, np.linalg.cholesky(inverse).swapaxes(1, 2).astype(np.float32)
-        except np.linalg.LinAlgError:
-            damping = damping * 10
-    return order, np.broadcast_to(eye, matrix.shape).astype(np.float32)  # nothing to compensate with
+    return np.take_along_axis(codes, back[:, :, None], axis=1).transpose(0, 2, 1), energy
 
 
 roundings.register("nearest")(nearest)

@@ -42,10 +42,12 @@ def rounding_error(
         float64 ``[n]``.
     """
     inverse = (1 / scale).astype(np.float32)[:, None]
-    difference = codec.nearest(rows * inverse, fmt) * scale[:, None] - rows
-    return np.einsum(
-        "nk,nk,nk->n", difference, difference, np.broadcast_to(importance, rows.shape), dtype=float
-    )
+    difference = codec.nearest(rows * inverse, fmt)
+    difference *= scale[:, None]
+    difference -= rows
+    difference *= difference
+    difference *= importance
+    return difference.sum(axis=1, dtype=np.float64)
 
 
 def search_scale(rows: np.ndarray, importance: np.ndarray, fmt: NumberFormat) -> np.ndarray:
@@ -70,14 +72,15 @@ def search_scale(rows: np.ndarray, importance: np.ndarray, fmt: NumberFormat) ->
 def _search_block(rows: np.ndarray, importance: np.ndarray, fmt: NumberFormat) -> np.ndarray:
     largest = np.abs(rows).max(axis=1)
     alive = largest > _SMALLEST
-    safe = np.where(alive, largest, 1).astype(np.float32)
+    unit = np.where(alive, largest, 1).astype(np.float32)
+    rows = rows / unit[:, None]  # squares of very small and very large weights would not be float32
     integers, _ = codec.levels(fmt)
     positive = integers[integers > 0]
     clipped = 0.3 if len(positive) > _FEW_LEVELS else 0.1
     start, stop = clipped / positive[-1], 1.05 / positive[len(positive) // 2]
     step = _COARSE_STEP ** (1 / np.clip(_LONG_ROW // rows.shape[1], 1, _FINEST))
     count = max(3, int(np.ceil(np.log(stop / start) / np.log(step))) + 1)
-    best, error = _best_of(np.geomspace(start, stop, count), safe, rows, importance, fmt)
+    best, error = _best_of(np.geomspace(start, stop, count), rows, importance, fmt)
     for width in step ** (0.5 ** np.arange(1, 6)):
         for factor in (1 / width, width):
             trial = (best * np.float32(factor)).astype(np.float32)
@@ -85,19 +88,30 @@ def _search_block(rows: np.ndarray, importance: np.ndarray, fmt: NumberFormat) -
             better = trial_error < error
             best, error = np.where(better, trial, best), np.where(better, trial_error, error)
     best = _least_squares(rows, importance, fmt, best, error)
-    return np.where(alive, best, 0).astype(np.float32)
+    return np.where(alive, best * unit, 0).astype(np.float32)
 
 
 def _best_of(
-    factors: np.ndarray, unit: np.ndarray, rows: np.ndarray, importance: np.ndarray, fmt: NumberFormat
+    scales: np.ndarray, rows: np.ndarray, importance: np.ndarray, fmt: NumberFormat
 ) -> tuple[np.ndarray, np.ndarray]:
+    """The best of some scales for every row, and its error; many trials at a time where rows are few."""
     best = np.zeros(len(rows), np.float32)
     error = np.full(len(rows), np.inf)
-    for factor in factors:
-        trial = (unit * np.float32(factor)).astype(np.float32)
-        trial_error = rounding_error(rows, importance, fmt, trial)
-        better = trial_error < error
-        best, error = np.where(better, trial, best), np.where(better, trial_error, error)
+    count = max(1, _BLOCK // rows.size)
+    for start in range(0, len(scales), count):
+        trials = np.repeat(scales[start : start + count, None].astype(np.float32), len(rows), axis=1)
+        stacked = (len(trials) * len(rows), rows.shape[1])
+        errors = rounding_error(
+            np.broadcast_to(rows, (len(trials), *rows.shape)).reshape(stacked),
+            np.broadcast_to(importance, (len(trials), *rows.shape)).reshape(stacked),
+            fmt,
+            trials.reshape(-1),
+        ).reshape(trials.shape)
+        first = errors.argmin(axis=0)
+        least, column = errors[first, np.arange(len(rows))], np.arange(len(rows))
+        better = least < error
+        best = np.where(better, trials[first, column], best)
+        error = np.where(better, least, error)
     return best, error
 
 

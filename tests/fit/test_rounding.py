@@ -8,12 +8,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dybitq.encodings import codec, formats
+from dybitq.fit import rounding
 from dybitq.fit.moments import Quadratic, flat, quadratic
-from dybitq.fit.rounding import compensated, inverse_factor, nearest
-from dybitq.records import MomentKind
+from dybitq.records import MomentKind, NumberFormat
 from tests.fit.conftest import moment_of
 
 TABLES = ["int2", "int3", "int4", "int8", "dybit2", "dybit4", "dybit6", "e2m1", "pot4", "normal4"]
+
+
+def nearest(matrix: np.ndarray, scale: np.ndarray, fmt: NumberFormat, form: Quadratic) -> np.ndarray:
+    """Codes of nearest rounding."""
+    return rounding.nearest(matrix, scale, fmt, form)[0]
+
+
+def compensated(matrix: np.ndarray, scale: np.ndarray, fmt: NumberFormat, form: Quadratic) -> np.ndarray:
+    """Codes of compensated rounding."""
+    return rounding.compensated(matrix, scale, fmt, form)[0]
 
 
 def form_of(matrix: np.ndarray) -> Quadratic:
@@ -41,8 +51,8 @@ def energies(matrix: np.ndarray, scale: np.ndarray, name: str, form: Quadratic) 
     """``tr(dW H dW^T)`` of nearest and of compensated rounding."""
     fmt = formats.get(name)
     found = []
-    for rounding in (nearest, compensated):
-        codes = rounding(matrix, scale, fmt, form)
+    for method in (nearest, compensated):
+        codes = method(matrix, scale, fmt, form)
         assert codes.dtype == np.uint8 and codes.shape == matrix.shape
         error = matrix - codec.decode(codes, fmt).astype(np.float32) * scale
         found.append(float(form.energy(error).sum()))
@@ -139,25 +149,59 @@ def test_an_indefinite_matrix_is_damped_until_it_is_positive():
     values, vectors = np.linalg.eigh(correlated(1, 8, 8).matrix[0])
     values[0] = -0.05 * values.mean()
     bent = (vectors * values) @ vectors.T
-    _, factor = inverse_factor(bent[None])
-    assert np.isfinite(factor).all() and (np.diagonal(factor[0]) > 0).all()
-    _, hopeless = inverse_factor(1e12 * (np.ones((1, 4, 4)) - np.eye(4)))
-    np.testing.assert_array_equal(hopeless[0], np.eye(4))
+    for part in form_of(bent[None]).factor[1:]:
+        assert np.isfinite(part).all()
+    assert (form_of(bent[None]).factor[2] > 0).all()
+    hopeless = form_of(1e12 * (np.ones((1, 4, 4)) - np.eye(4)))
+    assert not hopeless.factor[1].any()
 
 
 def test_columns_are_taken_by_falling_energy():
-    """The order is that of the diagonal, ties as they come, and U^T U is the inverse of the damped H."""
+    """The order is that of the diagonal, ties as they come, and the factor is one of the damped H."""
     form = correlated(2, 10, 10)
-    order, factor = inverse_factor(form.matrix)
+    order, ratios, diagonal = form.factor
     for g in range(2):
         np.testing.assert_array_equal(order[g], np.argsort(-form.diagonal[g], kind="stable"))
         ordered = form.matrix[g][np.ix_(order[g], order[g])]
         damped = ordered + 0.01 * form.diagonal[g].mean() * np.eye(10)
-        upper = factor[g].astype(np.float64)
-        np.testing.assert_array_equal(upper, np.triu(upper))
-        np.testing.assert_allclose(upper.T @ upper @ damped, np.eye(10), atol=2e-3)
-    same, _ = inverse_factor(np.eye(5)[None])
-    np.testing.assert_array_equal(same[0], np.arange(5))
+        np.testing.assert_array_equal(ratios[g], np.tril(ratios[g], -1))
+        root = (diagonal[g][:, None] * (ratios[g] + np.eye(10))).astype(np.float64)
+        np.testing.assert_allclose(root.T @ root, damped, rtol=1e-5, atol=1e-5 * damped.max())
+    np.testing.assert_array_equal(form_of(np.eye(5)[None]).factor[0][0], np.arange(5))
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    width=st.integers(1, 40),
+    groups=st.integers(1, 3),
+    name=st.sampled_from(["int3", "dybit4"]),
+)
+@settings(max_examples=40, deadline=None)
+def test_it_is_gptq(seed, width, groups, name):
+    """Codes and costs are those of the published algorithm, which works with the inverse of H."""
+    fmt = formats.get(name)
+    matrix, scale = problem(groups, 6, width, name, seed)
+    form = correlated(groups, width, 2 * width, seed)
+    codes, energy = rounding.compensated(matrix, scale, fmt, form)
+    for g in range(groups):
+        expected, costs = gptq(matrix[g] / scale[g], fmt, form.matrix[g])
+        assert (codec.decode(codes[g], fmt) != expected).mean() < 0.02  # ties of sums in another order
+        np.testing.assert_allclose(energy[g], costs * scale[g, :, 0] ** 2, rtol=0.05)
+
+
+def gptq(work: np.ndarray, fmt: NumberFormat, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Frantar et al., arXiv:2210.17323, algorithm 1 with blocks of one column, and the order by energy."""
+    order = np.argsort(-np.diagonal(matrix), kind="stable")
+    damped = matrix[np.ix_(order, order)] + 0.01 * np.diagonal(matrix).mean() * np.eye(len(matrix))
+    upper = np.linalg.cholesky(np.linalg.inv(damped)).T
+    left, found = work[:, order].astype(np.float64), np.empty(work.shape)
+    cost = np.zeros(len(work))
+    for k in range(len(order)):
+        found[:, k] = codec.nearest(left[:, k], fmt)
+        error = (left[:, k] - found[:, k]) / upper[k, k]
+        left[:, k:] -= error[:, None] * upper[k, k:]
+        cost += error**2
+    return found[:, np.argsort(order)], cost
 
 
 def test_the_first_column_is_nearest_and_the_second_takes_its_error():
