@@ -115,7 +115,7 @@ def one(bench: prepared.Bench, name: str, key: str) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "quantized.onnx"
-        start, notes = time.perf_counter(), ()
+        start, started, notes = time.perf_counter(), time.process_time(), ()
         try:
             if key.startswith("onnxruntime"):
                 onnxruntime_model(bench, name, path, bits=int(key[-1]))
@@ -123,11 +123,12 @@ def one(bench: prepared.Bench, name: str, key: str) -> dict[str, Any]:
                 notes = quantized(bench, name, setting_of(key), path)
         except DybitqError as error:
             return {"failed": str(error)}
-        seconds = time.perf_counter() - start
+        seconds, busy = time.perf_counter() - start, time.process_time() - started
         peak = peak_mib()
         found = evaluate(path, bench.spec(name), reference=bench.model(name))
         cell: dict[str, Any] = {
             "seconds": seconds,
+            "processor_seconds": busy,
             "peak_mib": peak,
             "bytes": path.stat().st_size,
             "sqnr_db": min(output.sqnr_db for output in found.outputs),
@@ -219,7 +220,7 @@ class Cells:
     def get(self, name: str, key: str) -> dict[str, Any]:
         """The cell from the folder, or measured now."""
         path = self.bench.work / "cells" / f"{name}.{key}.json"
-        state = json.loads((self.bench.work / "state.json").read_text())["source"]
+        state = json.loads((self.bench.work / "state.json").read_text())["models"]
         if path.exists():
             found: dict[str, Any] = json.loads(path.read_text())
             if self.keep or found.pop("state") == state:
@@ -250,7 +251,7 @@ def goals_table(cells: Cells, keys: list[str]) -> None:
     row = prepared.table(
         (
             *("setting", "network", "drop", "± se", "- 1.64 se", "goal", "", "agreement %", "SQNR dB"),
-            *("seconds", "peak MiB"),
+            *("seconds", "processor s", "peak MiB"),
         )
     )
     for key in keys:
@@ -267,6 +268,7 @@ def goals_table(cells: Cells, keys: list[str]) -> None:
                 "" if cell["agreement"] is None else f"{cell['agreement']:.1f}",
                 f"{cell['sqnr_db']:.1f}",
                 f"{cell['seconds']:.1f}",
+                f"{cell['processor_seconds']:.1f}",
                 f"{cell['peak_mib']:.0f}",
             )
 
