@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dybitq.fit.moments import Quadratic, flat
-from dybitq.search.sensitivity.divergence import kl_divergence, relative_error
+from dybitq.search.sensitivity.distances import kl_divergence, relative_error
 from dybitq.search.sensitivity.hutchinson import mean_trace, perturbation
 from dybitq.search.sensitivity.orthogonality import importance, similarity
 from dybitq.search.sensitivity.weight_error import normalised_rmse, output_error

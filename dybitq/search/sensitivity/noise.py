@@ -11,18 +11,21 @@ import numpy as np
 
 from dybitq.fit.edges import fit_edge
 from dybitq.fit.fit import moment_of
-from dybitq.fit.layers import LayerArrays, round_matrix
+from dybitq.fit.layers import LayerArrays, round_matrix, shifted_bias
 from dybitq.fit.moments import Quadratic, flat, quadratic
+from dybitq.fit.on_data import Feed, fed
 from dybitq.fit.ranges import bins, profile
 from dybitq.fit.recode import fit_recoding
 from dybitq.graph.tensors import Tensors
-from dybitq.patches import row_channels, to_matrix
+from dybitq.patches import from_matrix, row_channels, to_matrix
 from dybitq.records import EdgePlan, FittedEdge, LayerWork, Moment, MomentKind, Statistics
 from dybitq.search.space import Space, bits_of
 
 _MOST_WEIGHTS = 1 << 12  # weights of a layer that are looked at: whole rows, evenly spread
 _FEWEST_ROWS = 4
 _SMALLEST = 1e-30
+_WIDEST = 1536  # inputs of a layer beyond which the closed form of compensation takes too long
+_DAMPING = 0.01  # as in fit/rounding.py
 
 
 class LayerNoise:
@@ -34,6 +37,7 @@ class LayerNoise:
         self._plans = {plan.layer: plan for plan in space.base.layers}
         self._ranges = {edge.tensor: edge for edge in space.base.edges}
         self._edges: dict[str, FittedEdge] = {}
+        self._narrow = _narrow_tensors(space)
         self._diagonals: dict[str, Quadratic] = {}
         self._white: dict[str, float] = {}
 
@@ -114,7 +118,69 @@ class LayerNoise:
             found[name] = _ratio(float(form.energy(matrix - rounded).sum()), float(energy.sum()))
         return found
 
+    def nearest(self, layer: LayerWork, weights: str) -> np.ndarray:
+        """The whole weight matrix rounded to the nearest levels, decoded, float32 ``[groups, rows, K]``."""
+        matrix, form = self.matrix(layer), self.form(layer, whole=False)
+        bare = LayerArrays(weight=matrix, bias=None, input_scale=None)
+        plan = replace(self._plans[layer.name], weights=weights, rounding="nearest")
+        return round_matrix(plan, bare, matrix, row_channels(layer), form).rounded
+
+    def parameters(self, layer: LayerWork, weights: str) -> dict[str, np.ndarray]:
+        """Weight, and bias where it takes up the mean error, as the plan would have them, decoded.
+
+        Returns:
+            float32 arrays by name of the initializer; none for a layer that stays in float.
+        """
+        if layer.weight is None or weights in ("float", "activation"):
+            return {}
+        matrix, form = self.matrix(layer), self.form(layer, whole=True)
+        bare = LayerArrays(weight=matrix, bias=None, input_scale=None)
+        plan = replace(self._plans[layer.name], weights=weights)
+        rounded = round_matrix(plan, bare, matrix, row_channels(layer), form).rounded
+        found = {layer.weight: from_matrix(rounded, layer)}
+        if layer.bias is not None and self.takes_mean(layer):
+            bias = self._tensors.array(layer.bias)
+            lost = np.einsum("grk,gk->gr", (matrix - rounded).astype(np.float64), form.mean)
+            found[layer.bias] = shifted_bias(layer, lost, bias.reshape(-1)).reshape(bias.shape)
+        return found
+
+    def compensation(self, layer: LayerWork) -> float:
+        """What compensated rounding leaves of the error of nearest rounding, in closed form.
+
+        Rounding column after column leaves of each the part that the columns still to come cannot predict:
+        its conditional variance, so the share is the mean of those over the mean variance. 1 where
+        the plan does not compensate or the second moments are not known.
+        """
+        if self._plans[layer.name].rounding != "compensated" or layer.weight is None:
+            return 1.0
+        form = self.form(layer, whole=True)
+        if form.matrix is None or form.matrix.shape[-1] > _WIDEST:
+            return 1.0
+        order = np.argsort(form.diagonal, axis=1, kind="stable")
+        ordered = np.take_along_axis(form.matrix, order[:, :, None], axis=1)
+        ordered = np.take_along_axis(ordered, order[:, None, :], axis=2)
+        mean = form.diagonal.mean(axis=1)
+        damping = np.where(mean > 0, mean, 1.0) * _DAMPING
+        try:
+            factor = np.linalg.cholesky(ordered + damping[:, None, None] * np.eye(ordered.shape[-1]))
+        except np.linalg.LinAlgError:
+            return 1.0
+        left = float((np.diagonal(factor, axis1=1, axis2=2) ** 2).sum())
+        return min(_ratio(left, float(form.diagonal.sum())) or 1.0, 1.0)
+
     # ------------------------------------------------------------------ activations
+
+    def coded(self, root: str, setting: str, values: np.ndarray, layer: LayerWork | None) -> np.ndarray:
+        """Values of a tensor as ``layer`` multiplies them: coded, re-coded, decoded; float32."""
+        if setting in ("float", "dynamic8"):
+            return values
+        if self._by_edge(root, setting):
+            return _uniform_codes(values, self._edge(root, f"int{bits_of(setting)}"))
+        edge = self._edge(root, "int8")
+        if layer is None:
+            return _uniform_codes(values, edge)
+        recoding = fit_recoding(setting, edge, self.statistics.tensors[root])
+        return fed(values, layer, Feed(edge=edge, recoding=recoding))
 
     def input_error(self, layer: LayerWork, root: str, setting: str) -> float:
         """Relative error of the output for coded inputs; their errors are taken as independent."""
@@ -135,7 +201,7 @@ class LayerNoise:
         seen = self.statistics.tensors[root]
         if setting in ("float", "dynamic8"):
             return 0.0
-        if setting == "auto" or setting.startswith("int"):
+        if self._by_edge(root, setting):
             return self._uniform(root, bits_of(setting))
         edge = self._edge(root, "int8")
         recoding = fit_recoding(setting, edge, self.statistics.tensors.get(tensor or root, seen))
@@ -146,6 +212,14 @@ class LayerNoise:
         change += (1 - zero) * (recoding.both[codes].astype(float) - codes) ** 2
         wider = float((change * counts).sum() / counts.sum()) * edge.scale**2
         return wider + self._uniform(root, 8)
+
+    def written_narrow(self, root: str) -> bool:
+        """Whether the tensor itself is written in fewer bits; otherwise its readers re-code it."""
+        return root in self._narrow
+
+    def _by_edge(self, root: str, setting: str) -> bool:
+        """Whether the tensor itself has the codes of ``setting``, not a re-coding by its readers."""
+        return bits_of(setting) == 8 or (root in self._narrow and setting.startswith("int"))
 
     def _edge(self, root: str, format: str) -> FittedEdge:
         key = f"{root}|{format}"
@@ -161,6 +235,24 @@ class LayerNoise:
         low, high = (edge.low - edge.zero_point) * edge.scale, (edge.high - edge.zero_point) * edge.scale
         seen = profile(self.statistics.tensors[root])
         return seen.error(low, high, edge.high - edge.low + 1) / max(float(seen.counts.sum()), 1.0)
+
+
+def _narrow_tensors(space: Space) -> frozenset[str]:
+    """Tensors that are written in fewer than 8 bits where their readers ask for it.
+
+    What something else reads as well, such as a residual stream, keeps 8 bits, and its readers re-code it.
+    """
+    narrowest = {}
+    for choice in space.choices:
+        uniform = [name for name in choice.activations if name.startswith("int")]
+        narrowest[choice.layer] = (choice.weights[0], (uniform or choice.activations)[-1])
+    plan = space.plan(narrowest)
+    return frozenset(edge.tensor for edge in plan.edges if edge.format != "int8")
+
+
+def _uniform_codes(values: np.ndarray, edge: FittedEdge) -> np.ndarray:
+    codes = np.clip(np.rint(values / np.float32(edge.scale)) + edge.zero_point, edge.low, edge.high)
+    return ((codes - edge.zero_point) * np.float32(edge.scale)).astype(np.float32)
 
 
 def energy_of(statistics: Statistics, tensor: str) -> float | None:

@@ -8,6 +8,39 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dybitq.graph.export import with_outputs
+from dybitq.runtime.session import Session
+from dybitq.search.sensitivity import SENSITIVITIES, Scores, Subject
+from dybitq.search.sensitivity.output_error import relative_errors
+
+_MOST_FEATURES = 4096  # values of a sample that are looked at, evenly spread
+
+
+@SENSITIVITIES.register("orthogonality")
+def orthogonality(subject: Subject) -> Scores:
+    """Closed-form errors of the layers, each times how little other layers' features resemble its own."""
+    space = subject.space
+    names = [choice.layer for choice in space.choices]
+    features = _features(subject, [space.layers[name].output for name in names])
+    weight = dict(zip(names, importance(similarity(features)).tolist()))
+    scores = relative_errors(subject, weight, compensated=False)
+    return Scores(weights=scores.weights, activations=scores.activations)
+
+
+def _features(subject: Subject, tensors: Sequence[str]) -> list[np.ndarray]:
+    """Some values of every tensor, ``[samples, values]`` each."""
+    network = subject.space.network
+    session = Session(with_outputs(network, tensors), name=str(network.path))
+    known = {info.name for info in session.inputs}
+    found: dict[str, list[np.ndarray]] = {name: [] for name in tensors}
+    for batch in subject.data("orthogonality"):
+        feeds = {name: value for name, value in batch.feeds.items() if name in known}
+        for name, value in session.run(feeds, list(found)).items():
+            flat = value[: batch.count].reshape(batch.count, -1)
+            stride = max(1, flat.shape[1] // _MOST_FEATURES) | 1  # odd, so that no column of an image is all
+            found[name].append(flat[:, ::stride].astype(np.float64))
+    return [np.concatenate(found[name]) for name in tensors]
+
 
 def similarity(features: Sequence[np.ndarray]) -> np.ndarray:
     """Linear CKA between all pairs: ``<Gi, Gj> / (|Gi| |Gj|)`` of the centred Gram matrices.

@@ -2,7 +2,8 @@
 
 ``H`` is the covariance of what a layer multiplies (see ``fit/moments.py``), ``dW`` what rounding to the
 nearest level changes. Rounding errors of single weights are taken as independent, so the diagonal of H
-suffices, and of large layers some rows are enough. The same for coded inputs: ``noise * |W|^2``.
+suffices, and of large layers some rows are enough. What compensated rounding leaves of it is one factor for
+each layer, from the Cholesky factor of H. The same for coded inputs: ``noise * |W|^2``.
 """
 
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ def relative_errors(subject: Subject, by_layer: Mapping[str, float], *, compensa
     Args:
         subject: what to judge.
         by_layer: gain of every layer's relative output error.
-        compensated: round with compensation instead of to the nearest level.
+        compensated: really round as the plan says, instead of the closed form.
     """
     space = subject.space
     noise = LayerNoise(space, subject.statistics)
@@ -34,7 +35,8 @@ def relative_errors(subject: Subject, by_layer: Mapping[str, float], *, compensa
             subject.progress("sensitivities", done, len(space.choices))
         layer, gain = space.layers[choice.layer], by_layer[choice.layer]
         errors = noise.weight_errors(layer, choice.weights, compensated=compensated)
-        weights[choice.layer] = {name: gain * error for name, error in errors.items()}
+        left = 1.0 if compensated or len(choice.weights) == 1 else noise.compensation(layer)
+        weights[choice.layer] = {name: gain * left * error for name, error in errors.items()}
     return Scores(
         weights=weights,
         activations=input_errors(subject, noise, by_layer),

@@ -6,6 +6,33 @@ The first is spec ``dybit`` section 1.5, the second the trace of ``dW H dW^T`` (
 import numpy as np
 
 from dybitq.fit.moments import Quadratic
+from dybitq.search.sensitivity import SENSITIVITIES, Scores, Subject
+from dybitq.search.sensitivity.noise import LayerNoise, energy_of
+
+
+@SENSITIVITIES.register("weight-nrmse")
+def weight_nrmse(subject: Subject) -> Scores:
+    """DyBit's error of a layer: nRMSE of its weights plus nRMSE of its coded input (spec ``dybit`` 1.6)."""
+    space, statistics = subject.space, subject.statistics
+    noise = LayerNoise(space, statistics)
+    weights: dict[str, dict[str, float]] = {}
+    activations: dict[str, dict[str, float]] = {}
+    for choice in space.choices:
+        layer = space.layers[choice.layer]
+        weights[choice.layer] = dict.fromkeys(choice.weights, 0.0)
+        if layer.weight is not None and choice.weights[0] not in ("float", "activation"):
+            matrix = noise.matrix(layer)
+            weights[choice.layer] = {
+                name: normalised_rmse(matrix, noise.nearest(layer, name)) for name in choice.weights
+            }
+        sigma = energy_of(statistics, choice.root) if choice.root is not None else None
+        activations[choice.layer] = {
+            name: (noise.code_noise(choice.root, name, layer.input) / sigma) ** 0.5
+            if sigma and choice.root is not None
+            else 0.0
+            for name in choice.activations
+        }
+    return Scores(weights=weights, activations=activations)
 
 
 def normalised_rmse(matrix: np.ndarray, rounded: np.ndarray) -> float:
