@@ -55,7 +55,8 @@ class Request:
         minimise: cost to minimise where the accuracy is bounded; None for the error, or for latency where a
             budget bounds the accuracy.
         pareto: number of plans of a front; None for one plan.
-        sensitivity, strategy: registered names.
+        sensitivity: registered name; None for ``gain`` where there are data, else ``output-error``.
+        strategy: registered name.
         settings: of the strategies.
         stored: also take widths that the machine only stores, and runs as wider ones.
         reasons: say, layer by layer, what other choices would change.
@@ -67,7 +68,7 @@ class Request:
     budgets: Sequence[str] = ()
     minimise: str | None = None
     pareto: int | None = None
-    sensitivity: str = "output-error"
+    sensitivity: str | None = None
     strategy: str = "ilp"
     settings: StrategySettings = field(default_factory=StrategySettings)
     stored: bool = False
@@ -141,6 +142,7 @@ def search(
         StatisticsError: statistics of another model.
         OutputError: an output exists or cannot be written.
     """
+    request = replace(request, sensitivity=request.sensitivity or _default_sensitivity(data))
     limits = parse_budgets(request.budgets)
     _check_request(request, limits, data)
     paths = _outputs(output, request.pareto)
@@ -151,7 +153,7 @@ def search(
     try:
         found = _found(ready.searcher, goal, limits, request, (model, statistics, data), progress)
     except InfeasibleError as error:
-        raise InfeasibleError(error.reaches, _advice(limits, ready, request)) from None
+        raise InfeasibleError(error.reaches, _advice(limits, ready, error)) from None
     result = SearchResult(
         hardware=ready.machine.name,
         request=request,
@@ -162,7 +164,7 @@ def search(
         plans=tuple(
             PlanFound(
                 path=path,
-                found=one,
+                found=_with_reasons(one, ready.searcher),
                 reasons=explain(one.problem, one.solution) if request.reasons else (),
                 measured=measured,
             )
@@ -173,15 +175,34 @@ def search(
     return result
 
 
-def _advice(limits: Sequence[Limit], ready: "_Ready", request: Request) -> str:
+def _with_reasons(found: Found, searcher: Searcher) -> Found:
+    """The plan with each layer's share of the predicted error beside it."""
+    space, scores = searcher.prices.space, searcher.scores
+    total = found.error or 1.0
+    reasons = {}
+    for choice in space.choices:
+        weights, activations = found.assignment[choice.layer]
+        own, read = scores.weights[choice.layer][weights], scores.activations[choice.layer][activations]
+        searched = len(choice.weights) > 1 or len(choice.activations) > 1
+        shares = f"{own / total:.1%} of the error by weights, {read / total:.1%} by activations"
+        reasons[choice.layer] = f"{'searched' if searched else choice.reason}: {shares}"
+    return replace(found, plan=space.plan(found.assignment, reasons))
+
+
+def _advice(limits: Sequence[Limit], ready: "_Ready", error: InfeasibleError) -> str:
     """What the numbers of an infeasible budget are in, and what could be allowed besides."""
     baseline = ready.searcher.prices.baseline
     parts = [
+        f"an error of {reach.alone:.6g} is an SQNR of {sqnr_db(reach.alone):.1f} dB"
+        for reach in error.reaches
+        if reach.row.cost == ERROR
+    ]
+    parts += [
         f"{limit.cost} {limit.value:g} of uniform int8 is {limit.absolute(baseline):.6g} {_UNIT[limit.cost]}"
         for limit in limits
         if limit.ratio
     ]
-    if not request.stored and ready.reduced:
+    if ready.reduced:
         parts.append(
             f"only widths that {ready.machine.name} runs were tried; --stored adds those that it only stores"
         )
@@ -216,6 +237,7 @@ def _prepared(
     """Prices of all choices and scores of all that may be taken."""
     machine = load_machine(hardware, request.machine_settings)
     network = load(model)
+    seen = _statistics(network, statistics)
     space = open_space(
         network, {layer.name: layer for layer in survey(network)}, recipe or Recipe(defaults=SEARCHED)
     )
@@ -230,21 +252,26 @@ def _prepared(
     check_ties(space, allowed)
     subject = Subject(
         space=space,
-        statistics=_statistics(network, statistics),
+        statistics=seen,
         source=None if data is None else _source(network, data, request),
         samples=request.samples,
         progress=progress,
     )
-    scores = scores_of(request.sensitivity, subject, statistics, data_key=_data_key(data, request))
+    sensitivity = request.sensitivity or _default_sensitivity(data)
+    scores = scores_of(sensitivity, subject, statistics, data_key=_data_key(data, request))
     if any(limit.name == "sqnr" for limit in limits) and not scores.relative_error:
         raise ConfigError(
-            f"--budget sqnr: the sensitivity {request.sensitivity!r} does not predict the error of the "
+            f"--budget sqnr: the sensitivity {sensitivity!r} does not predict the error of the "
             "output; use output-error, compensated or gain"
         )
     searcher = Searcher(
         prices=prices, scores=scores, allowed=allowed, strategy=request.strategy, settings=request.settings
     )
     return _Ready(machine=machine, searcher=searcher, reduced=space.choices != everything.choices)
+
+
+def _default_sensitivity(data: Path | None) -> str:
+    return "output-error" if data is None else "gain"
 
 
 def _statistics(network: Network, path: Path) -> Statistics:

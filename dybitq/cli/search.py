@@ -35,9 +35,9 @@ from dybitq.cli._recipe import RecipeRequest, recipe_options
 @click.option("--pareto", type=click.IntRange(min=2), metavar="N", help="Write a front of up to N plans.")
 @click.option(
     "--sensitivity",
-    default="output-error",
-    show_default=True,
-    help="output-error, compensated, weight-nrmse; with --data: gain, divergence, hutchinson, orthogonality.",
+    metavar="NAME",
+    help="output-error, compensated or weight-nrmse; with --data also gain, divergence, hutchinson or "
+    "orthogonality.  [default: gain with --data, else output-error]",
 )
 @click.option(
     "--strategy",

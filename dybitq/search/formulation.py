@@ -45,7 +45,9 @@ def formulate(
     fixed = {**table.fixed, ERROR: scores.fixed}
     groups, budgets = [], []
     rows = _bounded(goal, columns)
-    for choice in space.choices:
+    for number, choice in enumerate(space.choices):
+        # What no layer decides is booked with the first one, so that limits are those of the whole network.
+        besides = {name: max(value, 0.0) * (number == 0) for name, value in fixed.items()}
         costs = table.layers[choice.layer]
         options = []
         for i, weights in enumerate(choice.weights):
@@ -53,7 +55,8 @@ def formulate(
                 if not allowed[choice.layer][i, j]:
                     continue
                 error = scores.weights[choice.layer][weights] + scores.activations[choice.layer][activations]
-                numbers = {ERROR: error} | {name: float(costs[k, i, j]) for name, k in columns.items()}
+                numbers = {ERROR: error + besides[ERROR]}
+                numbers |= {name: float(costs[k, i, j]) + besides[name] for name, k in columns.items()}
                 options.append(
                     Choice(
                         label=f"{weights}{_SEPARATOR}{activations}",
@@ -64,11 +67,11 @@ def formulate(
                 )
         groups.append(Group(name=choice.layer, choices=tuple(options)))
     for name, limit in rows.items():
-        room = limit - fixed[name]
+        room = limit - min(fixed[name], 0.0)
         most = sum(max(c.costs[name] for c in group.choices) for group in groups)
         if name.partition("@")[0] == "memory" and most <= room:
             continue  # can never bind
-        budgets.append(Budget(cost=name, maximum=max(room, 0.0)))
+        budgets.append(Budget(cost=name, maximum=room))
     return Problem(groups=tuple(groups), ties=_ties(space), budgets=tuple(budgets))
 
 

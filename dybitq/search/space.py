@@ -25,7 +25,7 @@ from dybitq.records import ActivationMode, LayerKind, LayerWork, Plan
 Assignment = Mapping[str, tuple[str, str]]
 """By layer the settings ``(weights, activations)``."""
 
-WEIGHTS = ",".join((*(f"int{bits}" for bits in range(2, 9)), *(f"dybit{bits}" for bits in range(2, 6))))
+WEIGHTS = ",".join((*(f"int{bits}" for bits in range(2, 9)), *(f"dybit{bits}" for bits in range(3, 6))))
 ACTIVATIONS = ",".join(("auto", *(f"int{bits}" for bits in range(2, 8)), "sparq4-5opt"))
 _WIDE = ("auto", "int8", "dynamic8", "float")
 

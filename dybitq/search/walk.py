@@ -37,7 +37,6 @@ class Found:
         problem, solution: the problem that it solves, by the prices around the plan before it, with the
             certificate.
         rounds: tables that were made.
-        fixed: by cost what the problem leaves out: its limits are less by that much.
     """
 
     plan: Plan
@@ -47,7 +46,6 @@ class Found:
     problem: Problem
     solution: Solution
     rounds: int
-    fixed: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -143,7 +141,6 @@ class Searcher:
             problem=problem,
             solution=solution,
             rounds=number,
-            fixed={**table.fixed, ERROR: self.scores.fixed},
         )
 
     def _value(self, found: Found, name: str) -> float:
@@ -154,10 +151,10 @@ class Searcher:
 
 
 def _absolute(error: InfeasibleError, goal: Goal, fixed: Mapping[str, float]) -> InfeasibleError:
-    """The same in the units of the goal: with what the problem leaves out, and one memory budget for all."""
+    """The same in the units of the goal, with one memory budget for all launches."""
     found: dict[str, Reach] = {}
     for reach in error.reaches:
-        name, left_out = reach.row.cost.partition("@")[0], fixed[reach.row.cost]
+        name, left_out = reach.row.cost.partition("@")[0], min(fixed[reach.row.cost], 0.0)
         others = None if reach.with_others is None else reach.with_others + left_out
         moved = replace(
             reach,

@@ -1,12 +1,14 @@
 """``dybitq search``: plans that quantize emits and simulate confirms, and everything that is refused."""
 
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from dybitq.api.demo import demo
 from dybitq.cli.main import group
+from dybitq.plan.store import read_plan
 
 HARDWARE = "dybit_zcu102_like"
 
@@ -64,3 +66,233 @@ def test_simulate_confirms_what_search_predicts(run, digits, hardware):
     real = json.loads(run("simulate", small, "--hardware", hardware, "--json").stdout)
     assert real["totals"]["latency_us"] == pytest.approx(plan["costs"]["latency"], rel=2e-3)
     assert real["totals"]["energy_pj"] == pytest.approx(plan["costs"]["energy"], rel=2e-3)
+
+
+def refused(run, *arguments: str, code: int = 2) -> str:
+    """What a search says that fails with this exit code; it leaves no plan."""
+    result = search(run, *arguments)
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    assert not Path("plan.yaml").exists()
+    return result.stderr
+
+
+def test_budgets_are_kept_together(run):
+    """Every kind of cost can be bounded, several at once, and the exact costs keep every limit."""
+    texts = {
+        "latency": "262us",
+        "energy": "0.75",
+        "dram": "0.7",
+        "memory": "4.9kB",
+        "bops": "0.5",
+        "size": "0.7",
+    }
+    arguments = [part for name, text in texts.items() for part in ("--budget", f"{name}={text}")]
+    document = found(run, *arguments)
+    costs = document["plans"][0]["costs"]
+    for budget in document["budgets"]:
+        assert costs[budget["cost"]] <= budget["limit"] * (1 + 1e-9), budget["name"]
+
+
+def test_cycles_and_ratios_are_limits_on_latency(run):
+    """``latency`` may be given in cycles, and a plain number is a share of uniform int8."""
+    document = found(run, "--budget", "latency=2500cycles")
+    assert document["plans"][0]["costs"]["cycles"] <= 2500
+    document = found(run, "--budget", "latency=0.96", "--force")
+    assert document["budgets"][0]["limit"] == pytest.approx(0.96 * document["baseline"]["latency"])
+
+
+def test_the_accuracy_side_minimises_a_cost(run):
+    """With a smallest SQNR the plan is the smallest one that is predicted to reach it."""
+    document = found(run, "--budget", "sqnr=18dB", "--minimise", "size")
+    plan = document["plans"][0]
+    assert plan["predicted_sqnr_db"] >= 18
+    assert plan["costs"]["size"] < 0.7 * document["baseline"]["size"]
+    worse = found(run, "--budget", "sqnr=12", "--minimise", "size", "--force")
+    assert worse["plans"][0]["costs"]["size"] < plan["costs"]["size"]
+
+
+def test_a_drop_is_measured(run):
+    """``drop`` walks from plan to plan until the measured drop is kept, and says what it measured."""
+    data = ("--data", "{d}/digits.yaml", "--sensitivity", "output-error")
+    document = found(run, "--budget", "drop=1", *data)
+    measured = document["plans"][0]["measured"]
+    assert measured["drop"] <= 1
+    assert measured["evaluations"] >= 2
+    assert document["plans"][0]["costs"]["latency"] < document["baseline"]["latency"]
+
+
+def test_a_front_has_no_plan_that_another_beats(run):
+    """``--pareto`` writes plans of rising cost and falling error, each to its own file."""
+    document = found(run, "--pareto", "4", "--budget", "size=0.9", "--plot", "front.svg")
+    plans = document["plans"]
+    assert [Path(plan["path"]).name for plan in plans] == [
+        f"plan-0{n}.yaml" for n in range(1, len(plans) + 1)
+    ]
+    sizes = [plan["costs"]["size"] for plan in plans]
+    errors = [plan["predicted_error"] for plan in plans]
+    assert sizes == sorted(sizes) and errors == sorted(errors, reverse=True)
+    assert all(Path(plan["path"]).exists() for plan in plans)
+    assert Path("front.svg").read_text().startswith("<?xml")
+
+
+def test_explain_names_every_layer(run):
+    """``--explain`` gives a sentence for every layer, with the shadow prices of the budgets that bind."""
+    result = search(run, "--budget", "size=0.6", "--budget", "latency=0.96", "--explain")
+    assert result.exit_code == 0, result.output
+    for layer in ("stem", "depthwise", "pointwise", "block1", "block2", "top", "scores"):
+        assert f"\n{layer}: " in result.stdout
+    assert "binds: 1% more lowers the objective by" in result.stdout
+    assert "at the shadow prices" in result.stdout
+
+
+def test_the_same_search_gives_the_same_plan(run):
+    """Plans repeat byte for byte, from cached scores as well as from new ones."""
+    arguments = ("--budget", "size=0.55", "--sensitivity", "compensated")
+    assert search(run, *arguments).exit_code == 0
+    first = Path("plan.yaml").read_bytes()
+    assert search(run, *arguments, "--force").exit_code == 0
+    assert Path("plan.yaml").read_bytes() == first
+    assert read_plan(Path("plan.yaml")).layers[0].reason.startswith("first or last layer")
+
+
+@pytest.mark.parametrize("strategy", ["lagrangian", "ebs", "greedy-speedup", "greedy-error"])
+def test_no_strategy_beats_the_exact_one(run, strategy):
+    """All strategies keep the budgets; the certificate of each says how far it may be from the best."""
+    budget = ("--budget", "size=0.6", "--budget", "latency=0.97")
+    best = found(run, *budget)["plans"][0]
+    other = found(run, *budget, "--strategy", strategy, "--force")["plans"][0]
+    assert other["predicted_error"] >= best["predicted_error"] * (1 - 1e-9)
+    assert other["certificate"]["gap"] >= 0
+
+
+@pytest.mark.parametrize("sensitivity", ["gain", "divergence", "hutchinson", "orthogonality"])
+def test_sensitivities_that_run_the_network(run, digits, sensitivity):
+    """They need data, are kept next to the statistics, and are not computed twice."""
+    assert "--data" in refused(run, "--budget", "size=0.6", "--sensitivity", sensitivity)
+    data = ("--data", "{d}/digits.yaml", "--samples", "8", "--sensitivity", sensitivity)
+    first = found(run, "--budget", "size=0.6", *data)
+    kept = list((digits / "digits.stats.scores").glob(f"{sensitivity}-*.json"))
+    assert len(kept) == 1
+    stamp = kept[0].stat().st_mtime_ns
+    again = found(run, "--budget", "size=0.6", *data, "--force")
+    assert again["plans"] == first["plans"]
+    assert kept[0].stat().st_mtime_ns == stamp
+
+
+def test_integer_only_plans_are_searched_too(run):
+    """A search for integer-only arithmetic ends in a plan that quantize carries out."""
+    assert search(run, "--budget", "size=0.6", "--integer-only").exit_code == 0
+    assert read_plan(Path("plan.yaml")).arithmetic == "integer-fast"
+    fixed = ("--statistics", "{d}/digits.stats", "--plan", "plan.yaml", "-o", "small.onnx")
+    result = run("quantize", "{d}/digits.onnx", *fixed)
+    assert result.exit_code == 0, result.output
+
+
+def test_rules_fix_layers(run, tmp_path):
+    """A rule with one format fixes a layer, one with a list narrows its choice; the rest is searched."""
+    (tmp_path / "recipe.yaml").write_text(
+        "rules:\n- {name: block1, weights: int8, activations: int8}\n- {name: top, weights: 'int4,dybit4'}\n"
+    )
+    document = found(run, "--budget", "size=0.7", "--recipe", "recipe.yaml")
+    choices = document["plans"][0]["choices"]
+    assert choices["block1"] == {"weights": "int8", "activations": "int8"}
+    assert choices["top"]["weights"] in ("int4", "dybit4")
+
+
+BAD = {
+    "nothing to keep": ((), "nothing bounds the search"),
+    "unknown budget": (("--budget", "latnecy=0.5"), "Did you mean 'latency'?"),
+    "no number": (("--budget", "latency=fast"), "expected latency=NUMBER"),
+    "no value": (("--budget", "latency"), "expected latency=NUMBER"),
+    "unknown unit": (("--budget", "size=3apples"), "unknown unit 'apples'"),
+    "negative": (("--budget", "size=-1"), "above 0"),
+    "twice": (("--budget", "size=0.5", "--budget", "size=0.6"), "given twice"),
+    "two accuracies": (("--budget", "sqnr=20", "--budget", "drop=1"), "give one of them"),
+    "drop without data": (("--budget", "drop=1"), "--data"),
+    "unknown cost": (("--budget", "sqnr=20", "--minimise", "sizee"), "Did you mean 'size'?"),
+    "useless minimise": (("--budget", "size=0.5", "--minimise", "latency"), "bound the accuracy"),
+    "contradiction": (("--budget", "sqnr=20", "--budget", "size=1", "--minimise", "size"), "contradict"),
+    "front of one accuracy": (("--pareto", "3", "--budget", "sqnr=20"), "cannot be combined"),
+    "unknown strategy": (("--budget", "size=0.5", "--strategy", "magic"), "unknown search strategy"),
+    "unknown sensitivity": (("--budget", "size=0.5", "--sensitivity", "magic"), "unknown sensitivity"),
+    "sqnr of nRMSE": (("--budget", "sqnr=20", "--sensitivity", "weight-nrmse"), "does not predict"),
+    "unknown format": (("--budget", "size=0.5", "--weights", "int4,intt8"), "intt8"),
+    "unsigned weights": (("--budget", "size=0.5", "--weights", "uint4"), "negative"),
+    "missing mode": (("--budget", "size=0.5", "--weights", "int8,int5"), "has no mode for int5"),
+    "missing window": (
+        ("--budget", "size=0.5", "--activations", "sparq4-5opt,int8"),
+        "no mode for sparq4-5opt",
+    ),
+    "unknown machine": (("--budget", "size=0.5", "--hardware", "tpu9"), "unknown machine"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD.values(), ids=BAD)
+def test_bad_requests(run, arguments, message):
+    """Exit code 2 and a message that says what is wrong."""
+    assert message in refused(run, *arguments)
+
+
+def test_infeasible_budgets_say_what_is_reachable(run):
+    """The closest reachable value of every budget, and which one binds; the same as data."""
+    message = refused(run, "--budget", "latency=0.1", "--budget", "size=0.9")
+    assert "the least reachable is" in message and "(binds)" in message and "of uniform int8 is" in message
+    result = search(run, "--budget", "memory=0.3", "--json")
+    document = json.loads(result.stdout)
+    assert document["status"] == "infeasible"
+    assert document["budgets"][0]["cost"] == "memory" and document["budgets"][0]["binds"]
+    message = refused(run, "--budget", "sqnr=99dB")
+    assert "is an SQNR of" in message
+    message = refused(run, "--budget", "size=0.4", "--hardware", "int8_sa")
+    assert "--stored" in message
+
+
+def test_rules_that_match_nothing(run, tmp_path):
+    """A rule has to match a layer."""
+    (tmp_path / "recipe.yaml").write_text("rules:\n- {name: nowhere, weights: int8}\n")
+    assert "matches none" in refused(run, "--budget", "size=0.7", "--recipe", "recipe.yaml")
+
+
+def test_statistics_of_another_model(run, digits, tmp_path):
+    """Statistics of another file are refused."""
+    changed = tmp_path / "other.onnx"
+    quantized = run("quantize", "{d}/digits.onnx", "--statistics", "{d}/digits.stats", "-o", str(changed))
+    assert quantized.exit_code == 0
+    result = run(
+        *("search", str(changed), "--statistics", "{d}/digits.stats", "--hardware", HARDWARE),
+        *("--budget", "size=0.5", "-o", "plan.yaml"),
+    )
+    assert result.exit_code == 1
+    assert "made for another model" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("weights: int8", "weights: int99", "int99"),
+        ("layer: stem", "layer: stemm", "Did you mean 'stem'?"),
+        ("tensor: image", "tensor: imag", "imag"),
+        ("schema_version: 1", "schema_version: 7", "schema_version"),
+        ("model_sha256: ", "model_sha256: 00", "another model"),
+    ],
+)
+def test_plans_edited_into_something_impossible(run, old, new, message):
+    """A plan of a search that was edited wrongly is refused, and the field is named."""
+    assert search(run, "--budget", "size=0.6").exit_code == 0
+    plan = Path("plan.yaml")
+    text = plan.read_text()
+    assert old in text
+    plan.write_text(text.replace(old, new, 1))
+    fixed = ("--statistics", "{d}/digits.stats", "--plan", "plan.yaml", "-o", "small.onnx")
+    result = run("quantize", "{d}/digits.onnx", *fixed)
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+
+
+def test_an_output_is_kept(run):
+    """An existing plan is replaced with --force only."""
+    assert search(run, "--budget", "size=0.6").exit_code == 0
+    result = search(run, "--budget", "size=0.6")
+    assert result.exit_code == 1
+    assert "--force" in result.stderr
