@@ -141,7 +141,7 @@ def interpolate(assembly: Assembly, step: Step) -> list[Operation]:
         outputs=(padded,),
         attributes={"mode": "edge"},
     )
-    weight = _whole_numbers(phases.kernels)
+    weight = whole_numbers(phases.kernels)
     return [border, *_interleaved(assembly, step, padded, phases, weight, None, target)]
 
 
@@ -199,7 +199,7 @@ def window_mean(assembly: Assembly, step: Step) -> list[Operation]:
             input=assembly.codes(step.inputs[0]),
             output=assembly.codes(step.outputs[0]),
             input_zero=source.zero_point,
-            weight=_whole_numbers(np.ones((step.channels, 1, *step.window.kernel), np.int64)),
+            weight=whole_numbers(np.ones((step.channels, 1, *step.window.kernel), np.int64)),
             bias=None,
             window=step.window,
             requantize=target,
@@ -207,7 +207,7 @@ def window_mean(assembly: Assembly, step: Step) -> list[Operation]:
     ]
 
 
-def _whole_numbers(values: np.ndarray) -> Weight:
+def whole_numbers(values: np.ndarray) -> Weight:
     """Whole numbers from 0 to 127 as int8 weights, whose codes they are themselves."""
     fmt = formats.get("int8")
     codes = values.astype(np.uint8)

@@ -48,20 +48,7 @@ def requantize(
         UnsupportedError: a factor cannot be represented; the message names ``name``.
     """
     given = np.atleast_1d(np.asarray(factors, np.float64))
-    try:
-        if options.multiplier_bits:
-            b, c = dyadic.convert(given, options.multiplier_bits)
-        elif options.scales == "pow2":
-            b, c = dyadic.snap_pow2(given)
-        else:
-            b, c = dyadic.snap(given)
-    except UnsupportedError as error:
-        raise UnsupportedError(f"{name}: {error}") from error
-    if int(c.min()) < 0:
-        raise UnsupportedError(
-            f"{name}: requantization factor {float(given.max()):.6g} does not fit a multiplier of "
-            f"{options.multiplier_bits} bits; the scale of the output is far too small"
-        )
+    b, c = dyadic_factors(name, given, options)
     made = Requantize(
         multiplier=b,
         shift=c,
@@ -71,6 +58,29 @@ def requantize(
         rounding=dyadic.Rounding(options.rounding),
     )
     return made, float(np.abs(dyadic.value(b, c) / given - 1).max())
+
+
+def dyadic_factors(name: str, factors: np.ndarray, options: IntegerOptions) -> tuple[np.ndarray, np.ndarray]:
+    """Multipliers b and shifts c nearest to real ``factors``, int64, of the same shape.
+
+    Raises:
+        UnsupportedError: a factor cannot be represented; the message names ``name``.
+    """
+    try:
+        if options.multiplier_bits:
+            b, c = dyadic.convert(factors, options.multiplier_bits)
+        elif options.scales == "pow2":
+            b, c = dyadic.snap_pow2(factors)
+        else:
+            b, c = dyadic.snap(factors)
+    except UnsupportedError as error:
+        raise UnsupportedError(f"{name}: {error}") from error
+    if int(c.min()) < 0:
+        raise UnsupportedError(
+            f"{name}: requantization factor {float(factors.max()):.6g} does not fit a multiplier of "
+            f"{options.multiplier_bits} bits; the scale of the output is far too small"
+        )
+    return b, c
 
 
 def share(name: str, ratios: Sequence[float], zeros: Sequence[int], options: IntegerOptions) -> Shared:

@@ -7,8 +7,10 @@ import numpy as np
 
 from dybitq.arithmetic import IntegerOptions
 from dybitq.errors import StatisticsError, UnsupportedError
+from dybitq.fit import assemble_channels as channels
 from dybitq.fit import assemble_elementwise as elementwise
 from dybitq.fit import assemble_layers as weighted
+from dybitq.fit import assemble_regions as regions
 from dybitq.fit import assemble_residual as residual
 from dybitq.fit.assembly import Assembly
 from dybitq.fit.grid import ScaleGrid
@@ -37,6 +39,9 @@ _ASSEMBLE: dict[StepKind, Callable[[Assembly, Step], list[Operation]]] = {
     StepKind.QUANTIZE: Assembly.quantize,
     StepKind.LAYER: weighted.layer,
     StepKind.WINDOW_MEAN: weighted.window_mean,
+    StepKind.REGION_MEANS: regions.region_means,
+    StepKind.AFFINE: channels.affine,
+    StepKind.SLOPES: channels.slopes,
     StepKind.INTERPOLATE: weighted.interpolate,
     StepKind.PRODUCT: elementwise.product,
     StepKind.ADD: elementwise.add,

@@ -63,7 +63,7 @@ def tied_edges(
         output = roots.get(step.outputs[0]) if step.outputs else None
         if output is None or step.wide:
             continue
-        if step.kind in (StepKind.ADD, StepKind.CONCAT):
+        if step.kind in (StepKind.ADD, StepKind.CONCAT, StepKind.SLOPES):
             for name in known:
                 ties.tie(output, name)
         elif step.kind in (StepKind.MEAN, StepKind.WINDOW_MEAN):

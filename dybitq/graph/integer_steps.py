@@ -10,18 +10,21 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from dybitq.graph.operators import Role, clamp_bounds, role
 from dybitq.graph.pointwise_groups import Group, covered_nodes, pointwise_groups, swallowed_clamp
+from dybitq.graph.step_channels import channel_gains, channel_slopes
+from dybitq.graph.step_regions import segments_of
 from dybitq.graph.step_sharing import keep_accumulators, share_encodings, tail_nodes
 from dybitq.graph.step_windows import interpolation, mean_count, window_of
 from dybitq.graph.steps import IntegerSteps, Step, StepKind, make_step, operand, plain_attributes
-from dybitq.graph.values import int_attribute, is_constant, is_op, nodes_by_name
+from dybitq.graph.values import int_attribute, is_constant, is_op, nodes_by_name, rank_of
 from dybitq.records import LayerKind, LayerWork
 
 _REASONS = {
-    "AveragePool": "its windows differ in size at the border, or the number of channels is unknown",
+    "AveragePool": "its windows differ in size, and the extents are unknown or the regions too many",
     "GlobalAveragePool": "the extent of the space is not known beforehand",
     "Resize": "only nearest, and linear by whole factors, are integer arithmetic here",
 }
@@ -89,11 +92,27 @@ class _Walk:
             return self._move(node)
         if kind is Role.CLAMP:
             return self._clamp(node)
+        by_channel = self._channels(node)
+        if by_channel is not None:
+            return by_channel
         if is_op(node, "Add", "Mul"):
             return self._combine(node)
         if is_op(node, "Concat"):
             return self._concat(node)
         return self._window(node)
+
+    def _channels(self, node: ir.Node) -> Step | None:
+        slopes, found = channel_slopes(node), channel_gains(node)
+        if slopes is not None:
+            source = node.inputs[0]
+            assert source is not None
+            kind, found = StepKind.SLOPES, (source, (slopes, np.zeros_like(slopes)))
+        else:
+            kind = StepKind.AFFINE
+        if found is None or not self._code(found[0]):
+            return None
+        step = make_step(node, kind, (found[0],), gains=found[1], rank=rank_of(found[0]) or 0)
+        return self._with_clamp(step, node.outputs[0])
 
     def _window(self, node: ir.Node) -> Step | None:
         if is_op(node, "GlobalAveragePool"):
@@ -101,7 +120,10 @@ class _Walk:
             return None if count is None else self._mean(node, count)
         if is_op(node, "AveragePool"):
             window = window_of(node)
-            return None if window is None else self._unary(node, StepKind.WINDOW_MEAN, window=window)
+            if window is not None:
+                return self._unary(node, StepKind.WINDOW_MEAN, window=window)
+            segments = segments_of(node)
+            return None if segments is None else self._unary(node, StepKind.REGION_MEANS, segments=segments)
         found = interpolation(node) if is_op(node, "Resize") else None
         if found is None:
             return None

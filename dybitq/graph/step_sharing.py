@@ -11,7 +11,7 @@ from dybitq.graph.values import is_op
 
 _WRITES_ANY_ENCODING = frozenset(
     {StepKind.LAYER, StepKind.PRODUCT, StepKind.ADD, StepKind.MULTIPLY, StepKind.CONCAT, StepKind.LOOKUP}
-    | {StepKind.MEAN, StepKind.WINDOW_MEAN}
+    | {StepKind.MEAN, StepKind.WINDOW_MEAN, StepKind.REGION_MEANS, StepKind.AFFINE, StepKind.SLOPES}
 )
 _PASSES_ON = frozenset({StepKind.MOVE, StepKind.CLAMP})
 

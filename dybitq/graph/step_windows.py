@@ -22,7 +22,7 @@ def mean_count(node: ir.Node) -> int | None:
 def window_of(node: ir.Node) -> Window | None:
     """Window of an AveragePool; None where windows at the border average fewer values."""
     kernel = ints_attribute(node, "kernel_shape")
-    if kernel is None or int_attribute(node, "ceil_mode", 0):
+    if kernel is None:
         return None
     rank = len(kernel)
     pads = ints_attribute(node, "pads") or (0,) * 2 * rank
@@ -32,13 +32,28 @@ def window_of(node: ir.Node) -> Window | None:
     channels = None if shape is None or len(shape) < 3 else shape[1]
     if channels is None:
         return None
-    return Window(
+    window = Window(
         kernel=kernel,
         strides=ints_attribute(node, "strides") or (1,) * rank,
         dilations=ints_attribute(node, "dilations") or (1,) * rank,
         pads=pads,
         group=channels,
     )
+    if int_attribute(node, "ceil_mode", 0) and not _tiles(window, shape):
+        return None
+    return window
+
+
+def _tiles(window: Window, shape: tuple[int | None, ...] | None) -> bool:
+    """Whether the last window ends with the padded input, so that rounding the extent up changes nothing."""
+    rank = len(window.kernel)
+    for axis, extent in enumerate(() if shape is None else shape[2:]):
+        if extent is None:
+            return False
+        reach = extent + window.pads[axis] + window.pads[rank + axis]
+        if (reach - (window.kernel[axis] - 1) * window.dilations[axis] - 1) % window.strides[axis]:
+            return False
+    return True
 
 
 def interpolation(node: ir.Node) -> tuple[int, bool] | None:

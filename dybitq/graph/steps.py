@@ -9,6 +9,8 @@ import numpy as np
 import onnx_ir as ir
 
 from dybitq.graph.pointwise import Response
+from dybitq.graph.step_channels import Gains
+from dybitq.graph.step_regions import Segment
 from dybitq.graph.values import constant, is_constant
 from dybitq.integer import AttributeValue
 from dybitq.records import Window
@@ -24,6 +26,9 @@ class StepKind(StrEnum):
     CONCAT = "concat"
     MEAN = "mean"  # over all of space
     WINDOW_MEAN = "window mean"
+    REGION_MEANS = "region means"  # WINDOW_MEAN without padding
+    AFFINE = "affine"  # a gain and a shift for each channel
+    SLOPES = "slopes"  # PRelu with a slope for each channel
     INTERPOLATE = "interpolate"  # linear Resize by a whole factor
     LOOKUP = "lookup"
     MOVE = "move"
@@ -52,6 +57,9 @@ class Step:
         factor: whole factor of an INTERPOLATE, the same for rows and columns.
         half_pixel: whether an INTERPOLATE aligns pixel centres (otherwise the first pixels).
         channels: channels of a WINDOW_MEAN or INTERPOLATE.
+        segments: of a REGION_MEANS, along every spatial axis.
+        gains: gain and shift of every channel of an AFFINE, slopes and zeros of a SLOPES.
+        rank: of the input of an AFFINE or SLOPES.
         count: how many values a MEAN averages.
         axes: over which it does.
         axis: of a CONCAT.
@@ -73,6 +81,9 @@ class Step:
     factor: int = 1
     half_pixel: bool = False
     channels: int = 0
+    segments: tuple[tuple[Segment, ...], ...] = ()
+    gains: Gains | None = None
+    rank: int = 0
     count: int = 0
     axes: tuple[int, ...] = ()
     axis: int = 0

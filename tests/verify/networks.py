@@ -167,6 +167,61 @@ NETWORKS: dict[str, Net] = {
         body=_SIGMOID + "d = PRelu (c, s)\n y = Conv (d, v)",
         weights={**CONV, "s": np.full((1, 1, 1), 0.25, np.float32), "v": (3, 6, 1, 1)},
     ),
+    "a slope for each channel": Net(
+        body=_SIGMOID + "d = PRelu (c, s)\n e = PRelu (d, t)\n y = Conv (e, v)",
+        weights={
+            **CONV,
+            "s": np.array([0.25, 0, 0.1, 1, -0.5, 1e-9], np.float32).reshape(6, 1, 1),
+            "t": np.full((1, 6, 1, 1), 0.3, np.float32),
+            "v": (3, 6, 1, 1),
+        },
+    ),
+    "normalisation in front of a layer": Net(
+        body="p = MaxPool <kernel_shape = [2,2]> (x)\n n = BatchNormalization (p, g, h, m, s)\n"
+        "r = Relu (n)\n p2 = MaxPool <kernel_shape = [3,3]> (p)\n c = Conv (r, w)\n"
+        "d = Concat <axis = 1> (p2, c)\n"
+        "e = BatchNormalization (d, g2, h2, m2, s2)\n y = Conv (e, v)",
+        weights={
+            "g": np.array([1, -0.5, 0, 1e-3], np.float32),
+            "h": np.array([0.5, 1, 0.3, -0.2], np.float32),
+            "m": (4,),
+            "s": np.array([1, 0.5, 2, 1], np.float32),
+            "w": (5, 4, 3, 3),
+            "g2": np.linspace(0.2, 3, 9, dtype=np.float32),
+            "h2": (9,),
+            "m2": (9,),
+            "s2": np.linspace(3, 0.2, 9, dtype=np.float32),
+            "v": (3, 9, 1, 1),
+        },
+    ),
+    "a gain and a shift for each channel": Net(
+        body="p = MaxPool <kernel_shape = [2,2]> (x)\n a = Mul (g, p)\n b = Sub (h, a)\n c = Div (b, k)\n"
+        "d = Add (c, h)\n y = Conv (d, w)",
+        weights={
+            "g": np.array([2, -0.5, 0.01, 1], np.float32).reshape(4, 1, 1),
+            "h": np.array([0.5, -1, 0.2, 0], np.float32).reshape(1, 4, 1, 1),
+            "k": np.array([3, 0.7, -1, 1], np.float32).reshape(4, 1, 1),
+            "w": (5, 4, 3, 3),
+        },
+    ),
+    "average pooling without its padding": Net(
+        body="c = Conv (x, w)\n d = AveragePool <kernel_shape = [3,3], pads = [1,1,1,1]> (c)\n"
+        " e = AveragePool <kernel_shape = [3,2], strides = [2,2], pads = [1,0,0,1], ceil_mode = 1> (d)\n"
+        " y = Conv (e, v)",
+        weights={"w": (6, 4, 3, 3), "v": (3, 6, 1, 1)},
+    ),
+    "average pooling over an extent that it divides": Net(
+        body="c = Conv (x, w)\n"
+        " y = AveragePool <kernel_shape = [1,2], strides = [3,2], ceil_mode = 1, count_include_pad = 1> (c)",
+        weights={"w": (6, 4, 3, 3)},
+    ),
+    "average pooling of a row": Net(
+        body="c = Conv (x, w)\n d = AveragePool <kernel_shape = [3], pads = [1,1]> (c)\n y = Relu (d)",
+        weights={"w": (5, 4, 3)},
+        inputs="float[N, 4, 11] x",
+        outputs="float[N, 5, 9] y",
+        feeds={"x": (4, 11)},
+    ),
     "squeeze and excitation": Net(
         body=_SIGMOID + "d = Relu (c)\n e = GlobalAveragePool (d)\n f = Conv (e, v)\n g = Sigmoid (f)\n"
         "h = Mul (d, g)\n y = Conv (h, u)",

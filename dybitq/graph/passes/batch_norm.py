@@ -38,7 +38,7 @@ def fold_batch_norm(model: ir.Model) -> tuple[str, ...]:
 
 def _fold(model: ir.Model, node: ir.Node) -> bool:
     source = node.inputs[0]
-    affine = _affine_of(node)
+    affine = affine_of(node)
     if source is None or affine is None or sole_consumer(source) is not node:
         return False
     layer = _layer_before(model, source)
@@ -48,7 +48,7 @@ def _fold(model: ir.Model, node: ir.Node) -> bool:
     return True
 
 
-def _affine_of(node: ir.Node) -> tuple[np.ndarray, np.ndarray] | None:
+def affine_of(node: ir.Node) -> tuple[np.ndarray, np.ndarray] | None:
     """Scale and shift per channel in float64, or None where they are not fixed and finite."""
     if int_attribute(node, "training_mode", 0):
         return None
