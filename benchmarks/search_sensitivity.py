@@ -43,21 +43,34 @@ SAMPLES = 128  # of val, for the measured SQNR
 PROBES = 32  # of calib, for sensitivities that run the network
 
 
-def random_assignment(space: Space, random: np.random.Generator) -> dict[str, tuple[str, str]]:
-    """A format for every layer's weights and for every tensor, each drawn by itself, all alike likely."""
+def random_assignment(space: Space, random: np.random.Generator, draw: str) -> dict[str, tuple[str, str]]:
+    """A format for every layer's weights and for every tensor, each drawn by itself.
+
+    ``alike``: all formats are equally likely. ``shares``: every plan first draws how likely a format below
+    8 bits is, so that plans range from nearly all wide to nearly all narrow.
+    """
+    narrow = random.uniform() if draw == "shares" else None
+
+    def pick(names: tuple[str, ...]) -> str:
+        if narrow is None:
+            return names[random.integers(len(names))]
+        if len(names) == 1 or random.uniform() > narrow:
+            return names[0]
+        return names[1 + random.integers(len(names) - 1)]
+
     tensors: dict[str, str] = {}
     found = {}
     for choice in space.choices:
         activations = choice.activations[0]
         if choice.root is not None:
-            drawn = choice.activations[random.integers(len(choice.activations))]
+            drawn = pick(choice.activations)
             activations = tensors.setdefault(choice.root, drawn)
-        found[choice.layer] = (choice.weights[random.integers(len(choice.weights))], activations)
+        found[choice.layer] = (pick(choice.weights), activations)
     return found
 
 
 def measured(
-    bench: prepared.Bench, name: str, space: Space, samples: int
+    bench: prepared.Bench, name: str, space: Space, samples: int, draw: str
 ) -> list[tuple[dict[str, tuple[str, str]], float]]:
     """Random plans and the SQNR of their outputs, dB."""
     folder = bench.work / "sensitivity"
@@ -65,7 +78,7 @@ def measured(
     random = np.random.default_rng(0)
     found = []
     for number in range(PLANS):
-        assignment = random_assignment(space, random)
+        assignment = random_assignment(space, random, draw)
         key = hashlib.sha256(json.dumps([assignment, samples]).encode()).hexdigest()[:12]
         path = folder / f"{name}.{number:02d}.{key}.json"
         if not path.exists():
@@ -125,13 +138,15 @@ def mean_bits(space: Space) -> Scores:
     )
 
 
-def one_network(bench: prepared.Bench, name: str, sensitivities: list[str], samples: int) -> dict[str, Any]:
+def one_network(
+    bench: prepared.Bench, name: str, sensitivities: list[str], samples: int, draw: str
+) -> dict[str, Any]:
     """Rank correlations by sensitivity."""
     network = load(bench.model(name))
     layers = {layer.name: layer for layer in survey(network)}
     defaults = prepared.replace(SEARCHED, weights=WEIGHTS, activations=ACTIVATIONS)
     space = open_space(network, layers, Recipe(defaults=defaults))
-    plans = measured(bench, name, space, samples)
+    plans = measured(bench, name, space, samples, draw)
     truth = [sqnr for _, sqnr in plans]
     found: dict[str, Any] = {"bits alone": (_correlation(mean_bits(space), plans, truth), 0.0, None)}
     for sensitivity in sensitivities:
@@ -156,6 +171,7 @@ def main() -> None:
     parser.add_argument("--networks", default=",".join(NETWORKS))
     parser.add_argument("--sensitivities", default="")
     parser.add_argument("--samples", type=int, default=SAMPLES)
+    parser.add_argument("--draw", choices=("alike", "shares"), default="alike")
     parser.add_argument("--work", type=Path, required=True, help="folder to keep everything in")
     parser.add_argument("--zoo", type=Path, default=os.environ.get("DYBITQ_ZOO"))
     given = parser.parse_args()
@@ -163,7 +179,7 @@ def main() -> None:
     bench = prepared.Bench(zoo=given.zoo, work=given.work, networks=tuple(given.networks.split(",")))
     names = given.sensitivities.split(",") if given.sensitivities else sorted(SENSITIVITIES)
     results: Mapping[str, dict[str, Any]] = {
-        name: one_network(bench, name, names, given.samples) for name in bench.networks
+        name: one_network(bench, name, names, given.samples, given.draw) for name in bench.networks
     }
     row = prepared.table(("sensitivity", *bench.networks, "seconds, worst", "error of the SQNR, dB, mean"))
     for sensitivity in ("bits alone", *names):

@@ -1,14 +1,20 @@
 """``dybitq search`` as a function: from budgets to a plan, or to a front of plans."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from dybitq.allocation import did_you_mean
 from dybitq.api.measured import DropWalk, Measured
+from dybitq.api.search_request import (
+    SEARCHED,
+    Request,
+    check_request,
+    data_key,
+    default_sensitivity,
+    goal_of,
+    output_paths,
+)
 from dybitq.calibrate.store import load as load_statistics
 from dybitq.data.source import DataSource
 from dybitq.data.spec import load_data
@@ -19,63 +25,28 @@ from dybitq.graph.load import Network, load
 from dybitq.graph.survey import survey
 from dybitq.graph.workload import read_workload
 from dybitq.hardware.machine import load_machine
-from dybitq.plan.recipe import DEFAULTS, Recipe
+from dybitq.plan.recipe import Recipe
 from dybitq.plan.store import plan_text
 from dybitq.records import Statistics
 from dybitq.runtime.session import Session
 from dybitq.schema_machine import Machine
-from dybitq.search.budgets import COSTS, Limit, error_limit, parse_budgets, sqnr_db
+from dybitq.search.budgets import COSTS, Limit, parse_budgets, sqnr_db
 from dybitq.search.explain import Reason, explain
 from dybitq.search.feasibility import InfeasibleError
 from dybitq.search.formulation import ERROR, Goal, check_ties
 from dybitq.search.front import front
 from dybitq.search.modes import allowed_pairs, reduced_to_modes
 from dybitq.search.prices import Prices
-from dybitq.search.sensitivity import Scores, Subject
+from dybitq.search.sensitivity import Subject
 from dybitq.search.sensitivity.cache import scores_of
-from dybitq.search.space import ACTIVATIONS, WEIGHTS, open_space
-from dybitq.search.strategies import STRATEGIES
-from dybitq.search.strategies import Settings as StrategySettings
+from dybitq.search.space import open_space
 from dybitq.search.walk import Found, Searcher
 
 Progress = Callable[[str, int, int], None]
 
-SEARCHED = replace(DEFAULTS, weights=WEIGHTS, activations=ACTIVATIONS)
-"""Defaults of a recipe in a search: everything may be chosen."""
+__all__ = ["SEARCHED", "PlanFound", "Request", "SearchResult", "search"]
 
 _BATCH = 16
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What to search for.
-
-    Attributes:
-        budgets: as written, see :mod:`dybitq.search.budgets`.
-        minimise: cost to minimise where the accuracy is bounded; None for the error, or for latency where a
-            budget bounds the accuracy.
-        pareto: number of plans of a front; None for one plan.
-        sensitivity: registered name; None for ``gain`` where there are data, else ``output-error``.
-        strategy: registered name.
-        settings: of the strategies.
-        stored: also take widths that the machine only stores, and runs as wider ones.
-        reasons: say, layer by layer, what other choices would change.
-        machine_settings: dotted machine fields to change.
-        samples: samples for sensitivities that run the network.
-        split: of the data; None for ``calib`` (sensitivities) and ``val`` (drop).
-    """
-
-    budgets: Sequence[str] = ()
-    minimise: str | None = None
-    pareto: int | None = None
-    sensitivity: str | None = None
-    strategy: str = "ilp"
-    settings: StrategySettings = field(default_factory=StrategySettings)
-    stored: bool = False
-    reasons: bool = False
-    machine_settings: Mapping[str, Any] = field(default_factory=dict)
-    samples: int = 32
-    split: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -142,37 +113,44 @@ def search(
         StatisticsError: statistics of another model.
         OutputError: an output exists or cannot be written.
     """
-    request = replace(request, sensitivity=request.sensitivity or _default_sensitivity(data))
+    request = replace(request, sensitivity=request.sensitivity or default_sensitivity(data))
     limits = parse_budgets(request.budgets)
-    _check_request(request, limits, data)
-    paths = _outputs(output, request.pareto)
+    check_request(request, limits, data)
+    paths = output_paths(output, request.pareto)
     for path in paths:
         check_output(path, force=force, inputs=(model, statistics))
     ready = _prepared(model, statistics, hardware, request, limits, recipe, data, progress)
-    goal = _goal(limits, request, ready.searcher.prices, ready.searcher.scores)
+    goal = goal_of(limits, request, ready.searcher.prices, ready.searcher.scores)
     try:
         found = _found(ready.searcher, goal, limits, request, (model, statistics, data), progress)
     except InfeasibleError as error:
         raise InfeasibleError(error.reaches, _advice(limits, ready, error)) from None
-    result = SearchResult(
+    plans = tuple(
+        PlanFound(
+            path=path,
+            found=_with_reasons(one, ready.searcher),
+            reasons=explain(one.problem, one.solution) if request.reasons else (),
+            measured=measured,
+        )
+        for path, (one, measured) in zip(paths, found)
+    )
+    result = _result(ready, request, limits, goal, plans)
+    _write(result, force=force)
+    return result
+
+
+def _result(
+    ready: "_Ready", request: Request, limits: Sequence[Limit], goal: Goal, plans: tuple[PlanFound, ...]
+) -> SearchResult:
+    return SearchResult(
         hardware=ready.machine.name,
         request=request,
-        limits=limits,
+        limits=tuple(limits),
         baseline=ready.searcher.prices.baseline,
         relative_error=ready.searcher.scores.relative_error,
         minimised=goal.minimise,
-        plans=tuple(
-            PlanFound(
-                path=path,
-                found=_with_reasons(one, ready.searcher),
-                reasons=explain(one.problem, one.solution) if request.reasons else (),
-                measured=measured,
-            )
-            for path, (one, measured) in zip(paths, found)
-        ),
+        plans=plans,
     )
-    _write(result, force=force)
-    return result
 
 
 def _with_reasons(found: Found, searcher: Searcher) -> Found:
@@ -257,8 +235,8 @@ def _prepared(
         samples=request.samples,
         progress=progress,
     )
-    sensitivity = request.sensitivity or _default_sensitivity(data)
-    scores = scores_of(sensitivity, subject, statistics, data_key=_data_key(data, request))
+    sensitivity = request.sensitivity or default_sensitivity(data)
+    scores = scores_of(sensitivity, subject, statistics, data_key=data_key(data, request))
     if any(limit.name == "sqnr" for limit in limits) and not scores.relative_error:
         raise ConfigError(
             f"--budget sqnr: the sensitivity {sensitivity!r} does not predict the error of the "
@@ -268,10 +246,6 @@ def _prepared(
         prices=prices, scores=scores, allowed=allowed, strategy=request.strategy, settings=request.settings
     )
     return _Ready(machine=machine, searcher=searcher, reduced=space.choices != everything.choices)
-
-
-def _default_sensitivity(data: Path | None) -> str:
-    return "output-error" if data is None else "gain"
 
 
 def _statistics(network: Network, path: Path) -> Statistics:
@@ -298,58 +272,7 @@ def _source(network: Network, data: Path, request: Request) -> Callable[[], Data
     return opened
 
 
-def _data_key(data: Path | None, request: Request) -> str:
-    """What tells one set of samples from another: the spec's text, or size and time of other files."""
-    if data is None:
-        return ""
-    if data.suffix in (".yaml", ".yml"):
-        digest = hashlib.sha256(data.read_bytes()).hexdigest()
-    else:
-        facts = data.stat()
-        digest = f"{facts.st_size} {facts.st_mtime_ns}"
-    return f"{data.resolve()} {digest} {request.split or 'calib'} {request.samples}"
-
-
 # --------------------------------------------------------------------------- request
-
-
-def _check_request(request: Request, limits: Sequence[Limit], data: Path | None) -> None:
-    names = {limit.name for limit in limits}
-    accuracy = sorted(names & {"sqnr", "drop"})
-    if not limits and request.pareto is None:
-        raise ConfigError(
-            "nothing bounds the search: give a --budget such as latency=0.6, or --pareto N for a front"
-        )
-    if len(accuracy) > 1:
-        raise ConfigError("--budget sqnr and --budget drop both bound the accuracy; give one of them")
-    if request.minimise is not None and request.minimise not in COSTS:
-        raise ConfigError(
-            f"--minimise {request.minimise!r}: unknown cost.{did_you_mean(request.minimise, COSTS)} Known: "
-            f"{', '.join(COSTS)}"
-        )
-    if request.minimise is not None and not accuracy and request.pareto is None:
-        raise ConfigError(
-            "--minimise is for searches that bound the accuracy: add --budget sqnr=20dB or drop=0.5"
-        )
-    if request.minimise in names:
-        raise ConfigError(
-            f"--minimise {request.minimise} and --budget {request.minimise} contradict each other"
-        )
-    if request.pareto is not None and accuracy:
-        raise ConfigError("--pareto gives plans of every accuracy; it cannot be combined with sqnr or drop")
-    if "drop" in names and data is None:
-        raise ConfigError("--budget drop is measured: give samples with labels with --data")
-    if request.strategy not in set(STRATEGIES):
-        STRATEGIES.get(request.strategy)
-
-
-def _goal(limits: Sequence[Limit], request: Request, prices: Prices, scores: Scores) -> Goal:
-    found = {limit.cost: limit.absolute(prices.baseline) for limit in limits if limit.name in COSTS}
-    for limit in limits:
-        if limit.name == "sqnr":
-            found[ERROR] = error_limit(limit.value)
-    bounded = any(limit.name in ("sqnr", "drop") for limit in limits)
-    return Goal(minimise=(request.minimise or "latency") if bounded else ERROR, limits=found)
 
 
 def _found(
@@ -372,16 +295,6 @@ def _found(
 
 
 # --------------------------------------------------------------------------- output
-
-
-def _outputs(output: Path, pareto: int | None) -> tuple[Path, ...]:
-    if pareto is None:
-        return (output,)
-    digits = max(2, len(str(pareto)))
-    return tuple(
-        output.with_name(f"{output.stem}-{number:0{digits}d}{output.suffix}")
-        for number in range(1, pareto + 1)
-    )
 
 
 def _write(result: SearchResult, *, force: bool) -> None:

@@ -14,7 +14,7 @@ from dybitq.fit.fit import moment_of
 from dybitq.fit.layers import LayerArrays, round_matrix, shifted_bias
 from dybitq.fit.moments import Quadratic, flat, quadratic
 from dybitq.fit.on_data import Feed, fed
-from dybitq.fit.ranges import bins, profile
+from dybitq.fit.ranges import Profile, bins, profile
 from dybitq.fit.recode import fit_recoding
 from dybitq.graph.tensors import Tensors
 from dybitq.patches import from_matrix, row_channels, to_matrix
@@ -40,6 +40,8 @@ class LayerNoise:
         self._narrow = _narrow_tensors(space)
         self._diagonals: dict[str, Quadratic] = {}
         self._white: dict[str, float] = {}
+        self._profiles: dict[str, Profile] = {}
+        self._last: tuple[str, Moment | None] = ("", None)  # moments are large, and read from the file
 
     # ------------------------------------------------------------------ weights
 
@@ -62,8 +64,9 @@ class LayerNoise:
         return self._form(layer, whole=True)
 
     def _form(self, layer: LayerWork, *, whole: bool) -> Quadratic:
-        moment = moment_of(layer, self.statistics)
-        matrix = self.matrix(layer)
+        if self._last[0] != layer.name:
+            self._last = layer.name, moment_of(layer, self.statistics)
+        moment, matrix = self._last[1], self.matrix(layer)
         if moment is None or not moment.rows:
             return flat(matrix.shape[0], matrix.shape[2])
         if not whole:
@@ -233,7 +236,9 @@ class LayerNoise:
     def _uniform(self, root: str, bits: int) -> float:
         edge = self._edge(root, f"int{bits}")
         low, high = (edge.low - edge.zero_point) * edge.scale, (edge.high - edge.zero_point) * edge.scale
-        seen = profile(self.statistics.tensors[root])
+        if root not in self._profiles:
+            self._profiles[root] = profile(self.statistics.tensors[root])
+        seen = self._profiles[root]
         return seen.error(low, high, edge.high - edge.low + 1) / max(float(seen.counts.sum()), 1.0)
 
 
