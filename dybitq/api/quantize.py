@@ -203,11 +203,12 @@ def _carry_out(
     if plan.arithmetic != FLOAT_RESCALE:
         if source is not None:
             raise ConfigError("--data is not combined with --integer-only; leave one of the two out")
-        integer = quantize_to_integers(network, layers, plan, statistics, progress)
+        equal = equalize(network, layers, plan, statistics)
+        integer = quantize_to_integers(equal.network, layers, plan, equal.statistics, progress)
         return _Made(
             model=integer.model,
             plan=integer.plan,
-            fitted=integer.fitted,
+            fitted=replace(integer.fitted, notes=(*integer.fitted.notes, *equal.notes)),
             float_operators=integer.float_operators,
         )
     equal = equalize(network, layers, plan, statistics)

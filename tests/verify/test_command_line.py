@@ -167,6 +167,14 @@ def test_contradictions(folder, options, code, message):
     assert not Path("q.onnx").exists()
 
 
+def test_one_scale_for_a_tensor(folder):
+    """Weights with one scale for a tensor are equalized across layers first, and proven like others."""
+    made = quantize("net", "--granularity", "tensor")
+    assert made.exit_code == 0, made.output
+    assert "cross-layer equalization: " in made.output
+    assert dybitq_run("verify", "q.onnx", "--data", "net.npz").exit_code == 0
+
+
 def test_options_of_integer_only_need_it(folder):
     """--flavour alone says what is missing."""
     made = dybitq_run(
