@@ -9,6 +9,7 @@ import onnx_ir as ir
 from dybitq.graph.layers import known_shapes
 from dybitq.graph.load import Network
 from dybitq.graph.operators import activation_inputs
+from dybitq.graph.pointwise_groups import Group, covered_nodes, pointwise_groups
 from dybitq.records import LayerWork
 
 
@@ -31,7 +32,7 @@ class Flow:
         kind: see :class:`FlowKind`.
         inputs: activations that it reads, constants left out.
         outputs: what it writes.
-        elements: values of each input, for JOIN; 0 where unknown.
+        elements: values of each input in one sample, dynamic extents counted as 1.
     """
 
     name: str
@@ -56,11 +57,18 @@ def flows(network: Network, layers: Mapping[str, LayerWork]) -> tuple[Flow, ...]
         shape = shapes.get(name) or ()
         product = 1
         for extent in shape[1:]:
-            product *= extent or 0
+            product *= extent or 1
         return product
 
+    groups = pointwise_groups(network.model.graph)
+    covered = covered_nodes(groups)
     found = []
     for node in network.model.graph:
+        group = groups.get(node.outputs[0].name or "") if node.outputs else None
+        if group is not None:
+            found.append(_function(group))
+        if group is not None or node in covered:
+            continue
         inputs = tuple(v.name or "" for v in activation_inputs(node) if v.dtype == ir.DataType.FLOAT)
         outputs = tuple(v.name or "" for v in node.outputs if v.name and v.dtype == ir.DataType.FLOAT)
         if not inputs or not outputs:
@@ -76,6 +84,17 @@ def flows(network: Network, layers: Mapping[str, LayerWork]) -> tuple[Flow, ...]
             )
         )
     return tuple(found)
+
+
+def _function(group: Group) -> Flow:
+    """Several operators that compute one function of one tensor, such as ``x * Sigmoid(x)``."""
+    return Flow(
+        name=group.output.name or "",
+        kind=FlowKind.PASS,
+        inputs=(group.source.name or "",),
+        outputs=(group.output.name or "",),
+        elements=(1,),
+    )
 
 
 def output_names(network: Network) -> tuple[str, ...]:

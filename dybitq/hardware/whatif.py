@@ -107,7 +107,10 @@ def planned(
     for op in workload.ops:
         weights, recode = layers.get(op.name, ("float", "none")) if op.macs else ("float", "none")
         changes: dict[str, object] = {}
-        if weights != "float":
+        if weights == "activation":  # both operands carry codes
+            own, name = bits[op.inputs[1]], tensors.get(workload.tensors[op.inputs[1]].name, "int8")
+            changes |= {"w_bits": own, "w_format": name, "w_integer_bits": integer_bits.get(name, 0)}
+        elif weights != "float":
             bits[op.inputs[1]], own = format_bits(weights)
             changes |= {"w_bits": own, "w_format": weights, "w_integer_bits": integer_bits.get(weights, 0)}
         if op.macs:

@@ -29,6 +29,8 @@ class PlanPricing:
         self._layers = layers
         self._values = values_by_name(network.model)
         self._nodes = nodes_by_name(network.model)
+        # With fixed shapes a layer may have become a constant, which has no price.
+        self._priced = {op.name for op in workload.ops}
         self._known: dict[frozenset[str], tuple[dict[str, str], frozenset[str]]] = {}
         self._integer_bits: dict[str, int] = {}
 
@@ -45,7 +47,11 @@ class PlanPricing:
                 f"the plan is for another model: it has a tensor {missing[0]!r}, which this one has not"
             )
         roots, absorbed = self._structure(frozenset(formats))
-        layers = {layer.layer: (layer.weights, layer.recode) for layer in plan.layers}
+        layers = {
+            layer.layer: (layer.weights, layer.recode)
+            for layer in plan.layers
+            if layer.layer in self._priced or layer.layer not in self._layers
+        }
         tensors = {name: formats[root] for name, root in roots.items()}
         names = {name for pair in layers.values() for name in pair} | set(formats.values())
         wide = {name: self._width(name) for name in sorted(names - {"float", "none", "activation"})}

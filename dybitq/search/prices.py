@@ -71,6 +71,7 @@ class Prices:
         kernels = self._prepared.kernels
         heads = {base.ops[index].name: place for place, index in enumerate(kernels.heads)}
         self.places = {name: heads[name] for name in space.layers if name in heads}
+        self._macs = {op.name: op.macs for op in base.ops}
         self._planes: dict[tuple[str, str], _Plane] = {}
         self._classes = self._tensors_of_roots(base)
         self._occupancy = Occupancy(base, self._prepared)
@@ -108,7 +109,7 @@ class Prices:
 
     def bops(self, layer: LayerWork, weights: str, activations: str) -> float:
         """MACs x weight bits x activation bits."""
-        return float(layer.macs or 0) * bits_of(weights) * bits_of(activations)
+        return float(self._macs.get(layer.name, 0)) * bits_of(weights) * bits_of(activations)
 
     def _launches(self, priced: Priced) -> dict[str, Array]:
         costs, energy = priced.costs, priced.energy

@@ -140,7 +140,9 @@ def open_space(network: Network, layers: Mapping[str, LayerWork], recipe: Recipe
     choices = []
     for layer in layers.values():
         weights, activations = listed[layer.name]
-        if layer.kind is LayerKind.MATMUL_DYNAMIC or weights[0] == "float":
+        if layer.kind is LayerKind.MATMUL_DYNAMIC:
+            weights = ("activation",)
+        elif weights[0] == "float":
             weights = weights[:1]
         root = roots.get(layer.name)
         if recipe.arithmetic != FLOAT_RESCALE:
@@ -205,6 +207,8 @@ def _activations(layer: LayerWork, settings: Settings) -> tuple[str, ...]:
     for name in names:
         if name not in _WIDE:
             check_recoding(name)
+    if layer.kind is LayerKind.MATMUL_DYNAMIC and "auto" in names:
+        return ("auto",)
     if len(names) == 1:
         return (names[0],)
     static = [name for name in names if activation_mode(layer, name) is ActivationMode.STATIC]

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 
 from dybitq.api.demo import demo
@@ -13,6 +14,7 @@ from dybitq.api.search import SEARCHED
 from dybitq.calibrate.store import load as load_statistics
 from dybitq.data.spec import load_data
 from dybitq.graph.export import to_bytes
+from dybitq.graph.flow import FlowKind, flows
 from dybitq.graph.load import load
 from dybitq.graph.probes import probed
 from dybitq.graph.survey import survey
@@ -132,3 +134,18 @@ def test_scores_are_kept_and_damaged_ones_made_again(digits, subject):
     path.write_text("{")
     assert scores_of("output-error", subject, statistics) == first
     assert json.loads(path.read_text()) == document
+
+
+def test_a_function_of_one_tensor_passes_errors_on_once(tmp_path):
+    """``x * Sigmoid(x)`` is a function of x: stacked a hundred times it does not multiply the gain."""
+    lines = ['<ir_version: 10, opset_import: ["" : 17]> net (float[1,4] x) => (float[1,4] y0)', "{"]
+    names = ["x", *(f"t{i}" for i in range(100))]
+    for i in range(100):
+        lines.append(f"s{i} = Sigmoid({names[i]})")
+        lines.append(f"{names[i + 1]} = Mul({names[i]}, s{i})")
+    lines += ["y0 = Identity(t99)", "}"]
+    path = tmp_path / "silu.onnx"
+    onnx.save(onnx.parser.parse_model("\n".join(lines)), path)
+    network = load(path)
+    (whole,) = flows(network, {})
+    assert (whole.kind, whole.inputs, whole.outputs) == (FlowKind.PASS, ("x",), ("y0",))

@@ -12,6 +12,8 @@ from dybitq.records import Statistics
 from dybitq.search.sensitivity.noise import energy_of
 from dybitq.search.space import Space
 
+_AVERAGED = 16  # times as many values in the other factor
+
 
 def gains(space: Space, statistics: Statistics) -> dict[str, float]:
     """By tensor what one unit of its relative error adds to the relative error of the output."""
@@ -33,6 +35,10 @@ def layer_gains(space: Space, statistics: Statistics) -> dict[str, float]:
 
 
 def _shares(flow: Flow, statistics: Statistics) -> list[float]:
+    if flow.kind is FlowKind.PRODUCT:
+        # A mean, a deviation or a gate of many values has averaged their errors away.
+        most = max(flow.elements)
+        return [0.0 if size * _AVERAGED <= most else 1.0 for size in flow.elements]
     if flow.kind not in (FlowKind.SUM, FlowKind.JOIN) or len(flow.inputs) < 2:
         return [1.0] * len(flow.inputs)
     energies = [energy_of(statistics, name) for name in flow.inputs]
@@ -43,5 +49,5 @@ def _shares(flow: Flow, statistics: Statistics) -> list[float]:
     if flow.kind is FlowKind.SUM:
         return [energy / whole for energy in known]
     total = sum(flow.elements)
-    sizes = [n / total for n in flow.elements] if all(flow.elements) else [1 / len(known)] * len(known)
+    sizes = [n / total for n in flow.elements]
     return [energy * size / whole for energy, size in zip(known, sizes)]
