@@ -83,7 +83,8 @@ def export(
 
     Raises:
         OutputError: the folder exists or cannot be written.
-        UnsupportedError: the model is not integer-only; the message names the first operator that is not.
+        UnsupportedError: the model is not integer-only, and the message names the first operator that is not;
+            or it was changed since dybitq wrote it.
         ConfigError: without data, and an input has extents that nothing fixes.
     """
     chosen = settings or Settings()
@@ -96,7 +97,15 @@ def export(
             f"{model}: {first.op_type} {first.operator!r}: {first.problem}; only integer-only models can be "
             "exported, see dybitq verify"
         )
-    program = read_program(stored)
+    if stored.changes:
+        raise UnsupportedError(
+            f"{model}: changed since it was written: {stored.changes[0].problem}; only what dybitq wrote can "
+            "be exported, see dybitq verify"
+        )
+    try:
+        program = read_program(stored)
+    except ValueError as error:  # somebody else's file
+        raise UnsupportedError(f"{model}: {error}") from error
     manifest = write_program(program)
     feeds = _feeds(stored, program, data, chosen)
     golden = _golden(stored, program, manifest, feeds, chosen)

@@ -23,7 +23,10 @@ from dybitq.graph.steps import IntegerSteps, Step, StepKind, make_step, operand,
 from dybitq.graph.values import int_attribute, is_constant, is_op, nodes_by_name, rank_of
 from dybitq.records import LayerKind, LayerWork
 
+_QUANTIZED = "the model is quantized already; start from the float one"
 _REASONS = {
+    "QuantizeLinear": _QUANTIZED,
+    "DequantizeLinear": _QUANTIZED,
     "AveragePool": "its windows differ in size, and the extents are unknown or the regions too many",
     "GlobalAveragePool": "the extent of the space is not known beforehand",
     "Resize": "only nearest, and linear by whole factors, are integer arithmetic here",

@@ -69,6 +69,19 @@ def test_every_attribute_is_sealed(sealed):
     assert verified(sealed)[0] == 0
 
 
+def test_edited_files_are_not_exported(sealed):
+    """Hardware is built from what dybitq wrote, or from nothing."""
+    initializer = next(i for i in sealed.graph.initializer if i.data_type == onnx.TensorProto.INT32)
+    array = numpy_helper.to_array(initializer).copy()
+    array.reshape(-1)[0] += 1
+    initializer.CopyFrom(numpy_helper.from_array(array, initializer.name))
+    onnx.save(sealed, "edited.onnx")
+    made = dybitq_run("export", "edited.onnx", "-o", "chip")
+    assert made.exit_code == 1
+    assert f"changed since it was written: initializer {initializer.name!r}" in made.stderr
+    assert not Path("chip").exists()
+
+
 def test_nodes_cannot_be_swapped(sealed):
     """Another constant of the same type and shape in place of one is found."""
     shapes = {i.name: (i.data_type, tuple(i.dims)) for i in sealed.graph.initializer}
