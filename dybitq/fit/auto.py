@@ -66,7 +66,12 @@ def _sample(
     count = int(channels.max()) + 1
     if plan.granularity == "tensor" or len(matrix) > 1 or count <= _CHANNELS:
         return _Sample(matrix=matrix, channels=channels, form=form)
-    taken = np.isin(channels[0], np.linspace(0, count - 1, _CHANNELS).astype(np.int64))
+    # Errors add up where the output is large, which may be in very few channels: half are the largest ones.
+    energy = np.bincount(channels[0], weights=form.energy(matrix)[0], minlength=count)
+    order = np.argsort(-energy, kind="stable")
+    largest, others = order[: _CHANNELS // 2], np.sort(order[_CHANNELS // 2 :])
+    spread = others[np.linspace(0, len(others) - 1, _CHANNELS - len(largest)).astype(np.int64)]
+    taken = np.isin(channels[0], np.concatenate([largest, spread]))
     _, renumbered = np.unique(channels[0, taken], return_inverse=True)
     return _Sample(matrix=matrix[:, taken], channels=renumbered[None], form=form)
 
