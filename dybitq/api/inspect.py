@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dybitq.graph import seal
 from dybitq.graph.contents import StoredTensor
 from dybitq.graph.quantized import stored_survey
 from dybitq.graph.read import external_files, read
@@ -99,7 +100,7 @@ def inspect(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None) -> 
         metadata={
             key: value
             for key, value in model.metadata_props.items()
-            if key.startswith("dybitq.") and key != "dybitq.plan"
+            if key.startswith("dybitq.") and key not in ("dybitq.plan", seal.KEY)
         },
         layers=survey.layers,
         tensors=survey.tensors,
