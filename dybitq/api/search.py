@@ -221,7 +221,7 @@ def _prepared(
     )
     if all(choice.weights[0] in ("float", "activation") for choice in space.choices):
         raise UnsupportedError(f"{model}: nothing would be quantized: it has no layer with weights to code")
-    everything, workload = space, read_workload(model)
+    everything, workload = space, read_workload(model, request.shapes)
     prices = Prices(workload, machine, space)
     if not request.stored:
         space = reduced_to_modes(prices)

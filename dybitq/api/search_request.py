@@ -36,6 +36,7 @@ class Request:
         stored: also take widths that the machine only stores, and runs as wider ones.
         reasons: say, layer by layer, what other choices would change.
         machine_settings: dotted machine fields to change.
+        shapes: of graph inputs whose extents the model leaves open, for the prices.
         samples: samples for sensitivities that run the network.
         split: of the data; None for ``calib`` (sensitivities) and ``val`` (drop).
     """
@@ -49,6 +50,7 @@ class Request:
     stored: bool = False
     reasons: bool = False
     machine_settings: Mapping[str, Any] = field(default_factory=dict)
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     samples: int = 32
     split: str | None = None
 

@@ -23,6 +23,13 @@ from dybitq.cli._recipe import RecipeRequest, recipe_options
     help="Change a field of the machine, such as array.rows=16; may be repeated.",
 )
 @click.option(
+    "--shape",
+    "shapes",
+    multiple=True,
+    metavar="NAME=D,D,...",
+    help="Shape of a model input, for the prices; may be repeated.",
+)
+@click.option(
     "--budget",
     "budgets",
     multiple=True,
@@ -79,6 +86,7 @@ def command(
     uniform int8. What may be chosen is said as for quantize, with lists: --weights int8,int4,dybit4.
     """
     from dybitq.api.search import SEARCHED, Request, search
+    from dybitq.cli.simulate import parse_shapes
     from dybitq.files import check_output
     from dybitq.hardware.machine import parse_settings
     from dybitq.report.allocate import infeasible_document
@@ -89,7 +97,8 @@ def command(
     for path in filter(None, (output, plot)):
         check_output(path, force=force, inputs=tuple(filter(None, (request.file, data, model, statistics))))
     settings = parse_settings(given.pop("machine_settings"))
-    asked = Request(reasons=given.pop("explain"), machine_settings=settings, **given)
+    shapes = parse_shapes(given.pop("shapes"))
+    asked = Request(reasons=given.pop("explain"), machine_settings=settings, shapes=shapes, **given)
     try:
         with console.progress() as progress:
             result = search(
