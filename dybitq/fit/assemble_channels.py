@@ -91,14 +91,12 @@ def _scaled(
     errors = np.abs(dyadic.value(b, c) / wanted - 1)
     best = errors.argmin(axis=1)
     rows = np.arange(len(factors))
-    chosen, relative = wanted[rows, best], errors[rows, best]
+    chosen, relative = dyadic.value(b[rows, best], c[rows, best]), errors[rows, best]
     dead = magnitudes < _SMALLEST
     weights = np.where(dead, 0, _MANTISSAS[best] * np.sign(factors)).astype(np.int64)
     # a channel whose factor vanishes at the largest shift takes the weight that is left of it
     vanishing = relative > 1 / _MANTISSAS[0]
-    floor = dyadic.value(b[rows, best], c[rows, best])
-    weights = np.where(vanishing & ~dead, np.rint(factors / floor), weights).astype(np.int64)
-    chosen = np.where(vanishing, floor, chosen)
+    weights = np.where(vanishing & ~dead, np.rint(factors / chosen), weights).astype(np.int64)
     target, _ = requantize(f"{step.op_type} {step.name}", chosen, output, assembly.options)
     return weights, target, float(np.where(dead | vanishing, 0.0, relative).max())
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from dybitq.encodings.dyadic import Rounding
 from dybitq.fit.assembly import Assembly
-from dybitq.fit.factors import requantize, share
+from dybitq.fit.factors import requantize, requantize_tied, share
 from dybitq.graph.steps import Step
 from dybitq.integer import (
     ActivationProduct,
@@ -23,7 +23,7 @@ def product(assembly: Assembly, step: Step) -> list[Operation]:
     """MatMul of two activations."""
     left, right = assembly.operands(step)
     output = assembly.output_edge(step)
-    target, relative = requantize(
+    target, relative = requantize_tied(
         step.name, left.scale * right.scale / output.scale, output, assembly.options
     )
     assembly.relative[step.outputs[0]] = relative
@@ -67,7 +67,7 @@ def multiply(assembly: Assembly, step: Step) -> list[Operation]:
     """Mul of two activations."""
     left, right = assembly.operands(step)
     output = assembly.output_edge(step)
-    target, relative = requantize(
+    target, relative = requantize_tied(
         step.name, left.scale * right.scale / output.scale, output, assembly.options
     )
     assembly.relative[step.outputs[0]] = relative
@@ -105,7 +105,7 @@ def mean(assembly: Assembly, step: Step) -> list[Operation]:
     if not step.wide:
         output = assembly.output_edge(step)
         factor = source.scale / (output.scale * step.count)
-        target, relative = requantize(step.name, factor, output, assembly.options)
+        target, relative = requantize_tied(step.name, factor, output, assembly.options)
         assembly.relative[step.outputs[0]] = relative
     return [
         Mean(

@@ -7,7 +7,7 @@ import numpy as np
 from dybitq.encodings import dyadic, formats
 from dybitq.errors import UnsupportedError
 from dybitq.fit.assembly import Assembly
-from dybitq.fit.factors import requantize
+from dybitq.fit.factors import requantize, requantize_tied
 from dybitq.fit.polyphase import Polyphase, interpolation_kernels, transposed_kernels
 from dybitq.graph.steps import Step
 from dybitq.integer import Convolution, Move, Operation, Product, Requantize, Weight
@@ -191,7 +191,7 @@ def window_mean(assembly: Assembly, step: Step) -> list[Operation]:
     assert step.window is not None
     size = int(np.prod(step.window.kernel))
     factor = source.scale / (target_edge.scale * size)
-    target, relative = requantize(step.name, factor, target_edge, assembly.options)
+    target, relative = requantize_tied(step.name, factor, target_edge, assembly.options)
     assembly.relative[step.outputs[0]] = relative
     return [
         Convolution(

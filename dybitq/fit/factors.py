@@ -7,7 +7,7 @@ float32 before it is rounded, zero point included, so that all of it has to fit 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from dybitq.records import FittedEdge
 
 _EXACT = 1 << 24
 _CODES = 255
+_TIED = 2.0**-12  # relative; factors of tied scales are nearer to powers of two than that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,6 +59,21 @@ def requantize(
         rounding=dyadic.Rounding(options.rounding),
     )
     return made, float(np.abs(dyadic.value(b, c) / given - 1).max())
+
+
+def requantize_tied(
+    name: str, factor: float, edge: FittedEdge, options: IntegerOptions
+) -> tuple[Requantize, float]:
+    """As :func:`requantize`, for the factor of a mean or a product of activations.
+
+    With ``pow2`` the scales around it are tied so that it is a power of two, but for rounding. Where ties
+    contradict each other (a tensor is added to its own mean) it is none, and becomes a dyadic number like any
+    other.
+    """
+    made, relative = requantize(name, factor, edge, options)
+    if options.scales == "pow2" and relative > _TIED:
+        return requantize(name, factor, edge, replace(options, scales="free"))
+    return made, relative
 
 
 def dyadic_factors(name: str, factors: np.ndarray, options: IntegerOptions) -> tuple[np.ndarray, np.ndarray]:

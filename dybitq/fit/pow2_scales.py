@@ -6,6 +6,8 @@ ties scales together is the rest: the operands of an addition or a join and its 
 two apart, a mean divides by its count, a product of activations multiplies scales. Tensors that are tied form
 a group with one free number, its *base*: the scale of a member is ``base * offset * 2^k``, with ``offset``
 fixed by the ties and k free for each. The base is chosen for the smallest sum of relative squared errors.
+Ties can contradict each other (a tensor that is added to its own mean); those of additions and joins are kept
+then, and the other operator's factor is no power of two.
 """
 
 import math
@@ -18,6 +20,7 @@ from dybitq.fit.integer_edges import Encodings
 from dybitq.graph.steps import Step, StepKind
 from dybitq.records import FittedEdge
 
+_EQUAL = frozenset({StepKind.ADD, StepKind.CONCAT, StepKind.SLOPES})
 _BASES = np.linspace(0.0, 1.0, 33)[:-1]  # candidates for log2 of a base
 
 
@@ -57,13 +60,13 @@ def tied_edges(
     """
     free = {name: found.best() for name, found in encodings.items()}
     ties = _Ties()
-    products = []
-    for step in steps:
+    products: list[tuple[str, str, str]] = []
+    for step in sorted(steps, key=lambda step: step.kind not in _EQUAL):  # what cannot be made up for first
         known = [roots[name] for name in step.inputs if name in roots]
         output = roots.get(step.outputs[0]) if step.outputs else None
         if output is None or step.wide:
             continue
-        if step.kind in (StepKind.ADD, StepKind.CONCAT, StepKind.SLOPES):
+        if step.kind in _EQUAL:
             for name in known:
                 ties.tie(output, name)
         elif step.kind in (StepKind.MEAN, StepKind.WINDOW_MEAN):

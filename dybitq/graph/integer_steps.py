@@ -20,7 +20,7 @@ from dybitq.graph.step_regions import segments_of
 from dybitq.graph.step_sharing import keep_accumulators, share_encodings, tail_nodes
 from dybitq.graph.step_windows import interpolation, mean_count, window_of
 from dybitq.graph.steps import IntegerSteps, Step, StepKind, make_step, operand, plain_attributes
-from dybitq.graph.values import int_attribute, is_constant, is_op, nodes_by_name, rank_of
+from dybitq.graph.values import int_attribute, is_constant, is_op, nodes_by_name, rank_of, shape_of
 from dybitq.records import LayerKind, LayerWork
 
 _QUANTIZED = "the model is quantized already; start from the float one"
@@ -29,6 +29,7 @@ _REASONS = {
     "DequantizeLinear": _QUANTIZED,
     "AveragePool": "its windows differ in size, and the extents are unknown or the regions too many",
     "GlobalAveragePool": "the extent of the space is not known beforehand",
+    "GlobalMaxPool": "the extent of the space is not known beforehand",
     "Resize": "only nearest, and linear by whole factors, are integer arithmetic here",
 }
 
@@ -91,8 +92,10 @@ class _Walk:
         if group is not None and self._code(group.source):
             return self._pointwise(group)
         kind = role(node, self.layers)
-        if kind is Role.CODES or is_op(node, "GlobalMaxPool"):
+        if kind is Role.CODES:
             return self._move(node)
+        if is_op(node, "GlobalMaxPool"):
+            return self._largest(node)
         if kind is Role.CLAMP:
             return self._clamp(node)
         by_channel = self._channels(node)
@@ -195,6 +198,14 @@ class _Walk:
         read = (source, *(v for v in node.inputs[1:] if v is not None and not is_constant(v)))
         step = make_step(node, StepKind.MOVE, read, operands=operands, attributes=plain_attributes(node))
         return self._carried(step)
+
+    def _largest(self, node: ir.Node) -> Step | None:
+        """GlobalMaxPool, which the runtime has in float only, as MaxPool over all of the space."""
+        step = self._move(node) if mean_count(node) is not None else None
+        if step is None:
+            return None
+        extents = tuple(int(extent or 1) for extent in (shape_of(node.inputs[0]) or ())[2:])
+        return replace(step, op_type="MaxPool", attributes={"kernel_shape": extents})
 
     def _combine(self, node: ir.Node) -> Step | None:
         operands = [v for v in node.inputs if v is not None]

@@ -222,6 +222,16 @@ NETWORKS: dict[str, Net] = {
         outputs="float[N, 5, 9] y",
         feeds={"x": (4, 11)},
     ),
+    "largest of all": Net(
+        body="p = MaxPool <kernel_shape = [2,2]> (x)\n c = Conv (p, w)\n d = GlobalMaxPool (c)\n"
+        "y = Flatten (d)",
+        weights={"w": (6, 4, 3, 3)},
+        outputs="float[N, 6] y",
+    ),
+    "added to its own mean": Net(
+        body="c = Conv (x, w)\n d = GlobalAveragePool (c)\n e = Add (c, d)\n y = Conv (e, v)",
+        weights={"w": (6, 4, 3, 3), "v": (3, 6, 1, 1)},
+    ),
     "squeeze and excitation": Net(
         body=_SIGMOID + "d = Relu (c)\n e = GlobalAveragePool (d)\n f = Conv (e, v)\n g = Sigmoid (f)\n"
         "h = Mul (d, g)\n y = Conv (h, u)",

@@ -173,6 +173,18 @@ def test_report_leaves_float_operators_and_names_them(tmp_path):
         assert {f.op_type for f in result.findings} == {"Softmax", "QuantizeLinear"}
 
 
+def test_ties_that_contradict_each_other_cost_no_accuracy(tmp_path):
+    """A tensor and its mean cannot both lie a power of two from their sum: the mean's factor gives way."""
+    net = NETWORKS["added to its own mean"]
+    path, made = quantize_net(net, tmp_path, INTEGER_FAST, IntegerOptions(scales="pow2"))
+    result = prove(path, net)
+    assert result.passed
+    factors = {o.operation: o.multipliers for o in result.operations}
+    assert factors["convolution"] == (1, 1) and factors["mean"] != (1, 1)
+    assert all(int(b).bit_count() == 1 for b in factors["addition"])
+    assert max(edge.snap for edge in made.plan.edges) < 1e-3
+
+
 @pytest.mark.parametrize("arithmetic", FLAVOURS)
 def test_names_of_float_operators_stay_their_own(arithmetic, tmp_path):
     """Constants of operators in float keep their names, even those that emission would have given away."""
