@@ -76,6 +76,8 @@ class Session:
             ModelError: onnxruntime refused the inputs or failed on the way.
         """
         wanted = [o.name for o in self.outputs] if names is None else list(names)
+        if not wanted:  # onnxruntime takes an empty list for all of them
+            return {}
         try:
             values = self._session.run(wanted, dict(feeds))
         except Exception as error:

@@ -46,6 +46,11 @@ def test_outputs_come_by_name(model):
     assert list(found) == ["z"] and found["z"].tolist() == [0, 1]
 
 
+def test_nothing_wanted_is_nothing_returned(model):
+    """An empty list of names is no request for everything, which is what onnxruntime takes it for."""
+    assert Session(model).run(feeds(), []) == {}
+
+
 def test_a_path_is_as_good_as_bytes(model, tmp_path):
     """The file may have any name; messages call the model by it."""
     path = tmp_path / "m.onnx"
