@@ -133,6 +133,17 @@ NETWORKS: dict[str, Net] = {
         body="c = Conv (x, w)\n d, e = Split <axis = 1> (c)\n f = Mul (d, e)\n y = Conv (f, v)",
         weights={"w": (6, 4, 3, 3), "v": (3, 3, 1, 1)},
     ),
+    "channel shuffle": Net(
+        body="c = Conv (x, w)\n r = Reshape (c, s)\n t = Transpose <perm = [0,2,1,3,4]> (r)\n"
+        "f = Reshape (t, u)\n a, b = Split <axis = 1> (f)\n d = Conv <group = 3> (b, v)\n e = Relu (d)\n"
+        "y = Concat <axis = 1> (a, e)",
+        weights={
+            "w": (6, 4, 3, 3),
+            "s": np.array([-1, 2, 3, 7, 6], np.int64),
+            "u": np.array([-1, 6, 7, 6], np.int64),
+            "v": (3, 1, 1, 1),
+        },
+    ),
     "sigmoid": Net(body=_SIGMOID + "y = Sigmoid (c)", weights=CONV),
     "silu": Net(
         body=_SIGMOID + "g = Sigmoid (c)\n h = Mul (c, g)\n y = Conv (h, v)",
