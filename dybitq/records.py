@@ -239,11 +239,18 @@ class Moment:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ChannelStatistics:
-    """Sums over one layer output, float64 ``[channels]`` each: count, sum, sum of squares."""
+    """Values of one layer output, float64 ``[channels]`` each.
+
+    Attributes:
+        count, total, squares: number, sum and sum of squares over a fixed subset of positions.
+        minimum, maximum: extremes over all positions; infinite, the wrong way round, where there were none.
+    """
 
     count: int
     total: np.ndarray
     squares: np.ndarray
+    minimum: np.ndarray
+    maximum: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -147,7 +147,8 @@ def quantize(
     _check_decisions(network, layers, plan)
     reader = partial(_source, network, data, samples, split) if data is not None else None
     made = _carry_out(network, layers, plan, found, reader, progress)
-    stamp(made.model, made.plan, model_sha256=network.sha256, statistics_sha256=_sha256(statistics))
+    hashes = network.sha256, _sha256(statistics)
+    stamp(made.model, made.plan, hashes=hashes, rescaled=made.rescaled)
     written = _written(made, network, found, output, plan_output, force=force)
     return QuantizeResult(
         output=output,
@@ -188,6 +189,7 @@ class _Made:
     model: Any
     plan: Plan
     fitted: Fitted
+    rescaled: tuple[str, ...]
     float_operators: tuple[FloatOperator, ...] = ()
 
 
@@ -209,6 +211,7 @@ def _carry_out(
             model=integer.model,
             plan=integer.plan,
             fitted=replace(integer.fitted, notes=(*integer.fitted.notes, *equal.notes)),
+            rescaled=equal.rescaled,
             float_operators=integer.float_operators,
         )
     equal = equalize(network, layers, plan, statistics)
@@ -220,7 +223,8 @@ def _carry_out(
         build = partial(prefix, network, layers, plan)
         fitted = fit_on_data(network, layers, plan, statistics, source(), build, progress)
     fitted = replace(fitted, notes=(*fitted.notes, *equal.notes))
-    return _Made(model=emit(network, layers, plan, fitted), plan=plan, fitted=fitted)
+    model = emit(network, layers, plan, fitted)
+    return _Made(model=model, plan=plan, fitted=fitted, rescaled=equal.rescaled)
 
 
 def _check_outputs(

@@ -1,4 +1,4 @@
-"""Running sum and sum of squares of every output channel of a layer, over a fixed subset of positions."""
+"""Every output channel of a layer: sum and sum of squares over a fixed subset of positions, and extremes."""
 
 from dataclasses import dataclass
 
@@ -17,20 +17,30 @@ class ChannelTotal:
     count: int
     total: np.ndarray
     squares: np.ndarray
+    minimum: np.ndarray
+    maximum: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ChannelPart:
-    """What one batch adds; float64 sums ``[channels]``."""
+    """What one batch adds; ``[channels]`` each."""
 
     count: int
     total: np.ndarray
     squares: np.ndarray
+    minimum: np.ndarray
+    maximum: np.ndarray
 
 
 def init(channels: int) -> ChannelTotal:
     """Nothing seen."""
-    return ChannelTotal(count=0, total=np.zeros(channels), squares=np.zeros(channels))
+    return ChannelTotal(
+        count=0,
+        total=np.zeros(channels),
+        squares=np.zeros(channels),
+        minimum=np.full(channels, np.inf),
+        maximum=np.full(channels, -np.inf),
+    )
 
 
 def channel_axis(layer: LayerWork) -> int:
@@ -53,7 +63,9 @@ def measure(
         value = value[:count][real[:count]]
     elif value.shape[0] % batch == 0 and value.ndim > 1:
         value = value[: count * (value.shape[0] // batch)]
-    rows = np.moveaxis(value, channel_axis(layer), 0)
+    axis = channel_axis(layer) % value.ndim
+    others = tuple(i for i in range(value.ndim) if i != axis)
+    rows = np.moveaxis(value, axis, 0)
     channels = rows.shape[0]
     rows = rows.reshape(channels, rows.shape[1] if rows.ndim > 1 else 1, -1)
     step = stride(value.shape[2:] if value.ndim > 2 else (1,), POSITIONS_PER_SAMPLE)
@@ -62,6 +74,8 @@ def measure(
         count=chosen.shape[1],
         total=chosen.sum(axis=1),
         squares=np.einsum("cr,cr->c", chosen, chosen),
+        minimum=value.min(axis=others, initial=np.inf),
+        maximum=value.max(axis=others, initial=-np.inf),
     )
 
 
@@ -70,8 +84,16 @@ def update(total: ChannelTotal, part: ChannelPart) -> None:
     total.count += part.count
     total.total += part.total
     total.squares += part.squares
+    np.minimum(total.minimum, part.minimum, out=total.minimum)
+    np.maximum(total.maximum, part.maximum, out=total.maximum)
 
 
 def result(total: ChannelTotal) -> ChannelStatistics:
-    """The sums so far."""
-    return ChannelStatistics(count=total.count, total=total.total, squares=total.squares)
+    """What was seen so far."""
+    return ChannelStatistics(
+        count=total.count,
+        total=total.total,
+        squares=total.squares,
+        minimum=total.minimum,
+        maximum=total.maximum,
+    )

@@ -6,6 +6,8 @@ to float64 rounding. Statistics of no samples are the identity.
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from dybitq.calibrate.moments import reduced
 from dybitq.errors import StatisticsError
 from dybitq.records import ChannelStatistics, Moment, MomentKind, Statistics, TensorStatistics
@@ -83,8 +85,14 @@ def merge_moments(a: Moment, b: Moment) -> Moment:
 
 
 def merge_channels(a: ChannelStatistics, b: ChannelStatistics) -> ChannelStatistics:
-    """Counts and sums add."""
-    return ChannelStatistics(count=a.count + b.count, total=a.total + b.total, squares=a.squares + b.squares)
+    """Counts and sums add, extremes are those of both."""
+    return ChannelStatistics(
+        count=a.count + b.count,
+        total=a.total + b.total,
+        squares=a.squares + b.squares,
+        minimum=np.minimum(a.minimum, b.minimum),
+        maximum=np.maximum(a.maximum, b.maximum),
+    )
 
 
 def _require_same(what: str, a: Mapping[str, object], b: Mapping[str, object]) -> None:

@@ -20,11 +20,12 @@ from dybitq.errors import StatisticsError
 from dybitq.records import ChannelStatistics, Moment, MomentKind, Statistics, TensorStatistics
 
 FORMAT = "dybitq statistics"
-VERSION = 1
+VERSION = 2
 SUFFIX = ".stats"
 
 _HEADER = "statistics.json"
 _SCALARS = ("samples", "count", "minimum", "maximum", "sum_sample_max", "sum_sample_min")
+_CHANNEL_ROWS = ("total", "squares", "minimum", "maximum")
 _BINS = 1 << 16
 
 
@@ -63,8 +64,9 @@ def save(statistics: Statistics, path: Path) -> None:
         _write(archive, _HEADER, json.dumps(header, indent=1).encode(), compress=True)
         _write_array(archive, "bins.npy", np.concatenate(used) if used else np.zeros(0, np.uint16))
         _write_array(archive, "counts.npy", np.concatenate(counts) if counts else np.zeros(0, np.int64))
-        sums = [np.stack([c.total, c.squares]) for _, c in channels]
-        _write_array(archive, "channels.npy", np.concatenate(sums, axis=1) if sums else np.zeros((2, 0)))
+        values = [np.stack([getattr(c, field) for field in _CHANNEL_ROWS]) for _, c in channels]
+        empty = np.zeros((len(_CHANNEL_ROWS), 0))
+        _write_array(archive, "channels.npy", np.concatenate(values, axis=1) if values else empty)
         for index, moment in enumerate(statistics.moments.values()):
             _write_array(archive, f"moments/{index}/first.npy", moment.first, compress=False)
             _write_array(archive, f"moments/{index}/second.npy", _packed(moment), compress=False)
@@ -200,12 +202,13 @@ def _tensors(archive: _Archive, entries: list[dict[str, Any]]) -> dict[str, Tens
 
 
 def _channels(archive: _Archive, entries: list[dict[str, Any]]) -> dict[str, ChannelStatistics]:
-    sums = archive.array("channels.npy", (2, sum(entry["channels"] for entry in entries)))
+    shape = (len(_CHANNEL_ROWS), sum(entry["channels"] for entry in entries))
+    values = archive.array("channels.npy", shape)
     found, start = {}, 0
     for entry in entries:
-        total, squares = sums[:, start : start + entry["channels"]]
+        rows = dict(zip(_CHANNEL_ROWS, values[:, start : start + entry["channels"]], strict=True))
         start += entry["channels"]
-        found[entry["layer"]] = ChannelStatistics(count=entry["count"], total=total, squares=squares)
+        found[entry["layer"]] = ChannelStatistics(count=entry["count"], **rows)
     return found
 
 

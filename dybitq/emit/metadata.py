@@ -1,29 +1,36 @@
 """What an emitted file says about itself: origin, plan and hashes."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
 import dybitq
 from dybitq.arithmetic import FLOAT_RESCALE
-from dybitq.graph.quantized import REASON_KEY
+from dybitq.graph.quantized import REASON_KEY, RESCALED_KEY
 from dybitq.graph.seal import seal
 from dybitq.plan.store import plan_document
 from dybitq.records import Plan
 
 
-def stamp(model: ir.Model, plan: Plan, *, model_sha256: str, statistics_sha256: str) -> None:
-    """Write the plan (as JSON, without reasons) and the hashes of both inputs into the metadata.
+def stamp(model: ir.Model, plan: Plan, *, hashes: tuple[str, str], rescaled: Sequence[str] = ()) -> None:
+    """Write the plan (as JSON, without reasons) into the metadata, and what it was made from.
 
     What is integer-only is sealed as well, so that ``dybitq verify`` can tell whether it is still as written.
+
+    Args:
+        model: to be written to.
+        plan: as it was carried out.
+        hashes: of the float32 model, and of the statistics.
+        rescaled: names of the tensors whose channels have other factors than in the float network.
     """
     model.producer_name, model.producer_version = "dybitq", dybitq.__version__
     document = plan_document(plan, reasons=False)
     del document["model_sha256"]  # stands beside it
     model.metadata_props["dybitq.plan"] = json.dumps(document, separators=(",", ":"))
-    model.metadata_props["dybitq.model_sha256"] = model_sha256
-    model.metadata_props["dybitq.statistics_sha256"] = statistics_sha256
+    model.metadata_props["dybitq.model_sha256"], model.metadata_props["dybitq.statistics_sha256"] = hashes
+    if rescaled:
+        model.metadata_props[RESCALED_KEY] = json.dumps(list(rescaled), separators=(",", ":"))
     if plan.arithmetic != FLOAT_RESCALE:
         seal(model)
 

@@ -1,14 +1,19 @@
-"""Cross-layer equalization: factors moved between two layers so that one scale serves all channels of each.
+"""Cross-layer equalization: factors moved between two layers so that one scale serves all channels.
 
 Between a layer and its only reader stands at most a Relu, which commutes with positive factors: dividing
 output channel c of the first by s_c and multiplying input channel c of the second by it leaves the network
-as it is (Nagel et al., arXiv:1906.04721, section 4.1). Used where weights have one scale for a tensor.
+as it is (Nagel et al., arXiv:1906.04721, section 4.1). It serves two ends:
 
-Where this differs: factors are powers of two, so that the float network stays the same to the last bit; they
-are at least 1, so that the tensor between only shrinks, and what calibration saw of it still bounds it; and
-a pair is equalized only if the error at the output of its second layer becomes smaller. That error has
-three parts: the weights of the first layer, those of the second, and the rounding of the tensor between
-them, whose step is taken from the range before equalization.
+- One scale for all channels of the tensor between: channels of small values are multiplied until they fill
+  the range that was chosen for the tensor, and are coded that much finer. None leaves the range, so a Clip
+  cuts off none that it did not cut off before.
+- One scale for a whole weight tensor: channels of large weights are divided. Factors are at least 1 there, so
+  that what calibration saw of the tensor between still bounds it, and no Clip may ever have cut it off.
+
+Factors are powers of two, so that the float network stays the same to the last bit, and a pair is equalized
+only if the error at the output of its second layer becomes smaller. That error has three parts: the weights
+of the first layer, those of the second, and the rounding of the tensor between them, whose step is that of
+its range.
 """
 
 from collections.abc import Mapping
@@ -27,6 +32,7 @@ from dybitq.graph.tensors import Tensors
 from dybitq.patches import moment_key, row_channels, to_matrix
 from dybitq.records import (
     ChannelStatistics,
+    FittedEdge,
     LayerKind,
     LayerPlan,
     LayerWork,
@@ -37,6 +43,8 @@ from dybitq.records import (
 )
 
 _TRIALS = ((1.0, 10), (1.0, 4), (0.5, 10))  # share of the full exponent, and the largest power of two
+_SHARES, _MOST = (1.0, 0.5), 10  # the same for channels that fill a range
+_ROWS = 64  # of a weight matrix that errors are compared on where every row has its scale
 _WORTH = 0.98  # of the error before: below it a pair is equalized
 
 
@@ -46,47 +54,54 @@ class Equalized:
 
     Attributes:
         network: with rescaled weights, or the one that was given.
-        statistics: moments and channel sums rescaled; histograms between equalized layers are those from
-            before, which bound what is there now.
+        statistics: moments and channel values rescaled; histograms between equalized layers are those from
+            before: their ranges are the ones that the channels were made to fill.
         found: number of pairs of layers that could be equalized exactly.
         used: names of the pairs that were.
-        notes: one sentence, or none where no layer has one scale for its tensor.
+        rescaled: names of the tensors between them.
+        notes: one sentence, or none where no pair was found.
     """
 
     network: Network
     statistics: Statistics
     found: int
     used: tuple[tuple[str, str], ...]
+    rescaled: tuple[str, ...]
     notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Pair:
+    """Two layers; ``shrinks`` if channels may be divided for the sake of weights with one scale."""
+
     first: LayerWork
     second: LayerWork
     plans: tuple[LayerPlan, LayerPlan]
+    chain: Chain
+    shrinks: bool
 
 
 def equalize(
     network: Network, layers: Mapping[str, LayerWork], plan: Plan, statistics: Statistics
 ) -> Equalized:
-    """Equalize the pairs of layers of which at least one has a scale for the whole tensor."""
+    """Equalize the pairs of layers where that makes the error smaller."""
     plans = {p.layer: p for p in plan.layers}
-    unchanged = Equalized(network=network, statistics=statistics, found=0, used=(), notes=())
-    if not any(p.granularity == "tensor" and p.weights not in ("float", "activation") for p in plan.layers):
-        return unchanged
+    unchanged = Equalized(network=network, statistics=statistics, found=0, used=(), rescaled=(), notes=())
     pairs = _pairs(network, layers, plans, statistics)
+    if not pairs:
+        return unchanged
     work = _Work(network, plan, statistics)
-    used = tuple((p.first.name, p.second.name) for p in pairs if work.equalize(p))
+    done = [pair for pair in pairs if work.equalize(pair)]
     count = f"{len(pairs)} pair{'' if len(pairs) == 1 else 's'} of layers"
-    notes = (f"cross-layer equalization: {count} found, {len(used)} equalized",)
-    if not used:
+    notes = (f"cross-layer equalization: {count} found, {len(done)} equalized",)
+    if not done:
         return replace(unchanged, found=len(pairs), notes=notes)
     return Equalized(
         network=with_parameters(network, work.changed),
         statistics=replace(statistics, moments=work.moments, channels=work.channels),
         found=len(pairs),
-        used=used,
+        used=tuple((pair.first.name, pair.second.name) for pair in done),
+        rescaled=tuple(n for p in done for n in dict.fromkeys((p.first.output, p.chain.between))),
         notes=notes,
     )
 
@@ -99,15 +114,17 @@ def _pairs(
 ) -> list[_Pair]:
     found = []
     for chain in chains(network, layers):
-        if not {chain.first, chain.second} <= set(plans) or _cut_off(chain, statistics):
+        if not {chain.first, chain.second} <= set(plans):
             continue
         first, second = layers[chain.first], layers[chain.second]
         both = plans[chain.first], plans[chain.second]
-        fits = all(p.weights not in ("float", "activation") and p.recode == NONE for p in both)
+        fits = all(p.weights not in ("float", "activation") for p in both)
+        one_scale = any(p.granularity == "tensor" for p in both) and all(p.recode == NONE for p in both)
         known = all(moment_key(layer) in statistics.moments for layer in (first, second))
         aligned = _matrix_kind(first) and _matrix_kind(second) and _inputs(second) == _outputs(first)
-        if fits and known and aligned and any(p.granularity == "tensor" for p in both):
-            found.append(_Pair(first=first, second=second, plans=both))
+        if fits and known and aligned:
+            shrinks = one_scale and not _cut_off(chain, statistics)
+            found.append(_Pair(first=first, second=second, plans=both, chain=chain, shrinks=shrinks))
     return found
 
 
@@ -154,10 +171,13 @@ class _Work:
         """Equalize a pair if that lowers its error."""
         first, second = (self._weight(layer) for layer in (pair.first, pair.second))
         before = self._error(pair, first, second, np.ones(_outputs(pair.first)))
-        trials = {e.tobytes(): e for e in (factors(first, second, *trial, pair) for trial in _TRIALS)}
-        scales = [scale for scale in trials.values() if (scale > 1).any()]
+        tried = [factors(first, second, *trial, pair) for trial in _TRIALS] if pair.shrinks else []
+        tried += self._filling(pair)
+        scales = [s for s in {e.tobytes(): e for e in tried}.values() if (s != 1).any()]
+        if not scales:
+            return False
         errors = [self._error(pair, first, second, scale) for scale in scales]
-        if not errors or min(errors) > _WORTH * before:
+        if min(errors) > _WORTH * before:
             return False
         self._apply(pair, scales[int(np.argmin(errors))])
         return True
@@ -168,32 +188,56 @@ class _Work:
 
     def _error(self, pair: _Pair, first: np.ndarray, second: np.ndarray, scale: np.ndarray) -> float:
         """Squared error at the output of the second layer, in its units, summed over its channels."""
-        matrix = to_matrix(_by_output(first, 1 / scale, pair.first), pair.first)
-        lost = self._lost(pair.first, pair.plans[0], matrix, self.moments[moment_key(pair.first)])
         turned = _by_input(second, scale, pair.second)
         weight = _per_input(turned**2, pair.second)
         moment = scaled_moment(self.moments[moment_key(pair.second)], pair.second, scale)
-        own = self._lost(pair.second, pair.plans[1], to_matrix(turned, pair.second), moment)
-        total = float((lost.reshape(-1) * weight).sum() + own.sum())
-        return total + self._step(pair.second) ** 2 / 12 * float(weight.sum())
+        total = float(self._lost(pair.second, pair.plans[1], to_matrix(turned, pair.second), moment).sum())
+        if pair.plans[0].granularity == "tensor":  # a channel with its own scale follows any factor
+            matrix = to_matrix(_by_output(first, 1 / scale, pair.first), pair.first)
+            lost = self._lost(pair.first, pair.plans[0], matrix, self.moments[moment_key(pair.first)])
+            total += float((lost.reshape(-1) * weight).sum())
+        edge = self._edge(pair.second)
+        step = 0.0 if edge is None else edge.scale
+        return total + step**2 / 12 * float(weight.sum())
+
+    def _filling(self, pair: _Pair) -> list[np.ndarray]:
+        """Factors with which every channel fills the range of the tensor between, powers of two up to 1."""
+        edge, seen = self._edge(pair.second), self.channels.get(pair.first.name)
+        if edge is None or seen is None:
+            return []
+        low, high = seen.minimum, np.minimum(seen.maximum, pair.chain.bound)
+        if pair.chain.between != pair.first.output:
+            low = np.maximum(low, 0)
+        room = np.full(len(low), np.inf)
+        for end, code in ((low, edge.low), (high, edge.high)):
+            limit = (code - edge.zero_point) * edge.scale
+            inside = (end != 0) & np.isfinite(end) & (np.sign(end) == np.sign(limit))
+            room[inside] = np.minimum(room[inside], limit / end[inside])
+        room = np.where(np.isfinite(room), np.maximum(room, 1), 1)
+        return [np.exp2(-np.minimum(np.floor(share * np.log2(room)), _MOST)) for share in _SHARES]
 
     def _lost(self, layer: LayerWork, plan: LayerPlan, matrix: np.ndarray, moment: Moment) -> np.ndarray:
         """Energy of the rounding error of every row, float64 ``[groups, rows]``, by nearest rounding."""
         weights = f"int{plan.weights[4:]}" if is_auto(plan.weights) else plan.weights
-        matrix = matrix.astype(np.float32)
+        matrix, channels = matrix.astype(np.float32), row_channels(layer)
         form = quadratic(moment, matrix.shape[2], centred=self.bias_correction)
+        share = 1
+        if plan.granularity == "channel" and len(matrix) == 1 and matrix.shape[1] > _ROWS:
+            share = -(-matrix.shape[1] // _ROWS)
+            matrix = matrix[:, ::share]
+            channels = np.arange(matrix.shape[1])[None]
         arrays = LayerArrays(weight=matrix, bias=None, input_scale=None)
-        trial = replace(plan, weights=weights, rounding="nearest")
-        found = round_matrix(trial, arrays, matrix, row_channels(layer), form)
-        return form.energy(matrix - found.rounded)
+        trial = replace(plan, weights=weights)
+        found = round_matrix(trial, arrays, matrix, channels, form)
+        return form.energy(matrix - found.rounded) * share
 
-    def _step(self, layer: LayerWork) -> float:
-        """Step of the codes that the layer reads; 0 where it reads float."""
+    def _edge(self, layer: LayerWork) -> FittedEdge | None:
+        """Codes that the layer reads; None where it reads float."""
         root = self.tensors.coded_root(layer.input, self.edges)
         if root is None or root not in self.statistics.tensors:
-            return 0.0
+            return None
         seen = self.statistics.tensors[root]
-        return fit_edge(self.edges[root], seen, self.tensors.clamp(root), self.tensors.response(root)).scale
+        return fit_edge(self.edges[root], seen, self.tensors.clamp(root), self.tensors.response(root))
 
     def _apply(self, pair: _Pair, scale: np.ndarray) -> None:
         first, second = pair.first, pair.second
@@ -208,7 +252,11 @@ class _Work:
         sums = self.channels.get(first.name)
         if sums is not None:
             self.channels[first.name] = ChannelStatistics(
-                count=sums.count, total=sums.total / scale, squares=sums.squares / scale**2
+                count=sums.count,
+                total=sums.total / scale,
+                squares=sums.squares / scale**2,
+                minimum=sums.minimum / scale,
+                maximum=sums.maximum / scale,
             )
 
     def _set(self, name: str, array: np.ndarray) -> None:

@@ -118,9 +118,7 @@ def fit_on_data(
                 if paired is not None and plan.bias_correction:
                     weights[layer.name] = matched(layer, shared[layer.name], arrays, paired)
             elif paired is None:
-                moment = statistics.moments.get(moment_key(layer))
-                if layer.kind is LayerKind.GATHER:
-                    moment = None
+                moment = moment_of(layer, statistics)
                 weights[layer.name] = fit_layer(
                     layer, layer_plan, arrays, moment, correct_bias=plan.bias_correction
                 )

@@ -1,5 +1,6 @@
 """A model beside its float32 reference: what they take, and which of their tensors correspond."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from dybitq.errors import ConfigError
 from dybitq.graph.coded import Counterpart, counterparts
 from dybitq.graph.export import float_tensors, with_outputs
 from dybitq.graph.load import Network, load
+from dybitq.graph.quantized import RESCALED_KEY
 from dybitq.graph.read import read
 from dybitq.records import TensorInfo
 from dybitq.runtime.session import Session
@@ -43,7 +45,8 @@ def open_pair(model: Path, reference: Path | None, *, per_layer: bool, threads: 
     outputs = _pair_outputs(*plain)
     original = load(reference)
     stored, sha256 = read(model)
-    edges = counterparts(stored, frozenset(float_tensors(original.model)))
+    rescaled = json.loads(stored.metadata_props.get(RESCALED_KEY, "[]"))  # not comparable
+    edges = counterparts(stored, frozenset(float_tensors(original.model)) - set(rescaled))
     network = Network(model=stored, path=model, sha256=sha256, notes=())
     tested = Session(
         with_outputs(network, [name for e in edges for name in e.outputs]), threads, name=str(model)

@@ -31,14 +31,20 @@ def test_sums_of_every_kind_of_layer(layer, shape, axis):
     assert found.count == flat.shape[1]
     np.testing.assert_allclose(found.total, flat.sum(1))
     np.testing.assert_allclose(found.squares, (flat**2).sum(1))
+    np.testing.assert_array_equal(found.minimum, flat.min(1))
+    np.testing.assert_array_equal(found.maximum, flat.max(1))
 
 
 def test_positions_are_bounded():
     """A large output is looked at in a bounded number of positions per sample."""
     layer = layer_of(LayerKind.CONV, (3, 2, 1, 1), WINDOW)
-    part = channels.measure(np.ones((2, 3, 100, 100), np.float32), layer, 2, 2)
+    value = np.ones((2, 3, 100, 100), np.float32)
+    part = channels.measure(value, layer, 2, 2)
     assert part.count <= 2 * channels.POSITIONS_PER_SAMPLE
     np.testing.assert_array_equal(part.total, part.count)
+    value[1, 2, 98, 3], value[0, 1, 5, 97] = 7, -2
+    part = channels.measure(value, layer, 2, 2)  # extremes are those of all positions
+    assert part.maximum.tolist() == [1, 1, 7] and part.minimum.tolist() == [1, -2, 1]
 
 
 def test_padding_samples_are_left_out():

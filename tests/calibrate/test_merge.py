@@ -41,7 +41,13 @@ def statistics(seed: int, kind: MomentKind | None = MomentKind.FULL) -> Statisti
         sum_sample_min=float(rng.standard_normal()),
         histogram=histogram,
     )
-    channel = ChannelStatistics(count=7, total=rng.standard_normal(4), squares=rng.random(4))
+    channel = ChannelStatistics(
+        count=7,
+        total=rng.standard_normal(4),
+        squares=rng.random(4),
+        minimum=rng.standard_normal(4),
+        maximum=rng.standard_normal(4),
+    )
     return Statistics(
         model_sha256=HASH,
         samples=tensor.samples,
@@ -67,6 +73,8 @@ def assert_same(a: Statistics, b: Statistics, *, tolerance: float = 0) -> None:
     for name in a.channels:
         assert a.channels[name].count == b.channels[name].count
         close(a.channels[name].total, b.channels[name].total)
+        np.testing.assert_array_equal(a.channels[name].minimum, b.channels[name].minimum)
+        np.testing.assert_array_equal(a.channels[name].maximum, b.channels[name].maximum)
     for key in a.moments:
         assert (a.moments[key].kind, a.moments[key].rows) == (b.moments[key].kind, b.moments[key].rows)
         close(a.moments[key].second, b.moments[key].second)

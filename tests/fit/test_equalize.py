@@ -126,7 +126,7 @@ def test_moments_of_every_kind(tmp_path, kind):
     [
         ("b = Relu (a)", "", 2),
         ("b = Clip (a, zero, high)", "", 2),
-        ("b = Clip (a, zero, six)", "", 1),
+        ("b = Clip (a, zero, six)", "", 2),
         ("b = Clip (a, low, high)", "", 1),
         ("b = Sigmoid (a)", "", 1),
         ("b = Relu (a)", ", float[4, 8, 9, 8] b", 1),
@@ -156,11 +156,41 @@ def test_only_where_it_is_exact(tmp_path, between, outputs, pairs):
         np.testing.assert_array_equal(wanted[name], now[name])
 
 
-def test_one_scale_for_each_channel_needs_none(tmp_path):
-    """With scales for channels nothing is changed, and nothing said."""
+@pytest.mark.parametrize("activations", ["auto", "float", "int4"])
+@pytest.mark.parametrize("between", ["b = Relu (a)", "b = Clip (a, zero, six)", "b = Identity (a)"])
+def test_small_channels_fill_the_range(tmp_path, between, activations):
+    """With scales for weight channels it is the codes between that gain: the output error falls clearly."""
+    proto = network(between, depthwise=False)
+    for name, value in (("zero", 0.0), ("six", 6.0)):
+        if f", {name}" in between:
+            proto.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(value), name))
+    made = made_of(proto, tmp_path, granularity="channel", activations=activations)
+    found = equalize(made.network, made.layers, made.plan, made.statistics)
+    if activations == "float":
+        assert found.network is made.network and found.used == ()
+        return
+    assert tuple(made.layers)[:2] in found.used
+    wanted, now = (run(to_bytes(n.model), made.feeds, optimize=False) for n in (made.network, found.network))
+    np.testing.assert_array_equal(wanted["y"], now["y"])  # no channel leaves the range of a Clip
+    fitted = fit(found.network, made.layers, made.plan, found.statistics)
+    model = to_bytes(emit(found.network, made.layers, made.plan, fitted))
+    errors = [float(((run(m, made.feeds)["y"] - wanted["y"]) ** 2).sum()) for m in (made.model, model)]
+    assert errors[1] < 0.7 * errors[0]
+
+
+def test_channels_stay_inside_the_range(tmp_path):
+    """Not even the extremes of calibration are cut off by it: no rescaled channel grows beyond the tensor."""
     made = made_of(network(), tmp_path, granularity="channel")
     found = equalize(made.network, made.layers, made.plan, made.statistics)
-    assert found.network is made.network and found.notes == () and found.used == ()
+    assert found.rescaled
+    for name in found.rescaled:
+        seen = made.statistics.tensors[name]
+        for first, _ in found.used:
+            layer = made.layers[first]
+            if layer.output == name:
+                top = np.maximum(found.statistics.channels[first].maximum, 0)
+                before = np.maximum(made.statistics.channels[first].maximum, 0)
+                assert (top <= np.maximum(before, seen.maximum)).all()
 
 
 def test_even_channels_are_left_alone(tmp_path):

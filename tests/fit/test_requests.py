@@ -81,7 +81,8 @@ def test_what_the_statistics_lack_is_said(folder, statistics, note):
     """The result is a sound model, and its text names the layers that had too little to go by."""
     result = quantize(folder, "--weights", "dybit4", statistics=statistics)
     assert result.exit_code == 0, result.output
-    assert (note in result.stdout) if note is not None else ("note:" not in result.stdout)
+    notes = result.stdout.replace("note: cross-layer equalization", "")
+    assert (note in notes) if note is not None else ("note:" not in notes)
     assert finite(folder)
 
 
@@ -170,9 +171,8 @@ def test_mean_of_maxima(folder):
 
 @pytest.mark.parametrize("words", [(), ("--data", "data.npz")])
 def test_one_scale_for_a_tensor(folder, words):
-    """``--granularity tensor`` says how many pairs of layers could be equalized, and how many were."""
+    """It is said how many pairs of layers could be equalized, and how many were."""
     result = quantize(folder, "--weights", "dybit4", "--granularity", "tensor", *words)
     assert result.exit_code == 0, result.output
     assert "note: cross-layer equalization: 1 pair of layers found, " in result.stdout
-    assert "cross-layer" not in quantize(folder, "--weights", "dybit4").stdout
     assert finite(folder)
