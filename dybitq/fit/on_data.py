@@ -47,6 +47,7 @@ _RIDGE = 0.01  # of the mean diagonal of H: how far W' may follow few samples
 _MEMORY_BYTES = 2 << 30  # for the two matrices of one layer
 _FEWEST = 8  # K over rows beyond which pairs say less than the statistics
 _ROWS_EACH, _FEWEST_ROWS = 64, 1 << 14  # patches for each of K inputs, and for a layer at least
+_FEWEST_SAMPLES = 256  # however many patches each of them has
 _FEW_SAMPLES = 64  # taken for their number where only reading tells
 
 
@@ -218,7 +219,9 @@ def measure_pairs(
         rounded = Session(quantized, name="the quantized part")
     groups, width = patch_geometry(layer)
     sums = _Sums(groups, width)
-    wanted = -(-max(_ROWS_EACH * width, _FEWEST_ROWS) // (source.samples or _FEW_SAMPLES))
+    rows = max(_ROWS_EACH * width, _FEWEST_ROWS)
+    source = _enough(source, layer, rows)
+    wanted = -(-rows // (source.samples or _FEW_SAMPLES))
     seen = 0
     for batch in source:
         x = z = batch.feeds.get(layer.input)
@@ -232,6 +235,14 @@ def measure_pairs(
         sums.add(*(sampled_patches(v, layer, wanted, seen, size, batch.count, real) for v in (x, z)))
         seen += batch.count
     return sums.result()
+
+
+def _enough(source: DataSource, layer: LayerWork, rows: int) -> DataSource:
+    """As many samples, spread over the split, as have so many patches; all where that is not known."""
+    if source.samples is None or layer.gemm is None:
+        return source
+    needed = max(_FEWEST_SAMPLES, -(-rows // max(1, layer.gemm[1])))
+    return replace(source, limit=needed) if needed < source.samples else source
 
 
 def _run(session: Session, feeds: Mapping[str, np.ndarray], name: str) -> np.ndarray:
