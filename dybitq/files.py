@@ -14,13 +14,15 @@ def check_output(path: Path, *, force: bool, inputs: tuple[Path, ...] = ()) -> N
     """Refuse early an output that could not be written at the end.
 
     Raises:
-        OutputError: ``path`` exists and ``force`` is off, is one of ``inputs``, is a folder, or its
-            folder is missing or not writable.
+        OutputError: ``path`` exists and ``force`` is off, is one of ``inputs``, is a folder or a device, or
+            its folder is missing or not writable.
     """
     if any(other.exists() and path.exists() and path.samefile(other) for other in inputs):
         raise OutputError(f"{path}: is an input of this command; choose another output name")
     if path.is_dir():
         raise OutputError(f"{path}: is a folder; expected the name of a file to write")
+    if path.exists() and not path.is_file():  # renaming over /dev/null would take it from everyone
+        raise OutputError(f"{path}: is a device or pipe, which is not replaced; expected a file to write")
     if path.exists() and not force:
         raise OutputError(f"{path}: exists already; use --force to replace it")
     parent = path.parent

@@ -253,7 +253,9 @@ def test_damaged_statistics(folder, content):
         (("--range", "percentle"), 2, r"unknown range method 'percentle'.*Did you mean 'percentile'"),
         (("--first-last", "8"), 2, r"unknown number format '8'"),
         (("--granularity", "row"), 2, r"'row' is not one of 'channel', 'tensor'"),
-        (("--weights", "float"), 1, r"nothing would be quantized"),
+        (("--weights", "float"), 1, r"nothing would be quantized: layer .* stay in float; choose formats"),
+        (("--samples", "4"), 2, r"--samples chooses from the samples of --data"),
+        (("--split", "val"), 2, r"--split chooses from the samples of --data"),
         (("--data", "digits.yaml", "--split", "train"), 2, r"has no split 'train'"),
     ],
 )
@@ -265,7 +267,10 @@ def test_bad_options(folder, args, code, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("rules: [{name: '*conv9*', weights: int4}]", r"recipe rule 1 .*matches none of the \d layers"),
+        (
+            "rules: [{name: '*conv9*', weights: int4}]",
+            r"recipe rule 1 \(name: \*conv9\*\) matches none of the",
+        ),
         ("rules: [{op_type: Convv, weights: int4}]", r"Did you mean 'Conv'"),
         ("rules: {}", r"recipe.yaml: rules: "),
         ("defaults: {bits: 4}", r"recipe.yaml: defaults.bits: unknown field"),

@@ -298,6 +298,12 @@ def _check_layer(layer: LayerPlan) -> None:
 
 def _check_something(plan: Plan, network: Network) -> None:
     if all(layer.weights in ("float", "activation") for layer in plan.layers):
+        left = next((layer for layer in plan.layers if layer.weights == "float"), None)
+        if left is not None:
+            raise UnsupportedError(
+                f"{network.path}: nothing would be quantized: layer {left.layer!r} ({left.reason}) and all "
+                "others stay in float; choose formats with --weights and --activations, a recipe or the plan"
+            )
         why = (
             "; ".join(network.notes)
             or "it has no Conv, ConvTranspose, Gemm, MatMul or embedding with weights"

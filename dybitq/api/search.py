@@ -177,8 +177,10 @@ def _advice(limits: Sequence[Limit], ready: "_Ready", error: InfeasibleError) ->
     ]
     parts += [
         f"{limit.cost} {limit.value:g} of uniform int8 is {limit.absolute(baseline):.6g} {_UNIT[limit.cost]}"
-        for limit in limits
         if limit.ratio
+        else f"{limit.cost} is in {_UNIT[limit.cost]}"
+        for limit in limits
+        if limit.cost in _UNIT
     ]
     if ready.reduced:
         parts.append(

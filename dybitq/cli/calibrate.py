@@ -72,6 +72,8 @@ def command(
     from dybitq.report.calibrate import calibrate_document, calibrate_text
 
     if merging:
+        names = ("data", "split", "samples", "batch_size", "moments", "memory", "threads")
+        options.refuse_given(names, "has no meaning with --merge, which adds up statistics as they are")
         result = merge(files, output, force=force)
     else:
         if len(files) != 1:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from dybitq.cli import console
 
@@ -45,6 +46,25 @@ def samples_option(function: F) -> F:
         type=click.IntRange(min=1),
         help="Read N samples, spread evenly over the split.  [default: all]",
     )(function)
+
+
+def refuse_given(names: tuple[str, ...], why: str) -> None:
+    """Refuse options that the user wrote although they would do nothing here.
+
+    Raises:
+        click.UsageError: the first of them, and ``why``.
+    """
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        if parameter.name in names and given:
+            raise click.UsageError(f"{parameter.opts[-1]} {why}")
+
+
+def check_sampling(data: Path | None) -> None:
+    """Refuse ``--samples`` and ``--split`` where there is no ``--data`` that they choose from."""
+    if data is None:
+        refuse_given(("samples", "split"), "chooses from the samples of --data; name them with --data")
 
 
 def batch_size_option(default: int) -> Callable[[F], F]:

@@ -47,6 +47,7 @@ def command(
     from dybitq.plan.store import read_plan
     from dybitq.report.quantize import quantize_document, quantize_text
 
+    options.check_sampling(data)
     for path in filter(None, (output, save_plan)):
         check_output(path, force=force, inputs=tuple(filter(None, (request.file, plan, data))))
     if plan is not None and not request.empty:

@@ -94,8 +94,10 @@ def command(
     from dybitq.report.search import search_document, search_text
     from dybitq.search.feasibility import InfeasibleError
 
+    options.check_sampling(data)
     for path in filter(None, (output, plot)):
-        check_output(path, force=force, inputs=tuple(filter(None, (request.file, data, model, statistics))))
+        inputs = (request.file, data, model, statistics, Path(hardware))
+        check_output(path, force=force, inputs=tuple(filter(None, inputs)))
     settings = parse_settings(given.pop("machine_settings"))
     shapes = parse_shapes(given.pop("shapes"))
     asked = Request(reasons=given.pop("explain"), machine_settings=settings, shapes=shapes, **given)

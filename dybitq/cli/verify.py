@@ -48,6 +48,7 @@ def command(
     from dybitq.errors import GateMissed
     from dybitq.report.verify import failure, verify_document, verify_text
 
+    options.check_sampling(data)
     settings = Settings(only=only, split=split, samples=samples, batch_size=batch_size, threads=threads)
     with console.progress() as progress:
         result = verify(model, data=data, settings=settings, progress=progress)

@@ -53,6 +53,8 @@ def parse_sweep(text: str) -> dict[str, tuple[Any, ...]]:
 def _values(field: str, text: str) -> list[Any]:
     match = re.fullmatch(r"([-+.\deE]+):([-+.\deE]+):([-+.\deE]+)", text)
     if match is None:
+        if ":" in text:  # YAML reads 4:1 as 241, sixties of a clock
+            raise ConfigError(f"--sweep: {field}={text}: expected FIRST:LAST:STEP, such as 4:32:4")
         value = yaml.safe_load(text) if text else None
         if value is None:
             raise ConfigError(f"--sweep: {field} has an empty value")

@@ -161,10 +161,9 @@ def _check_rules(layers: Sequence[LayerWork], rules: Sequence[Rule]) -> None:
         pool = names if rule.name is not None else sorted({layer.op_type for layer in layers})
         close = difflib.get_close_matches(wanted.strip("*"), pool, n=1, cutoff=0.3)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ConfigError(
-            f"recipe rule {number} (op_type={rule.op_type}, name={rule.name}) matches none of the "
-            f"{len(layers)} layers.{hint}"
-        )
+        stated = (("op_type", rule.op_type), ("name", rule.name))
+        pattern = ", ".join(f"{field}: {value}" for field, value in stated if value is not None)
+        raise ConfigError(f"recipe rule {number} ({pattern}) matches none of the {len(layers)} layers.{hint}")
 
 
 def _merge(base: Settings, over: Settings) -> Settings:

@@ -15,6 +15,10 @@ def calibrate_text(result: CalibrateResult) -> str:
         f"samples {result.samples}, in {result.seconds:.1f} s",
         f"tensors {result.tensors}, layers {result.layers}, second moments {kinds}",
     ]
+    if not result.layers:
+        lines.append(
+            "note: no layer has float32 weights, so there is nothing to quantize; calibrate the float model"
+        )
     if result.reduced:
         kept = [f"{name} {kind}" for name, kind in result.reduced.items()]
         lines.append(f"note: less of the second moment, to stay within --memory: {_list(kept)}")

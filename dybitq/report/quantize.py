@@ -22,7 +22,8 @@ def quantize_text(result: QuantizeResult) -> str:
             "" if share.macs is None or not coverage.macs else f", {share.macs / coverage.macs:.1%} of MACs"
         )
         lines.append(
-            f"  {share.format:8} {share.layers:4} layers {share.weights:12,} weights, "
+            f"  {share.format:8} {share.layers:4} {'layer ' if share.layers == 1 else 'layers'} "
+            f"{share.weights:12,} weights, "
             f"{_size(share.packed_bytes)} packed{macs}"
         )
     if coverage.float_layers:

@@ -91,6 +91,11 @@ def test_merge():
         ),
         (["--merge", "m.onnx", "-o", "s.stats"], 2, "at least two statistics files, found 1"),
         (["--merge", "m.onnx", "d.npz", "-o", "s.stats"], 1, "is not a statistics file"),
+        (
+            ["--merge", "m.onnx", "d.npz", "-o", "s.stats", "--samples", "3"],
+            2,
+            "--samples has no meaning with",
+        ),
     ],
 )
 def test_mistakes(arguments, code, message, folder):
@@ -100,6 +105,15 @@ def test_mistakes(arguments, code, message, folder):
     assert (result.exit_code, result.stdout) == (code, "")
     assert message in result.stderr and "Traceback" not in result.stderr
     assert sorted(folder.iterdir()) == before
+
+
+def test_a_model_without_float_weights_gets_a_note():
+    """Nothing can be quantized with such statistics, as those of a network that is quantized already."""
+    head = '<ir_version: 8, opset_import: ["": 17]>'
+    text = f"{head} g (float[N, 3, 8, 6] x) => (float[N, 3, 8, 6] y) {{ y = Relu (x) }}"
+    onnx.save(onnx.parser.parse_model(text), "r.onnx")
+    result = run("r.onnx", "--data", "d.npz", "-o", "s.stats")
+    assert result.exit_code == 0 and "note: no layer has float32 weights" in result.stdout
 
 
 def test_an_existing_output_is_kept():

@@ -16,7 +16,8 @@ from click.testing import CliRunner
 import dybitq
 from dybitq.cli import console
 from dybitq.cli.main import FRAME, VerbGroup, group
-from dybitq.errors import ConfigError, DybitqError, GateMissed, ModelError
+from dybitq.errors import ConfigError, DybitqError, GateMissed, ModelError, OutputError
+from dybitq.files import check_output
 
 HEAVY = ("numpy", "onnx", "onnx_ir", "onnxruntime", "pydantic", "yaml", "rich", "highspy", "matplotlib")
 
@@ -243,6 +244,12 @@ def test_progress_bar_honours_no_color(variables, coloured):
     assert done.stdout == b""
     assert "calibrate" in drawn
     assert ("\x1b[38;" in drawn) == coloured
+
+
+def test_a_device_is_not_replaced():
+    """Renaming a file over a device would take it from the whole system, so not even --force does it."""
+    with pytest.raises(OutputError, match="/dev/null: is a device or pipe"):
+        check_output(Path("/dev/null"), force=True)
 
 
 def test_a_job_told_to_end_cleans_up(tmp_path):

@@ -242,6 +242,7 @@ def test_infeasible_budgets_say_what_is_reachable(run):
     document = json.loads(result.stdout)
     assert document["status"] == "infeasible"
     assert document["budgets"][0]["cost"] == "memory" and document["budgets"][0]["binds"]
+    assert "size is in bytes" in refused(run, "--budget", "size=1kB")
     message = refused(run, "--budget", "sqnr=99dB")
     assert "is an SQNR of" in message
     message = refused(run, "--budget", "size=0.4", "--hardware", "int8_sa")
@@ -288,6 +289,16 @@ def test_plans_edited_into_something_impossible(run, old, new, message):
     result = run("quantize", "{d}/digits.onnx", *fixed)
     assert result.exit_code == 2, result.output
     assert message in result.stderr
+
+
+def test_the_machine_is_not_written_to(run):
+    """A machine file is an input: no --force replaces it by a plan."""
+    Path("machine.yaml").write_text(f"extends: {HARDWARE}\n")
+    result = search(
+        run, "--budget", "size=0.6", "--hardware", "machine.yaml", "-o", "machine.yaml", "--force"
+    )
+    assert result.exit_code == 1
+    assert "machine.yaml: is an input" in result.stderr
 
 
 def test_an_output_is_kept(run):

@@ -23,6 +23,7 @@ def test_grid_syntax():
         ("array.rows=8:4:1", "positive step"),
         ("array.rows=1:8:0", "positive step"),
         ("array.rows=", "empty value"),
+        ("array.rows=4:32", "expected FIRST:LAST:STEP"),
         ("array.rows=1,array.rows=2", "given twice"),
         ("array.rows=1:2000:1,array.cols=1:2000:1", "at most 1000000"),
     ],
