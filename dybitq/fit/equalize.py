@@ -43,7 +43,7 @@ from dybitq.records import (
 )
 
 _TRIALS = ((1.0, 10), (1.0, 4), (0.5, 10))  # share of the full exponent, and the largest power of two
-_SHARES, _MOST = (1.0, 0.5), 10  # the same for channels that fill a range
+_SHARES, _MOST = (1.0, 0.5), 4  # the same for channels that fill a range: others may wake up
 _ROWS = 64  # of a weight matrix that errors are compared on where every row has its scale
 _WORTH = 0.98  # of the error before: below it a pair is equalized
 
