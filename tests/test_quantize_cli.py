@@ -329,6 +329,7 @@ def test_nothing_to_quantize(folder):
         (("-o", "digits.onnx.stats", "--force"), "digits.onnx.stats: is an input"),
         (("--save-plan", "digits.onnx", "--force"), "digits.onnx: is an input"),
         (("--recipe", "recipe.yaml", "--save-plan", "recipe.yaml", "--force"), "recipe.yaml: is an input"),
+        (("--data", "digits.yaml", "-o", "digits.npz", "--force"), "digits.npz: is an input"),
         (("-o", "nowhere/out.onnx"), "the folder nowhere does not exist"),
         (("--save-plan", "nowhere/plan.yaml"), "the folder nowhere does not exist"),
     ],

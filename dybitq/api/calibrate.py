@@ -12,7 +12,7 @@ import numpy as np
 from dybitq.calibrate import store
 from dybitq.calibrate.merge import merge_all
 from dybitq.calibrate.run import Settings, collect, model_inputs
-from dybitq.data.spec import load_data
+from dybitq.data.spec import data_files, load_data
 from dybitq.errors import ConfigError, UnsupportedError
 from dybitq.files import atomic_output, check_output
 from dybitq.graph.load import load
@@ -88,6 +88,8 @@ def calibrate(
         OutputError: the output exists or cannot be written.
     """
     check_output(output, force=force, inputs=(model, data))
+    if output.exists():
+        check_output(output, force=force, inputs=data_files(data))
     network = load(model)
     layers = survey(network)
     source = load_data(

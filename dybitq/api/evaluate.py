@@ -13,7 +13,7 @@ from dybitq.data.padding import real_positions
 from dybitq.data.source import Batch, DataSource
 from dybitq.data.spec import load_data
 from dybitq.data.tasks import TASKS, Task
-from dybitq.errors import ConfigError
+from dybitq.errors import ConfigError, DataError
 from dybitq.runtime.pair import Pair, common_inputs, open_pair
 
 Progress = Callable[[str, int, int], None]
@@ -206,11 +206,14 @@ class _Totals:
         output = values[first][: batch.count]
         expected = None if wanted is None else wanted[other][: batch.count]
         if batch.labels is not None:
-            for name, score in self.task.score(output, batch.labels, offset).items():
-                self.scores.setdefault(name, []).append(score)
-            if expected is not None:
-                for name, score in self.task.score(expected, batch.labels, offset).items():
-                    self.reference_scores.setdefault(name, []).append(score)
+            try:
+                for name, score in self.task.score(output, batch.labels, offset).items():
+                    self.scores.setdefault(name, []).append(score)
+                if expected is not None:
+                    for name, score in self.task.score(expected, batch.labels, offset).items():
+                        self.reference_scores.setdefault(name, []).append(score)
+            except DataError as error:
+                raise DataError(f"{self.source.where}: {error}") from None
         if expected is not None:
             self.agreed.append(self.task.agree(output, expected, offset))
 

@@ -13,7 +13,7 @@ from dybitq.api.integer import FloatOperator, plan_of, quantize_to_integers
 from dybitq.arithmetic import FLOAT_RESCALE
 from dybitq.calibrate.store import load as load_statistics
 from dybitq.data.source import DataSource
-from dybitq.data.spec import load_data
+from dybitq.data.spec import data_files, load_data
 from dybitq.emit.emit import emit
 from dybitq.emit.metadata import reasons, stamp
 from dybitq.emit.prefix import prefix
@@ -140,7 +140,7 @@ def quantize(
         UnsupportedError: nothing in the model can be quantized.
         OutputError: an output exists or cannot be written.
     """
-    _check_outputs(model, statistics, output, plan_output, force=force)
+    _check_outputs(model, statistics, output, plan_output, data, force=force)
     network, layers, found = _opened(model, statistics)
     if plan is None:
         plan = plan_of(network, tuple(layers.values()), recipe or Recipe())
@@ -228,11 +228,12 @@ def _carry_out(
 
 
 def _check_outputs(
-    model: Path, statistics: Path, output: Path, plan_output: Path | None, *, force: bool
+    model: Path, statistics: Path, output: Path, plan_output: Path | None, data: Path | None, *, force: bool
 ) -> None:
     inputs: tuple[Path, ...] = (model, statistics)
     if output.exists() or (plan_output is not None and plan_output.exists()):
         inputs += external_files(read(model)[0], model)
+        inputs += data_files(data) if data is not None else ()
     for path in filter(None, (output, plan_output)):
         check_output(path, force=force, inputs=inputs)
     if plan_output is not None and plan_output.resolve() == output.resolve():

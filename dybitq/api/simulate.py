@@ -94,13 +94,19 @@ def simulate(
     report = price(workload, machine, strict=strict)
     others = [("int8", price(int8(workload), machine))]
     for name in compare:
-        if name in preset_names() or name.endswith((".yaml", ".yml")):
-            others.append((name, price(workload, load_machine(name))))
+        model = Path(name)
+        if name not in preset_names() and _is_model(model):
+            others.append((name, price(workload_of(model, shapes=shapes), machine)))
         else:
-            others.append((name, price(workload_of(Path(name), shapes=shapes), machine)))
+            others.append((name, price(workload, load_machine(name))))
     return Simulation(
         report=report, comparisons=tuple(_compared(report, label, other) for label, other in others)
     )
+
+
+def _is_model(path: Path) -> bool:
+    """Whether a name to compare with is a model; else it is a machine, or the misspelt name of one."""
+    return path.suffix in (".onnx", ".csv") or (path.is_file() and path.suffix not in (".yaml", ".yml"))
 
 
 def _microseconds(report: SimulationReport) -> dict[str, float]:

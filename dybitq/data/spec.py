@@ -60,9 +60,13 @@ def load_data(
         else:
             raise ConfigError(f"{spec.source}: has no split {split!r}; it has {', '.join(spec.splits)}")
     chosen = spec.splits[split]
-    if spec.task is not None:
-        TASKS.get(spec.task)
-    opened = READERS.get(spec.reader)(chosen, model_inputs, spec.input)
+    try:
+        if spec.task is not None:
+            TASKS.get(spec.task)
+        reader = READERS.get(spec.reader)
+    except ConfigError as error:
+        raise ConfigError(f"{spec.source}: {error}") from None
+    opened = reader(chosen, model_inputs, spec.input)
     if opened.count is not None and samples is not None and opened.count < samples:
         raise DataError(f"{chosen.where}: {opened.count} samples, {samples} were asked for; lower --samples")
     fixed = _fixed_batch(model_inputs)
@@ -76,6 +80,17 @@ def load_data(
         label_offset=spec.label_offset,
         where=chosen.where,
     )
+
+
+def data_files(path: Path) -> tuple[Path, ...]:
+    """What no output may replace: ``path``, and what the splits name if it is a data spec.
+
+    Raises:
+        ConfigError: the spec contradicts itself.
+    """
+    if path.suffix not in (".yaml", ".yml"):
+        return (path,)
+    return (path, *(split.path for split in read_spec(path, ()).splits.values()))
 
 
 def read_spec(path: Path, inputs: tuple[TensorInfo, ...]) -> DataSpec:

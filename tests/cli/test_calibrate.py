@@ -116,6 +116,16 @@ def test_a_model_without_float_weights_gets_a_note():
     assert result.exit_code == 0 and "note: no layer has float32 weights" in result.stdout
 
 
+def test_samples_are_not_overwritten():
+    """The files that a data spec names are inputs as well, whatever --force says."""
+    Path("d.yaml").write_text("reader: npz\nsplits:\n  calib: {path: d.npz}\n")
+    for name in ("d.yaml", "d.npz"):
+        before = Path(name).read_bytes()
+        result = run("m.onnx", "--data", "d.yaml", "-o", name, "--force")
+        assert result.exit_code == 1 and "is an input of this command" in result.stderr
+        assert Path(name).read_bytes() == before
+
+
 def test_an_existing_output_is_kept():
     """Unless --force says otherwise."""
     Path("s.stats").write_text("precious")

@@ -127,6 +127,8 @@ def test_compare(folder):
     assert "tpu_v1" in document["layers"][0]["speedup"]
     result = simulate("net.onnx", "--hardware", "int8_sa", "--compare", "nothing.onnx", code=1)
     assert "nothing.onnx" in result.stderr
+    result = simulate("net.onnx", "--hardware", "int8_sa", "--compare", "tpu_v2", code=2)
+    assert "unknown machine 'tpu_v2'. Did you mean 'tpu_v1'?" in result.stderr
 
 
 def test_sweep(folder):

@@ -40,7 +40,7 @@ def test_iterating_again_reads_again(npz, spec):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("reader: npz", "reader: npy", r"unknown reader 'npy'. Did you mean 'npz'\?"),
+        ("reader: npz", "reader: npy", r"\.yaml: unknown reader 'npy'. Did you mean 'npz'\?"),
         ("reader: npz\n", "", "reader: is missing"),
         ("reader: npz", "raeder: npz", r"raeder: unknown field; did you mean 'reader'\?"),
         ("labels: y", "lables: y", r"splits.calib.lables: unknown field; did you mean 'labels'\?"),
