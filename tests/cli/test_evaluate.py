@@ -22,6 +22,7 @@ reader: npz
 splits:
   val: {path: d.npz, arrays: {x: x}, labels: y}
   bare: {path: d.npz, arrays: {x: x}}
+  far: {path: d.npz, arrays: {x: x}, labels: far}
 task: classification
 """
 
@@ -35,7 +36,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rng = np.random.default_rng(0)
     x = rng.uniform(0, 2, (50, 8)).astype(np.float32)
     y = np.where(rng.random(50) < 0.9, x.argmax(1), 0)
-    np.savez("d.npz", x=x, y=y)
+    np.savez("d.npz", x=x, y=y, far=np.full(50, 99))
     Path("spec.yaml").write_text(SPEC)
     return tmp_path
 
@@ -174,7 +175,8 @@ def test_padded_positions_are_not_compared():
             2,
             "--max-drop needs 'task:'",
         ),
-        (["q.onnx", "--split", "test"], 2, "no split 'test'; it has val, bare"),
+        (["q.onnx", "--split", "test"], 2, "no split 'test'; it has val, bare, far"),
+        (["q.onnx", "--split", "far"], 1, "spec.yaml, split 'far': label 99 is not one of the 8 classes"),
         (["spec.yaml"], 1, "onnxruntime cannot load it"),
         (["q.onnx", "--reference", "spec.yaml"], 1, "onnxruntime cannot load it"),
     ],
