@@ -5,7 +5,7 @@ import numpy as np
 from dybitq.errors import ConfigError
 from dybitq.hardware.costs import Array
 from dybitq.search.prices import Prices
-from dybitq.search.space import LayerChoices, Space, bits_of
+from dybitq.search.space import LayerChoices, Space
 
 
 def reduced_to_modes(prices: Prices) -> Space:
@@ -42,9 +42,9 @@ def allowed_pairs(prices: Prices, *, stored: bool) -> dict[str, Array]:
 def _refusal(
     prices: Prices, choice: LayerChoices, refused: list[str], weights: list[str], activations: list[str]
 ) -> str:
-    widths = ", ".join(str(bits) for bits in sorted({bits_of(n) for n in (*weights, *activations)}))
+    runs = f"weights {', '.join(weights)}; activations {', '.join(activations)}"
     return (
         f"machine {prices.machine.name!r} has no mode for {', '.join(refused)}: layer {choice.layer!r} would "
-        f"run at a wider one (of what is asked for it runs {widths} bits). Leave the format out, or take "
-        "--stored to use widths that only save memory"
+        f"run at a wider one (of what may be chosen it runs {runs}). Leave the format out, or take --stored "
+        "to use widths that only save memory"
     )

@@ -220,6 +220,10 @@ BAD = {
     "unknown format": (("--budget", "size=0.5", "--weights", "int4,intt8"), "intt8"),
     "unsigned weights": (("--budget", "size=0.5", "--weights", "uint4"), "negative"),
     "missing mode": (("--budget", "size=0.5", "--weights", "int8,int5"), "has no mode for int5"),
+    "formats that it has": (
+        ("--budget", "size=0.5", "--weights", "int8,int2,int5"),
+        "it runs weights int8, int2; activations ",
+    ),
     "missing window": (
         ("--budget", "size=0.5", "--activations", "sparq4-5opt,int8"),
         "no mode for sparq4-5opt",
