@@ -95,7 +95,7 @@ def parse_problem(document: object, *, source: str) -> allocation.Problem:
     found.extend(allocation.mistakes(problem, unread if whole.groups else [""]))
     if found:
         title = f"{source}: not a sound problem, {len(found)} mistake{'s' if len(found) > 1 else ''}:"
-        raise ConfigError("\n  ".join([title, *found]))
+        raise ConfigError("\n  ".join([title, *(line.removeprefix(": ") for line in found)]))
     return problem
 
 

@@ -245,7 +245,7 @@ def test_damaged_statistics(folder, content):
     [
         (("--weights", "dybti4"), 2, r"unknown number format 'dybti4'.*Did you mean 'dybit4'"),
         (("--weights", "int9"), 2, r"unknown number format 'int9'"),
-        (("--weights", "auto9"), 2, r"'auto9'"),
+        (("--weights", "auto9"), 2, r"unknown number format 'auto9'; auto2 to auto8 choose the best one"),
         (("--weights", "uint4"), 2, r"has no negative numbers"),
         (("--activations", "int9"), 2, r"unknown activations 'int9'"),
         (("--scale", "mes"), 2, r"unknown scale method 'mes'.*Did you mean 'mse'"),

@@ -1,6 +1,7 @@
 """Whether a plan fits a model: for plans that were edited by hand or made for another model."""
 
 import difflib
+import re
 from collections.abc import Mapping
 
 import onnx_ir as ir
@@ -50,8 +51,13 @@ def _check_weights(layer: LayerWork, plan: LayerPlan) -> None:
         raise ConfigError(
             f"plan: layer {layer.name!r} {what}; its weights can be {allowed}, found {plan.weights!r}"
         )
-    if dynamic or plan.weights.startswith("auto"):
+    if dynamic or re.fullmatch("auto[2-8]", plan.weights):
         return
+    if plan.weights.startswith("auto"):
+        raise ConfigError(
+            f"layer {layer.name!r}: unknown number format {plan.weights!r}; auto2 to auto8 choose the best "
+            "one of that width"
+        )
     try:
         found = formats.get(plan.weights)
     except ConfigError as error:
