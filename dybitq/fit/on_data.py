@@ -43,7 +43,7 @@ from dybitq.runtime.session import Session
 # (weights and edges fitted so far, name of a tensor) -> model that computes it in the quantized network
 Build = Callable[[Fitted, str], bytes]
 
-_RIDGE = 0.01  # of the mean diagonal of H: how far W' may follow few samples
+_RIDGE = 0.01  # of the mean diagonal of H, or K over rows if that is more: how far W' may follow few samples
 _MEMORY_BYTES = 2 << 30  # for the two matrices of one layer
 _FEWEST = 8  # K over rows beyond which pairs say less than the statistics
 _ROWS_EACH, _FEWEST_ROWS = 64, 1 << 14  # patches for each of K inputs, and for a layer at least
@@ -325,7 +325,7 @@ def correction(paired: Paired) -> np.ndarray:
         float64 ``[groups, K, K]``.
     """
     mean = np.diagonal(paired.cov_z, axis1=1, axis2=2).mean(axis=1)
-    ridge = np.where(mean > 0, mean, 1.0) * _RIDGE
+    ridge = np.where(mean > 0, mean, 1.0) * max(_RIDGE, paired.cov_z.shape[1] / max(1, paired.rows))
     damped = paired.cov_z + ridge[:, None, None] * np.eye(paired.cov_z.shape[1])
     # damped is symmetric: (C - H) damped^-1 is the transpose of a solve with the transposed right side
     return np.linalg.solve(damped, (paired.cross - paired.cov_z).swapaxes(1, 2)).swapaxes(1, 2)

@@ -125,3 +125,15 @@ def test_unknown_method_is_suggested():
     """A misspelt method is a configuration error with the known names."""
     with pytest.raises(ConfigError, match=r"unknown scale method 'mes'\. Did you mean 'mse'"):
         scale_methods.get("mes")
+
+
+def test_outliers_are_clipped_only_where_that_pays():
+    """A weight far above the rest keeps its place in the range where it is most of the energy."""
+    rows = np.random.default_rng(0).standard_normal((2, 64)).astype(np.float32) * np.float32(0.01)
+    rows[0, 7] = 2.0
+    fmt = formats.get("int8")
+    scale = scale_methods.get("pow2")(rows, np.ones_like(rows), fmt)
+    rounded = codec.quantize(rows, scale[:, None], fmt)
+    assert abs(rounded[0, 7] / rows[0, 7] - 1) < 0.02
+    assert np.abs(rounded[1] - rows[1]).max() < 0.001
+    assert np.exp2(np.round(np.log2(scale))).astype(np.float32).tolist() == scale.tolist()
