@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import prepared
 
@@ -12,7 +13,7 @@ ARITHMETICS = {"fast": INTEGER_FAST, "explicit": INTEGER_EXPLICIT}
 
 
 def integer_model(
-    bench: prepared.Bench, name: str, flavour: str = "fast", weights: str = "int8", **options: object
+    bench: prepared.Bench, name: str, flavour: str = "fast", weights: str = "int8", **options: Any
 ) -> Path:
     """A strict integer-only model at default settings."""
     parts = [f"{key}={value}" for key, value in sorted(options.items())]
@@ -21,7 +22,7 @@ def integer_model(
         recipe = replace(
             prepared.recipe_of(weights=weights),
             arithmetic=ARITHMETICS[flavour],
-            integer=IntegerOptions(**options),  # type: ignore[arg-type]
+            integer=IntegerOptions(**options),
         )
         quantize(bench.model(name), bench.statistics(name), path, recipe=recipe)
     return path

@@ -30,7 +30,7 @@ def stamp(model: ir.Model, plan: Plan, *, hashes: tuple[str, str], rescaled: Seq
     model.metadata_props["dybitq.plan"] = json.dumps(document, separators=(",", ":"))
     model.metadata_props["dybitq.model_sha256"], model.metadata_props["dybitq.statistics_sha256"] = hashes
     if rescaled:
-        model.metadata_props[RESCALED_KEY] = json.dumps(list(rescaled), separators=(",", ":"))
+        model.metadata_props[RESCALED_KEY] = "\n".join(rescaled)
     if plan.arithmetic != FLOAT_RESCALE:
         seal(model)
 

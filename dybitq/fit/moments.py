@@ -86,7 +86,6 @@ class Quadratic:
         )
 
 
-@functools.lru_cache(maxsize=2)  # layers that read the same tensor follow each other
 def quadratic(moment: Moment, width: int, *, centred: bool) -> Quadratic:
     """Turn the sums of a moment into ``H``; ``width`` is K without the padding of blocks."""
     rows = max(1, moment.rows)

@@ -22,7 +22,7 @@ Rounding = Callable[[np.ndarray, np.ndarray, NumberFormat, Quadratic], tuple[np.
 roundings: Registry[Rounding] = Registry("rounding", "dybitq.fit.methods")
 
 _BLOCK = 32  # columns between two updates of everything that follows
-_ROWS = 1 << 18  # elements of a block that are worked on at a time: they stay in the cache
+_ELEMENTS = 1 << 18  # of a block of columns that are worked on at a time: they stay in the cache
 
 
 def nearest(
@@ -41,7 +41,7 @@ def compensated(
         return nearest(matrix, scale, fmt, form)
     groups, rows = matrix.shape[:2]
     codes, energy = np.empty(matrix.shape, np.uint8), np.empty((groups, rows))
-    step = max(1, _ROWS // (_BLOCK * groups))
+    step = max(1, _ELEMENTS // (_BLOCK * groups))
     for start in range(0, rows, step):
         part = slice(start, start + step)
         codes[:, part], energy[:, part] = _nearest_plane(matrix[:, part] / scale[:, part], fmt, form)

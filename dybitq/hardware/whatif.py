@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Collection, Mapping
+from typing import Any
 
 from dybitq.errors import ConfigError
 from dybitq.workload import TensorWork, Workload
@@ -61,7 +62,7 @@ def requantized(
 
     ops = []
     for op in workload.ops:
-        changes: dict[str, object] = {}
+        changes: dict[str, Any] = {}
         constant = op.macs > 0 and workload.tensors[op.inputs[1]].constant
         right = (w_bits, weights) if constant else (a_bits, activations)
         if right[0] is not None:
@@ -70,7 +71,7 @@ def requantized(
         if a_bits is not None:
             name = activations or ""
             changes |= {"a_bits": a_bits[1], "a_format": name, "a_integer_bits": wide.get(name, 0)}
-        ops.append(dataclasses.replace(op, **changes) if changes else op)  # type: ignore[arg-type]
+        ops.append(dataclasses.replace(op, **changes) if changes else op)
     return dataclasses.replace(workload, tensors=tuple(map(tensor, workload.tensors)), ops=tuple(ops))
 
 
@@ -106,7 +107,7 @@ def planned(
     ops = []
     for op in workload.ops:
         weights, recode = layers.get(op.name, ("float", "none")) if op.macs else ("float", "none")
-        changes: dict[str, object] = {}
+        changes: dict[str, Any] = {}
         if weights == "activation":  # both operands carry codes
             own, name = bits[op.inputs[1]], tensors.get(workload.tensors[op.inputs[1]].name, "int8")
             changes |= {"w_bits": own, "w_format": name, "w_integer_bits": integer_bits.get(name, 0)}
@@ -121,7 +122,7 @@ def planned(
             needs.setdefault(source, []).append(stored)
         for index in op.inputs[1:] if op.macs else op.inputs:
             needs.setdefault(index, []).append(bits[index])
-        ops.append(dataclasses.replace(op, **changes))  # type: ignore[arg-type]
+        ops.append(dataclasses.replace(op, **changes))
     kept = [min(width, max(needs.get(index, [width]))) for index, width in enumerate(bits)]
     stored_as = [dataclasses.replace(t, bits=width) for t, width in zip(workload.tensors, kept)]
     return dataclasses.replace(workload, tensors=tuple(stored_as), ops=tuple(ops))

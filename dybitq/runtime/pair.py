@@ -1,6 +1,5 @@
 """A model beside its float32 reference: what they take, and which of their tensors correspond."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +44,7 @@ def open_pair(model: Path, reference: Path | None, *, per_layer: bool, threads: 
     outputs = _pair_outputs(*plain)
     original = load(reference)
     stored, sha256 = read(model)
-    rescaled = json.loads(stored.metadata_props.get(RESCALED_KEY, "[]"))  # not comparable
+    rescaled = stored.metadata_props.get(RESCALED_KEY, "").split("\n")  # not comparable
     edges = counterparts(stored, frozenset(float_tensors(original.model)) - set(rescaled))
     network = Network(model=stored, path=model, sha256=sha256, notes=())
     tested = Session(

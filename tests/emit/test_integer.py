@@ -1,5 +1,7 @@
 """What the two flavours write: shifts, names, packed weights, shared constants."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -30,7 +32,7 @@ def shifted(values, shift, rounding, bounds=None):
         ),
         ir_version=8,
     )
-    network = Network(model=source, path=None, sha256="", notes=())  # type: ignore[arg-type]
+    network = Network(model=source, path=Path("model.onnx"), sha256="", notes=())
     canvas = Canvas(network, Program(operations=()))
     value = add_round_shift(canvas, canvas.get("x"), np.asarray(shift, np.int64), rounding)
     if bounds is not None:
