@@ -69,6 +69,7 @@ class EvaluateResult:
         agreement: percent of samples decided as the reference does; None without task or reference.
         outputs: error of each float output against the reference.
         edges: error of each quantized activation, in topological order; None if not asked for.
+        rescaled: quantized activations that cannot be compared, as equalization changed their channels.
         gates: limits and whether they were kept.
     """
 
@@ -80,6 +81,7 @@ class EvaluateResult:
     agreement: float | None
     outputs: tuple[TensorError, ...]
     edges: tuple[TensorError, ...] | None
+    rescaled: tuple[str, ...]
     gates: tuple[Gate, ...]
 
 
@@ -233,6 +235,7 @@ class _Totals:
             agreement=100 * float(np.concatenate(self.agreed).mean()) if self.agreed else None,
             outputs=outputs,
             edges=edges,
+            rescaled=self.pair.rescaled,
             gates=_gates(settings, metrics, outputs),
         )
 

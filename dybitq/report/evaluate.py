@@ -20,6 +20,9 @@ def evaluate_text(result: EvaluateResult) -> str:
     ]
     if result.edges is not None:
         lines += _table(result.edges)
+    if result.rescaled:
+        count = f"{len(result.rescaled)} activation{'s' if len(result.rescaled) > 1 else ''}"
+        lines.append(f"left out: {count} whose channels equalization rescaled ({', '.join(result.rescaled)})")
     lines += [_gate(gate) for gate in result.gates]
     return "\n".join(lines)
 
@@ -38,6 +41,7 @@ def evaluate_document(result: EvaluateResult) -> dict[str, Any]:
         "agreement": result.agreement,
         "outputs": [_error(error) for error in result.outputs],
         "edges": None if result.edges is None else [_error(error) for error in result.edges],
+        "rescaled": list(result.rescaled),
         "gates": [dataclasses.asdict(gate) for gate in result.gates],
     }
 

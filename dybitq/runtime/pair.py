@@ -21,12 +21,14 @@ class Pair:
     Attributes:
         outputs: pairs of their own outputs, model and reference.
         edges: activations that the model holds as codes and the reference as floats; None if not wanted.
+        rescaled: activations left out of ``edges``, as their channels have other factors in the reference.
     """
 
     model: Session
     reference: Session | None
     outputs: tuple[tuple[str, str], ...]
     edges: tuple[Counterpart, ...] | None
+    rescaled: tuple[str, ...] = ()
 
 
 def open_pair(model: Path, reference: Path | None, *, per_layer: bool, threads: int | None) -> Pair:
@@ -44,8 +46,9 @@ def open_pair(model: Path, reference: Path | None, *, per_layer: bool, threads: 
     outputs = _pair_outputs(*plain)
     original = load(reference)
     stored, sha256 = read(model)
-    rescaled = stored.metadata_props.get(RESCALED_KEY, "").split("\n")  # not comparable
-    edges = counterparts(stored, frozenset(float_tensors(original.model)) - set(rescaled))
+    rescaled = set(stored.metadata_props.get(RESCALED_KEY, "").split("\n"))
+    found = counterparts(stored, frozenset(float_tensors(original.model)))
+    edges = [edge for edge in found if edge.tensor not in rescaled]
     network = Network(model=stored, path=model, sha256=sha256, notes=())
     tested = Session(
         with_outputs(network, [name for e in edges for name in e.outputs]), threads, name=str(model)
@@ -57,6 +60,7 @@ def open_pair(model: Path, reference: Path | None, *, per_layer: bool, threads: 
         reference=wanted,
         outputs=outputs,
         edges=tuple(e for e in edges if set(e.outputs) <= given),
+        rescaled=tuple(edge.tensor for edge in found if edge.tensor in rescaled),
     )
 
 

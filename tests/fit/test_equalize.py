@@ -10,11 +10,13 @@ import pytest
 from dybitq.calibrate.run import Settings as Pass
 from dybitq.calibrate.run import collect
 from dybitq.emit.emit import emit
+from dybitq.emit.metadata import stamp
 from dybitq.fit.equalize import equalize, scaled_moment
 from dybitq.fit.fit import fit
 from dybitq.graph.export import to_bytes
 from dybitq.patches import moment_key
 from dybitq.records import Moment, MomentKind
+from dybitq.runtime.pair import open_pair
 from tests.emit.toolkit import Made, make, random_feeds, run, source
 from tests.fit.conftest import moment_of
 from tests.graph.conftest import make_model
@@ -176,6 +178,22 @@ def test_small_channels_fill_the_range(tmp_path, between, activations):
     model = to_bytes(emit(found.network, made.layers, made.plan, fitted))
     errors = [float(((run(m, made.feeds)["y"] - wanted["y"]) ** 2).sum()) for m in (made.model, model)]
     assert errors[1] < 0.7 * errors[0]
+
+
+def test_rescaled_tensors_are_not_compared(tmp_path):
+    """The file names them, and a comparison layer by layer says that they are left out."""
+    made = made_of(network(), tmp_path, granularity="channel")
+    found = equalize(made.network, made.layers, made.plan, made.statistics)
+    fitted = fit(found.network, made.layers, made.plan, found.statistics)
+    model = emit(found.network, made.layers, made.plan, fitted)
+    stamp(model, made.plan, hashes=("a", "b"), rescaled=found.rescaled)
+    float_path, path = tmp_path / "float.onnx", tmp_path / "quantized.onnx"
+    float_path.write_bytes(to_bytes(made.network.model))
+    path.write_bytes(to_bytes(model))
+    pair = open_pair(path, float_path, per_layer=True, threads=1)
+    assert pair.edges is not None and pair.rescaled
+    assert set(pair.rescaled) <= set(found.rescaled)
+    assert not {edge.tensor for edge in pair.edges} & set(found.rescaled)
 
 
 def test_channels_stay_inside_the_range(tmp_path):
