@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dybitq.api.evaluate import Settings, evaluate
-from dybitq.api.quantize import quantize
 from dybitq.errors import ConfigError
 from dybitq.records import Plan
 from dybitq.search.feasibility import InfeasibleError
@@ -85,6 +83,10 @@ class DropWalk:
         return replace(result, evaluations=len(self._known))
 
     def _measure(self, plan: Plan) -> Measured:
+        # Emitting and evaluating take a second to import, and only this budget needs them.
+        from dybitq.api.evaluate import Settings, evaluate
+        from dybitq.api.quantize import quantize
+
         if plan not in self._known:
             if self._progress is not None:
                 self._progress("plans measured", len(self._known), _STEPS + 2)

@@ -7,7 +7,7 @@ import numpy as np
 
 from dybitq.encodings import formats
 from dybitq.errors import StatisticsError
-from dybitq.fit.ranges import profile, range_methods
+from dybitq.fit.ranges import Profile, profile, range_methods
 from dybitq.graph.pointwise import Response
 from dybitq.records import EdgePlan, FittedEdge, TensorStatistics
 
@@ -32,8 +32,13 @@ def fit_edge(
         clamp: bounds of the Relu or Clip that writes it, which narrow the codes, or None.
         response: elementwise function that all readers of the tensor compute, or None.
     """
+    return edge_within(plan, profile(statistics, response), clamp)
+
+
+def edge_within(plan: EdgePlan, seen: Profile, clamp: tuple[float, float] | None = None) -> FittedEdge:
+    """:func:`fit_edge` of a profile, which is the same for every format of a tensor."""
     levels = 2 ** formats.get(plan.format).bits
-    low, high = range_methods.get(plan.range)(profile(statistics, response), levels)
+    low, high = range_methods.get(plan.range)(seen, levels)
     if not (math.isfinite(low) and math.isfinite(high)):
         raise StatisticsError(
             f"tensor {plan.tensor}: calibrated range {low}..{high} is not finite; recalibrate"

@@ -33,6 +33,31 @@ def bins(statistics: TensorStatistics) -> tuple[np.ndarray, np.ndarray]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sums:
+    """Running sums over the bins, float64 ``[bins + 1]`` each: entry k is the sum over the first k bins.
+
+    Attributes:
+        counts: of the values.
+        results, squares: of what the readers make of them, and of its square.
+        slopes: of the squared derivative of that.
+        errors: of the squared derivative times the squared value, the error of what is rounded to zero.
+    """
+
+    counts: np.ndarray
+    results: np.ndarray
+    squares: np.ndarray
+    slopes: np.ndarray
+    errors: np.ndarray
+
+    def clipped(self, begin: np.ndarray | int, end: np.ndarray | int, result: np.ndarray) -> np.ndarray:
+        """Sum of squared errors of bins that all give ``result`` instead of their own."""
+        count, total, squares = (
+            sums[end] - sums[begin] for sums in (self.counts, self.results, self.squares)
+        )
+        return np.asarray(np.maximum(squares - 2 * result * total + result**2 * count, 0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Profile:
     """What a range is chosen for: how often each value occurs, and what becomes of it.
 
@@ -41,9 +66,8 @@ class Profile:
         mean_low, mean_high: mean over samples of each sample's extremes.
         centres: float64, ascending; one entry for each bin that is not empty.
         counts: float64, how many values each bin holds.
-        results: what the readers make of the centres (the centres themselves if they use them as such).
-        slopes: squared derivative of that at the centres.
-        through: the same function, for single values.
+        sums: over the bins, with what the readers make of the values (the values if they use them as such).
+        through: that function, elementwise.
     """
 
     low: float
@@ -52,22 +76,28 @@ class Profile:
     mean_high: float
     centres: np.ndarray
     counts: np.ndarray
-    results: np.ndarray
-    slopes: np.ndarray
-    through: Callable[[float], float]
+    sums: Sums
+    through: Response
 
     def error(self, low: float, high: float, levels: int) -> float:
         """Expected sum of squared errors behind a uniform quantizer over ``low .. high``."""
+        return float(self.errors(np.array([low]), np.array([high]), levels)[0])
+
+    def errors(self, low: np.ndarray, high: np.ndarray, levels: int) -> np.ndarray:
+        """:meth:`error` of many ranges, float64 ``[n]``, from running sums over the bins."""
         step = (high - low) / (levels - 1)
-        if step <= 0:
-            return float(np.sum(self.counts * (self.results - self.through(0.0)) ** 2))
-        inside = self.slopes * np.minimum(self.centres**2, step * step / 12)
-        below = np.where(self.centres < low, (self.results - self.through(low)) ** 2, inside)
-        return float(
-            np.sum(
-                self.counts * np.where(self.centres > high, (self.results - self.through(high)) ** 2, below)
-            )
-        )
+        half = np.sqrt(step * step / 12)
+        sums = self.sums
+        begin = np.searchsorted(self.centres, low, "left")
+        end = np.searchsorted(self.centres, high, "right")
+        near = np.clip(np.searchsorted(self.centres, -half, "left"), begin, end)
+        far = np.clip(np.searchsorted(self.centres, half, "right"), begin, end)
+        inside = sums.errors[far] - sums.errors[near]
+        inside += (sums.slopes[near] - sums.slopes[begin] + sums.slopes[end] - sums.slopes[far]) * half**2
+        below = sums.clipped(0, begin, self.through(low))
+        above = sums.clipped(end, len(self.centres), self.through(high))
+        constant = sums.clipped(0, len(self.centres), self.through(np.zeros_like(low)))
+        return np.asarray(np.where(step > 0, inside + below + above, constant))
 
 
 def profile(statistics: TensorStatistics, response: Response | None = None) -> Profile:
@@ -84,8 +114,7 @@ def profile(statistics: TensorStatistics, response: Response | None = None) -> P
             mean_high=mean_high,
             centres=centres,
             counts=counts,
-            results=centres,
-            slopes=np.ones_like(centres),
+            sums=_sums(centres, counts, centres, np.ones_like(centres)),
             through=lambda x: x,
         )
     half = (high - low) / 510  # half an 8-bit step over the whole range
@@ -99,7 +128,15 @@ def profile(statistics: TensorStatistics, response: Response | None = None) -> P
         mean_high=mean_high,
         centres=centres,
         counts=counts,
-        results=np.interp(centres, grid, values),
-        slopes=(rise / (2 * half)) ** 2,
-        through=lambda x: float(np.interp(x, grid, values)),
+        sums=_sums(centres, counts, np.interp(centres, grid, values), (rise / (2 * half)) ** 2),
+        through=lambda x: np.interp(x, grid, values),
+    )
+
+
+def _sums(centres: np.ndarray, counts: np.ndarray, results: np.ndarray, slopes: np.ndarray) -> Sums:
+    rows = np.stack([np.ones_like(counts), results, results**2, slopes, slopes * centres**2]) * counts
+    running = np.zeros((len(rows), len(counts) + 1))
+    np.cumsum(rows, axis=1, out=running[:, 1:])
+    return Sums(
+        counts=running[0], results=running[1], squares=running[2], slopes=running[3], errors=running[4]
     )

@@ -66,12 +66,13 @@ def fit_recoding(name: str, edge: FittedEdge, statistics: TensorStatistics) -> R
 def _uniform_tables(bits: int, zero_point: int) -> np.ndarray:
     """All coarser grids with a whole step that contain the zero point; uint8 ``[tables, 256]``."""
     tables = []
+    offsets = [0] if zero_point == 0 else range(1, 2**bits - 1)  # levels below the zero point
     for step in range(1, 255 // (2**bits - 1) + 2):
-        offsets = [0] if zero_point == 0 else range(1, 2**bits - 1)
-        for below in offsets:  # levels below the zero point
-            index = np.clip(np.rint((np.arange(256) - zero_point) / step), -below, 2**bits - 1 - below)
-            tables.append(np.clip(zero_point + index * step, 0, 255))
-    return np.array(tables).astype(np.uint8)
+        index = np.rint((np.arange(256) - zero_point) / step)
+        for below in offsets:
+            levels = np.minimum(np.maximum(index, -below), 2**bits - 1 - below)
+            tables.append(zero_point + levels * step)
+    return np.clip(tables, 0, 255).astype(np.uint8)
 
 
 def _scaled_tables(integers: np.ndarray, zero_point: int) -> np.ndarray:

@@ -59,7 +59,7 @@ def formulate(
                 numbers |= {name: float(costs[k, i, j]) + besides[name] for name, k in columns.items()}
                 options.append(
                     Choice(
-                        label=f"{weights}{_SEPARATOR}{activations}",
+                        label=_SEPARATOR.join((weights, activations)),
                         objective=numbers[goal.minimise],
                         costs={name: numbers[name] for name in rows},
                         parts={"weights": weights, "activations": activations},
@@ -98,6 +98,11 @@ def assignment_of(choices: Mapping[str, str]) -> dict[str, tuple[str, str]]:
         weights, _, activations = label.partition(_SEPARATOR)
         found[layer] = (weights, activations)
     return found
+
+
+def labels_of(assignment: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    """The other way round."""
+    return {layer: _SEPARATOR.join(pair) for layer, pair in assignment.items()}
 
 
 def error_of(scores: Scores, assignment: Mapping[str, tuple[str, str]]) -> float:

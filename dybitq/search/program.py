@@ -5,7 +5,7 @@ groups stays below 2**60. That is at least as fine as float64, sums do not depen
 whether a budget is kept is a comparison of integers.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -112,6 +112,20 @@ class Program:
     def excess(self, selection: np.ndarray) -> np.ndarray:
         """int64 ``[rows]``: by how much a selection exceeds every limit; negative is room left."""
         return np.asarray(self.rows[:, selection].sum(axis=1) - self.limits)
+
+    def selection_of(self, labels: Mapping[str, str]) -> np.ndarray | None:
+        """The selection of an assignment, label by name of group; None unless it keeps budgets and ties."""
+        picks = []
+        for unit, names in enumerate(self.units):
+            wanted = {labels.get(name) for name in names}
+            found = [v for v in self.variables(unit) if {self.labels[v]} == wanted]
+            if not found:
+                return None
+            picks.append(found[0])
+        selection = np.array(picks, dtype=np.int64)
+        values = [link.value_of[selection[list(link.units)]] for link in self.links]
+        agrees = all((value == value[0]).all() and value[0] >= 0 for value in values)
+        return selection if agrees and self.keeps_budgets(selection) else None
 
     def keeps_budgets(self, selection: np.ndarray) -> bool:
         """Whether every limit is kept, exactly."""

@@ -4,11 +4,12 @@ HiGHS solves the relaxation in scaled numbers; its prices are then put into the 
 lower bound for *any* prices, so the bound does not lean on the solver's tolerances.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dybitq.search.program import Program
+from dybitq.search.program import Program, survivors
 from dybitq.search.solver import SPAN, Scaled, relaxed, scale
 
 _ROUNDING = 2.0**-44
@@ -32,6 +33,35 @@ class Bound:
     excess: np.ndarray
     shares: np.ndarray
     rounding: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Root:
+    """Where every strategy starts: choices worth considering, and the relaxation over them.
+
+    Attributes:
+        alive: bool ``[variables]``, see :func:`dybitq.search.program.survivors`.
+        bound: what the relaxation proves.
+        known: a selection that keeps budgets and links, int64 ``[units]``, if one is known.
+    """
+
+    alive: np.ndarray
+    bound: Bound
+    known: np.ndarray | None = None
+
+
+def root_of(program: Program, labels: Mapping[str, str] | None = None) -> Root | None:
+    """The root of a program; None if its relaxation has no solution.
+
+    Args:
+        program: what to solve.
+        labels: choices by name of group, which may be an assignment that keeps everything.
+    """
+    alive = survivors(program)
+    bound = relax(program, alive)
+    if bound is None:
+        return None
+    return Root(alive=alive, bound=bound, known=None if labels is None else program.selection_of(labels))
 
 
 def relax(program: Program, alive: np.ndarray) -> Bound | None:

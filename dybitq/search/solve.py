@@ -1,25 +1,32 @@
 """From a problem and the name of a strategy to a solution with its certificate."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
 from dybitq.allocation import Choice, Problem
 from dybitq.errors import ConfigError
 from dybitq.search.feasibility import diagnose
-from dybitq.search.program import Program, compile_problem, survivors
-from dybitq.search.relaxation import Bound, relax
+from dybitq.search.program import Program, compile_problem
+from dybitq.search.relaxation import Bound, root_of
 from dybitq.search.solution import BudgetUse, Solution
 from dybitq.search.strategies import STRATEGIES, Settings
 
 
-def solve(problem: Problem, strategy: str = "ilp", settings: Settings | None = None) -> Solution:
+def solve(
+    problem: Problem,
+    strategy: str = "ilp",
+    settings: Settings | None = None,
+    known: Mapping[str, str] | None = None,
+) -> Solution:
     """Choose a label for every group.
 
     Args:
         problem: what to solve; units are the caller's.
         strategy: registered name (``ilp``, ``greedy-speedup``, ``greedy-error``, ``ebs``, ``lagrangian``).
         settings: of the strategies; the defaults if None.
+        known: an assignment that may be good, label by name of group; it saves time and changes no optimum.
 
     Raises:
         InfeasibleError: no assignment keeps all budgets; says how close one can come.
@@ -28,12 +35,13 @@ def solve(problem: Problem, strategy: str = "ilp", settings: Settings | None = N
     """
     run = STRATEGIES.get(strategy)
     program = compile_problem(problem)
-    relaxed = relax(program, survivors(program))
-    found = None if relaxed is None else run(program, settings or Settings())
-    if relaxed is None or found is None:
+    root = root_of(program, known)
+    found = None if root is None else run(program, root, settings or Settings())
+    if root is None or found is None:
         raise diagnose(program) or ConfigError(
             f"strategy {strategy!r} found no assignment within the budgets, though there is one; use 'ilp'"
         )
+    relaxed = root.bound
     objective = int(program.objective[found.selection].sum())
     bound = max(relaxed.value if found.bound is None else found.bound, relaxed.value)
     gap = max(objective - bound, 0.0)

@@ -1,8 +1,9 @@
 """The search: solve by a table of prices, price the plan found exactly, make a new table around it, again.
 
-A table is exact for the plan around which it was made. The walk ends when the best plan by a table is the
-plan that the table was made around; if it turns to and fro, the best plan that keeps all budgets at its
-exact prices is taken.
+A table is exact for the plan around which it was made. The first one, around the widest plan, is far from
+what will come out, so its problem is solved only as well as rounding its relaxation does. The walk ends when
+the best plan by a table is the plan that the table was made around; if it turns to and fro, the best plan
+that keeps all budgets at its exact prices is taken.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from dybitq.errors import ConfigError
 from dybitq.hardware.costs import Array
 from dybitq.records import Plan
 from dybitq.search.feasibility import InfeasibleError, Reach
-from dybitq.search.formulation import ERROR, Goal, assignment_of, error_of, formulate
+from dybitq.search.formulation import ERROR, Goal, assignment_of, error_of, formulate, labels_of
 from dybitq.search.prices import Prices
 from dybitq.search.sensitivity import Scores
 from dybitq.search.solution import Solution
@@ -21,7 +22,8 @@ from dybitq.search.solve import solve
 from dybitq.search.space import Assignment
 from dybitq.search.strategies import Settings
 
-_ROUNDS = 6
+_FIRST = "lagrangian"
+_ROUNDS = 6  # after the first table
 _TOLERANCE = 1e-9
 
 
@@ -91,11 +93,12 @@ class Searcher:
 
     def _walk(self, goal: Goal, around: Assignment) -> Found:
         best: Found | None = None
+        around = self._first(goal, around)
         slack = dict.fromkeys(goal.limits, 0.0)
         seen: set[tuple[tuple[str, tuple[str, str]], ...]] = set()
-        for number in range(1, _ROUNDS + 1):
+        for number in range(2, _ROUNDS + 2):
             try:
-                found = self._step(goal, around, slack, number)
+                found = self._step(self.strategy, goal, around, slack, number)
             except InfeasibleError:
                 if best is None and not any(slack.values()):
                     raise
@@ -118,7 +121,18 @@ class Searcher:
             )
         return replace(best, rounds=number)
 
-    def _step(self, goal: Goal, around: Assignment, slack: Mapping[str, float], number: int) -> Found:
+    def _first(self, goal: Goal, around: Assignment) -> Assignment:
+        """Where the walk starts: near the best plan by the prices around ``around``."""
+        try:
+            return self._step(_FIRST, goal, around, dict.fromkeys(goal.limits, 0.0), 1).assignment
+        except InfeasibleError:
+            raise
+        except ConfigError:  # it got stuck, which proves nothing
+            return around
+
+    def _step(
+        self, strategy: str, goal: Goal, around: Assignment, slack: Mapping[str, float], number: int
+    ) -> Found:
         space = self.prices.space
         needed = [
             *(name for name in goal.limits if name != ERROR),
@@ -128,7 +142,7 @@ class Searcher:
         tight = replace(goal, limits={name: limit - slack[name] for name, limit in goal.limits.items()})
         problem = formulate(space, table, self.scores, tight, self.allowed)
         try:
-            solution = solve(problem, self.strategy, self.settings)
+            solution = solve(problem, strategy, self.settings, labels_of(around))
         except InfeasibleError as error:
             raise _absolute(error, goal, {**table.fixed, ERROR: self.scores.fixed}) from None
         assignment = assignment_of(solution.choices)

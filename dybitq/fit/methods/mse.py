@@ -15,10 +15,8 @@ def mse(profile: Profile, levels: int) -> tuple[float, float]:
         for side, extreme in ((1, profile.high), (0, profile.low)):
             if extreme == 0:
                 continue
-            errors = []
-            for fraction in _SHRINK:
-                trial = list(ends)
-                trial[side] = extreme * fraction
-                errors.append(profile.error(trial[0], trial[1], levels))
+            trials = [np.full(len(_SHRINK), end) for end in ends]
+            trials[side] = extreme * _SHRINK
+            errors = profile.errors(trials[0], trials[1], levels)
             ends[side] = extreme * float(_SHRINK[int(np.argmin(errors))])
     return ends[0], ends[1]

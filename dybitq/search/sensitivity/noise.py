@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dybitq.fit.edges import fit_edge
+from dybitq.fit.edges import edge_within
 from dybitq.fit.fit import moment_of
 from dybitq.fit.layers import LayerArrays, round_matrix, shifted_bias
 from dybitq.fit.moments import Quadratic, flat, quadratic
@@ -22,7 +22,7 @@ from dybitq.records import EdgePlan, FittedEdge, LayerWork, Moment, MomentKind, 
 from dybitq.search.space import Space, bits_of
 
 _MOST_WEIGHTS = 1 << 11  # weights of a layer that are looked at: whole rows, evenly spread
-_FEWEST_ROWS = 4
+_FEWEST_ROWS, _MOST_ROWS = 4, 128
 _SMALLEST = 1e-30
 _WIDEST = 1536  # inputs of a layer beyond which the closed form of compensation takes too long
 _DAMPING = 0.01  # as in fit/rounding.py
@@ -41,6 +41,7 @@ class LayerNoise:
         self._diagonals: dict[str, Quadratic] = {}
         self._white: dict[str, float] = {}
         self._profiles: dict[str, Profile] = {}
+        self._shaped: dict[str, Profile] = {}  # with what the readers make of the values
         self._coarse: dict[str, TensorStatistics] = {}
         self._last: tuple[str, Moment | None] = ("", None)  # moments are large, and read from the file
 
@@ -229,9 +230,9 @@ class LayerNoise:
         key = f"{root}|{format}"
         if key not in self._edges:
             plan = replace(self._ranges.get(root) or EdgePlan(tensor=root), format=format)
-            seen = self._seen(root)
-            response = self._tensors.response(root)
-            self._edges[key] = fit_edge(plan, seen, self._tensors.clamp(root), response)
+            if root not in self._shaped:
+                self._shaped[root] = profile(self._seen(root), self._tensors.response(root))
+            self._edges[key] = edge_within(plan, self._shaped[root], self._tensors.clamp(root))
         return self._edges[key]
 
     def _seen(self, root: str) -> TensorStatistics:
@@ -302,10 +303,10 @@ def _some_rows(layer: LayerWork) -> tuple[np.ndarray, np.ndarray] | None:
     """Groups and rows to look at; None for all of a small layer, or where a channel has several rows."""
     channels = row_channels(layer)
     groups, rows = channels.shape
-    if layer.weight_count <= _MOST_WEIGHTS or channels.size != int(channels.max()) + 1:
+    if channels.size != int(channels.max()) + 1:
         return None
     width = layer.weight_count // channels.size
-    wanted = max(_FEWEST_ROWS, _MOST_WEIGHTS // width)
+    wanted = min(max(_FEWEST_ROWS, _MOST_WEIGHTS // width), _MOST_ROWS)
     if groups > 1:
         return _spread(groups, max(1, wanted // rows)), np.arange(rows)
     return np.arange(1), _spread(rows, wanted)

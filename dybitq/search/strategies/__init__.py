@@ -1,4 +1,4 @@
-"""Search strategies, one file each: a compiled program in, a selection out.
+"""Search strategies, one file each: a compiled program and its relaxation in, a selection out.
 
 A strategy sees every choice of the program and returns a selection that keeps the budgets and the
 links, or says that it found none; it never needs to judge whether there is one.
@@ -11,6 +11,7 @@ import numpy as np
 
 from dybitq.registry import Registry
 from dybitq.search.program import Program
+from dybitq.search.relaxation import Root
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,6 @@ class Found:
     proof: str = ""
 
 
-Strategy = Callable[[Program, Settings], Found | None]
+Strategy = Callable[[Program, Root, Settings], Found | None]
 
 STRATEGIES: Registry[Strategy] = Registry("search strategy", "dybitq.search.strategies")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dybitq.search.program import Program
+from dybitq.search.relaxation import Root
 from dybitq.search.rounding import round_shares
 from dybitq.search.strategies import STRATEGIES, Found, Settings
 
@@ -45,7 +46,7 @@ class Relaxed:
 
 
 @STRATEGIES.register("ebs")
-def ebs(program: Program, settings: Settings) -> Found | None:
+def ebs(program: Program, root: Root, settings: Settings) -> Found | None:
     """Descend on the strengths, take the largest share everywhere, settle the rest greedily."""
     problem = relaxed_problem(program)
     selection = round_shares(program, shares(problem, descend(problem)))

@@ -4,11 +4,12 @@ import numpy as np
 
 from dybitq.search.moves import repair, start_with_least
 from dybitq.search.program import Program
+from dybitq.search.relaxation import Root
 from dybitq.search.strategies import STRATEGIES, Found, Settings
 
 
 @STRATEGIES.register("greedy-speedup")
-def greedy_speedup(program: Program, settings: Settings) -> Found | None:
+def greedy_speedup(program: Program, root: Root, settings: Settings) -> Found | None:
     """Start with the least objective; step down where the objective suffers least per cost saved."""
     start = start_with_least(program, program.objective.astype(np.float64))
     selection = repair(program, start, settings.top_k)

@@ -4,17 +4,14 @@ The prices come from the linear relaxation; what rounding leaves over or short i
 greedy walks. Fast, and usually within a step or two of the optimum.
 """
 
-from dybitq.search.program import Program, survivors
-from dybitq.search.relaxation import relax
+from dybitq.search.program import Program
+from dybitq.search.relaxation import Root
 from dybitq.search.rounding import round_shares
 from dybitq.search.strategies import STRATEGIES, Found, Settings
 
 
 @STRATEGIES.register("lagrangian")
-def lagrangian(program: Program, settings: Settings) -> Found | None:
+def lagrangian(program: Program, root: Root, settings: Settings) -> Found | None:
     """Round the relaxed solution and polish it."""
-    bound = relax(program, survivors(program))
-    if bound is None:
-        return None
-    selection = round_shares(program, bound.shares)
+    selection = round_shares(program, root.bound.shares)
     return None if selection is None else Found(selection=selection)
