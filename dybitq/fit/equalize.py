@@ -228,7 +228,7 @@ class _Work:
             channels = np.arange(matrix.shape[1])[None]
         arrays = LayerArrays(weight=matrix, bias=None, input_scale=None)
         trial = replace(plan, weights=weights)
-        found = round_matrix(trial, arrays, matrix, channels, form)
+        found = round_matrix(trial, arrays, matrix, channels, form, improve=False)
         return form.energy(matrix - found.rounded) * share
 
     def _edge(self, layer: LayerWork) -> FittedEdge | None:

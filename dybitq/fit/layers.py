@@ -14,8 +14,6 @@ from dybitq.records import FittedWeight, LayerPlan, LayerWork, Moment, NumberFor
 
 _BIAS_LIMIT = 2.0**29  # largest int32 bias code: leaves room for the products beside it
 _IMPORTANCE_FLOOR = 1e-4  # inputs that calibration never saw alive still count this much of the mean
-_TRIALS = {"nearest": (1.0,), "compensated": (1.0, 0.8, 0.9, 1.1, 1.25)}
-"""Multiples of the searched scale that a rounding tries: one that compensates wants another scale."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -96,7 +94,13 @@ def form_of(matrix: np.ndarray, moment: Moment | None, *, centred: bool) -> Quad
 
 
 def round_matrix(
-    plan: LayerPlan, arrays: LayerArrays, matrix: np.ndarray, channels: np.ndarray, form: Quadratic
+    plan: LayerPlan,
+    arrays: LayerArrays,
+    matrix: np.ndarray,
+    channels: np.ndarray,
+    form: Quadratic,
+    *,
+    improve: bool = True,
 ) -> RoundedMatrix:
     """Scale and codes of a weight matrix.
 
@@ -110,6 +114,8 @@ def round_matrix(
         matrix: float32 ``[groups, rows, K]``.
         channels: output channel of every row, int64 ``[groups, rows]``.
         form: H.
+        improve: whether to take the last step of the rounding, which costs most and gains every format
+            about as much; comparisons can do without.
     """
     fmt = formats.get(plan.weights)
     if plan.scale == "pow2" and arrays.grid is None:
@@ -118,6 +124,9 @@ def round_matrix(
         channels = np.zeros_like(channels)
     scale = _floor(_search(plan, fmt, matrix, channels, importance_of(form)), arrays)
     scale, codes = _round(plan, fmt, matrix, channels, _trials(plan, scale, arrays.grid), form)
+    better = roundings.get(plan.rounding).improve
+    if improve and better is not None:
+        codes = better(codes, matrix, scale[channels][..., None], fmt, form)
     integers = fmt.table[codes].astype(np.float32)
     moved, moved_integers = form.times(matrix), form.times(integers)  # what both steps below need of H
     over = _by_channel(_dot(moved, integers), channels)
@@ -175,7 +184,7 @@ def _floor(scale: np.ndarray, arrays: LayerArrays) -> np.ndarray:
 
 def _trials(plan: LayerPlan, scale: np.ndarray, grid: ScaleGrid | None) -> np.ndarray:
     """Scales that a rounding tries, float32 ``[trials, channels]``; on a grid its points around them."""
-    factors = np.array(_TRIALS[plan.rounding], np.float32)
+    factors = np.array(roundings.get(plan.rounding).trials, np.float32)
     trials = factors[:, None] * scale
     if grid is None:
         return trials
@@ -198,7 +207,7 @@ def _round(
     groups, rows, width = matrix.shape
     stacked = np.broadcast_to(matrix[:, None], (groups, count, rows, width))
     shape = (groups, count * rows)
-    codes, energy = roundings.get(plan.rounding)(
+    codes, energy = roundings.get(plan.rounding).round(
         stacked.reshape(*shape, width), row_scale.reshape(*shape, 1), fmt, form
     )
     codes, energy = codes.reshape(stacked.shape), energy.reshape(groups, count, rows)

@@ -50,6 +50,17 @@ class Quadratic:
         return self.matrix.astype(np.float32)
 
     @functools.cached_property
+    def damped(self) -> np.ndarray:
+        """H with ``_DAMPING`` of its mean diagonal added to all of it, float32 ``[groups, K, K]``."""
+        assert self.matrix is not None
+        return (self.matrix + self._damping[:, :, None] * np.eye(self.matrix.shape[1])).astype(np.float32)
+
+    @property
+    def _damping(self) -> np.ndarray:
+        mean = self.diagonal.mean(axis=1, keepdims=True)
+        return np.where(mean > 0, mean, 1.0) * _DAMPING
+
+    @functools.cached_property
     def factor(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Cholesky factor of the damped, ordered H, for rounding one column after the other.
 
@@ -60,14 +71,13 @@ class Quadratic:
             error of column k costs when those after it make up for it as well as they can.
         """
         assert self.matrix is not None
-        mean = self.diagonal.mean(axis=1, keepdims=True)
         order = np.argsort(-self.diagonal, axis=1, kind="stable")
         last_first = order[:, ::-1]
         ordered = np.take_along_axis(
             np.take_along_axis(self.matrix, last_first[:, :, None], axis=1), last_first[:, None, :], axis=2
         )
         eye = np.eye(self.matrix.shape[1])
-        damping = np.where(mean > 0, mean, 1.0) * _DAMPING
+        damping = self._damping
         for _ in range(_ATTEMPTS):  # rank-deficient moments may need more than the usual damping
             try:
                 lower = np.linalg.cholesky(ordered + damping[:, :, None] * eye)

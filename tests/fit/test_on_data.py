@@ -81,11 +81,16 @@ def noise(made: Made, model: bytes, data: Sequence[Feeds]) -> float:
 @pytest.mark.parametrize("weights", ["int3", "dybit3"])
 @pytest.mark.parametrize("body", [LINE, RESIDUAL, BRANCHES], ids=["line", "residual", "branches"])
 def test_it_beats_the_statistics(tmp_path, body, weights):
-    """On samples that neither fit has seen, the output error is smaller."""
-    data, unseen = batches(32), batches(6, seed=1)
-    made = make(network(body), tmp_path, batches=data, weights=weights)
-    _, model = on_data(made, data)
-    assert noise(made, model, unseen) < 0.97 * noise(made, made.model, unseen)
+    """On samples that neither fit has seen the output error is smaller, in the mean of four draws."""
+    ratios = []
+    for seed in range(0, 40, 10):
+        data, unseen = batches(32, seed), batches(6, seed + 1)
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        made = make(network(body), folder, batches=data, weights=weights)
+        _, model = on_data(made, data)
+        ratios.append(noise(made, model, unseen) / noise(made, made.model, unseen))
+    assert np.mean(ratios) < 0.98
 
 
 def test_biases_match_the_means(tmp_path):

@@ -267,3 +267,55 @@ def test_block_diagonal_moments_are_full_ones_restricted():
             compensated(matrix, scale, fmt, form),
             compensated(matrix, scale, fmt, form_of(whole.matrix * mask)),
         )
+
+
+def descended(matrix: np.ndarray, scale: np.ndarray, fmt: NumberFormat, form: Quadratic) -> np.ndarray:
+    """Codes of compensated rounding, improved."""
+    improve = rounding.roundings.get("compensated").improve
+    assert improve is not None
+    return improve(compensated(matrix, scale, fmt, form), matrix, scale, fmt, form)
+
+
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("groups", [1, 3])
+def test_descent_never_costs_energy(name, groups):
+    """Every row has at most the energy, in the damped H, that compensation has left, and their sum less."""
+    fmt, form = formats.get(name), correlated(groups, 40, 20)
+    matrix, scale = problem(groups, 8, 40, name)
+
+    def energy(codes: np.ndarray) -> np.ndarray:
+        error = matrix - codec.decode(codes, fmt).astype(np.float32) * scale
+        return np.einsum("grk,gkl,grl->gr", error, form.damped, error)
+
+    before = energy(compensated(matrix, scale, fmt, form))
+    after = energy(descended(matrix, scale, fmt, form))
+    assert (after <= before * (1 + 1e-4)).all()
+    assert after.sum() < (before.sum() if name != "int8" else before.sum() * (1 + 1e-4))
+
+
+def test_no_single_weight_could_be_better():
+    """With as many sweeps as it takes, moving any one weight to any other level costs energy."""
+    fmt, form = formats.get("int3"), correlated(1, 12, 9)
+    matrix, scale = problem(1, 4, 12, "int3")
+    codes = descended(matrix, scale, fmt, form)
+    for _ in range(4):
+        codes = rounding.descended(codes, matrix, scale, fmt, form)
+
+    def energy(found: np.ndarray) -> float:
+        error = matrix - codec.decode(found, fmt).astype(np.float32) * scale
+        return float(np.einsum("grk,gkl,grl->", error, form.damped, error))
+
+    least = energy(codes)
+    for row, column, code in itertools.product(range(4), range(12), range(8)):
+        other = codes.copy()
+        other[0, row, column] = code
+        assert energy(other) >= least * (1 - 1e-5)
+
+
+def test_descent_leaves_a_diagonal_h_alone():
+    """Where inputs are independent, or nothing is known of them, nearest is best already."""
+    fmt = formats.get("dybit4")
+    matrix, scale = problem(2, 6, 30, "dybit4")
+    codes = nearest(matrix, scale, fmt, flat(2, 30))
+    for form in (flat(2, 30), form_of(np.ones((2, 30, 1)) * np.eye(30))):
+        np.testing.assert_array_equal(rounding.descended(codes, matrix, scale, fmt, form), codes)
