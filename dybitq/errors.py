@@ -3,6 +3,9 @@
 Every message says which tensor, layer or file, what was found, what was expected and what to do.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class DybitqError(Exception):
     """Base of all errors that reach a user without a traceback."""
@@ -14,6 +17,15 @@ class ConfigError(DybitqError):
     """A recipe, plan, data spec, machine or command line that contradicts itself or the model."""
 
     exit_code = 2
+
+
+@contextmanager
+def naming(source: str) -> Iterator[None]:
+    """Put the file or the part of a request that a mistake stands in before its message."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from error
 
 
 class ModelError(DybitqError):

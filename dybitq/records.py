@@ -316,7 +316,10 @@ class EdgePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Every decision, no array: read, diff and edit it as YAML, and feed it back."""
+    """Every decision, no array: read, diff and edit it as YAML, and feed it back.
+
+    ``source`` is the file it was read from, for messages; it is no part of what the plan says.
+    """
 
     model_sha256: str
     layers: tuple[LayerPlan, ...]
@@ -324,6 +327,7 @@ class Plan:
     bias_correction: bool = True
     arithmetic: str = FLOAT_RESCALE
     integer: IntegerOptions = DEFAULT_OPTIONS
+    source: str = field(default="plan", compare=False)
 
 
 # --------------------------------------------------------------------------- fitted

@@ -27,7 +27,7 @@ def read_document(path: Path) -> Any:
     """
     try:
         with path.open(encoding="utf-8") as file:
-            return yaml.load(file, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
+            return yaml.load(file, Loader=Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -55,10 +55,23 @@ def validate(shape: type[M], document: Any, *, source: str) -> M:
         raise ConfigError(f"{source}: " + "; ".join(lines)) from error
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML's safe loader, except that a key given twice is an error."""
+class Loader(yaml.SafeLoader):
+    """YAML's safe loader, except that a key given twice is an error, and ``4:1`` is text, not base 60."""
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> Any:
+        """An integer; text where YAML 1.1 would take ``4:1`` for 241."""
+        return node.value if ":" in node.value else super().construct_yaml_int(node)
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> Any:
+        """A number; text where YAML 1.1 would take ``4:1.5`` for 241.5."""
+        return node.value if ":" in node.value else super().construct_yaml_float(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping.
+
+        Raises:
+            ConstructorError: a key is given twice.
+        """
         seen: set[str] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in seen and key.value != "<<":
@@ -67,6 +80,10 @@ class _UniqueKeys(yaml.SafeLoader):
                 )
             seen.add(key.value if isinstance(key, yaml.ScalarNode) else str(key))
         return super().construct_mapping(node, deep)
+
+
+for _tag, _construct in (("int", Loader.construct_yaml_int), ("float", Loader.construct_yaml_float)):
+    Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _construct)
 
 
 def _kind(value: Any) -> str:

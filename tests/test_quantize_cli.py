@@ -269,7 +269,7 @@ def test_bad_options(folder, args, code, message):
     [
         (
             "rules: [{name: '*conv9*', weights: int4}]",
-            r"recipe rule 1 \(name: \*conv9\*\) matches none of the",
+            r"recipe.yaml: rule 1 \(name: \*conv9\*\) matches none of the",
         ),
         ("rules: [{op_type: Convv, weights: int4}]", r"Did you mean 'Conv'"),
         ("rules: {}", r"recipe.yaml: rules: "),
@@ -286,9 +286,9 @@ def test_bad_recipe(folder, text, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_sha256": "0" * 64}, "made for another model"),
+        ({"model_sha256": "0" * 64}, r"plan.yaml: made for another model"),
         ({"schema_version": 7}, "schema_version"),
-        ({"layers": [{"layer": "nowhere", "weights": "int8"}]}, "no layer 'nowhere'"),
+        ({"layers": [{"layer": "nowhere", "weights": "int8"}]}, r"plan.yaml: no layer 'nowhere'"),
         ({"edges": [{"tensor": "nowhere"}]}, "no float activation 'nowhere'"),
         ({"layers": []}, "nothing would be quantized"),
     ],

@@ -19,7 +19,7 @@ from dybitq.emit.metadata import reasons, stamp
 from dybitq.emit.prefix import prefix
 from dybitq.emit.validity import check_valid
 from dybitq.encodings import formats
-from dybitq.errors import ConfigError, ModelError, OutputError, StatisticsError, UnsupportedError
+from dybitq.errors import ConfigError, ModelError, OutputError, StatisticsError, UnsupportedError, naming
 from dybitq.files import atomic_output, check_output
 from dybitq.fit.auto import is_auto, resolve_auto
 from dybitq.fit.equalize import equalize
@@ -273,16 +273,15 @@ def _check_statistics(network: Network, statistics: Statistics, path: Path) -> N
 def _check_decisions(network: Network, layers: Mapping[str, LayerWork], plan: Plan) -> None:
     """The plan fits the model, every name in it is known, and there is something to do."""
     check_plan(network, layers, plan)
-    _check_methods(plan)
+    with naming(plan.source):
+        _check_methods(plan)
     _check_something(plan, network)
 
 
 def _check_methods(plan: Plan) -> None:
     for layer in plan.layers:
-        try:
+        with naming(f"layer {layer.layer}"):
             _check_layer(layer)
-        except ConfigError as error:
-            raise ConfigError(f"layer {layer.layer}: {error}") from None
     for edge in plan.edges:
         range_methods.get(edge.range)
 

@@ -13,11 +13,13 @@ from dybitq.cli import console, options
 @click.option("--reference", type=options.EXISTING_FILE, help="Float32 network to compare with.")
 @click.option(
     "--max-drop",
-    type=click.FloatRange(min=0),
+    type=options.FiniteNumber(min=0),
     help="Gate: largest drop of the task's metric, in points.  [exit code 3 if missed]",
 )
 @click.option(
-    "--min-sqnr", type=float, help="Gate: smallest SQNR of any output, in dB.  [exit code 3 if missed]"
+    "--min-sqnr",
+    type=options.FiniteNumber(),
+    help="Gate: smallest SQNR of any output, in dB.  [exit code 3 if missed]",
 )
 @click.option("--per-layer", is_flag=True, help="Compare every quantized activation with the reference too.")
 @options.split_option("val")

@@ -3,6 +3,7 @@
 ``-q``, ``-v`` and ``--debug`` are not listed in a verb: the group adds them to every command.
 """
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +14,27 @@ from click.core import ParameterSource
 from dybitq.cli import console
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class FiniteNumber(click.FloatRange):
+    """A number, neither NaN nor infinite; ``min`` and ``max`` as for :class:`click.FloatRange`."""
+
+    name = "float"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number.
+
+        Raises:
+            click.BadParameter: it is none, not finite, or out of range.
+        """
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return number
+
+    def _describe_range(self) -> str:
+        return "" if self.min is None and self.max is None else super()._describe_range()
+
 
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 EXISTING_PATH = click.Path(exists=True, path_type=Path)

@@ -41,7 +41,12 @@ from dybitq.cli import console, options
     "--plot", type=options.OUTPUT_FILE, help="Roofline and latency by layer, as .svg, .png or .pdf."
 )
 @options.force_option
-@click.option("--max-latency", type=float, metavar="MS", help="Exit with 3 when the latency is above this.")
+@click.option(
+    "--max-latency",
+    type=options.FiniteNumber(min=0),
+    metavar="MS",
+    help="Exit with 3 when the latency is above this.",
+)
 @options.json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print the layers as CSV.")
 def command(

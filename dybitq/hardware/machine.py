@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from dybitq.errors import ConfigError
+from dybitq.schema import Loader
 from dybitq.schema_machine import Machine, validate
 
 # Sections that each timing model cannot do without.
@@ -32,7 +33,7 @@ def preset_names() -> tuple[str, ...]:
 
 def _parse(text: str, source: str) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(text)
+        data = yaml.load(text, Loader=Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
@@ -106,7 +107,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
         if not equals or not name.strip():
             raise ConfigError(f"--set {line!r}: expected FIELD=VALUE, for example array.rows=16")
         try:
-            result[name.strip()] = yaml.safe_load(text)
+            result[name.strip()] = yaml.load(text, Loader=Loader)  # noqa: S506 - a SafeLoader
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {line!r}: the value is not valid YAML") from error
     return result

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from dybitq.arithmetic import FLOAT_RESCALE
 from dybitq.encodings import formats
-from dybitq.errors import ConfigError
+from dybitq.errors import ConfigError, naming
 from dybitq.graph.load import Network
 from dybitq.graph.operators import Role, role
 from dybitq.graph.values import is_constant, values_by_name
@@ -21,16 +21,19 @@ def check_plan(network: Network, layers: Mapping[str, LayerWork], plan: Plan) ->
     Raises:
         ConfigError: the first mistake, with the layer or tensor, what was found and what is allowed.
     """
+    with naming(plan.source):
+        _check(network, layers, plan)
+
+
+def _check(network: Network, layers: Mapping[str, LayerWork], plan: Plan) -> None:
     if plan.model_sha256 != network.sha256:
         raise ConfigError(
-            f"the plan was made for another model (sha256 {plan.model_sha256[:12]}..., this one has "
+            f"made for another model (sha256 {plan.model_sha256[:12]}..., this one has "
             f"{network.sha256[:12]}...); make a new plan, or change model_sha256 if the layers are the same"
         )
     for layer_plan in plan.layers:
         if layer_plan.layer not in layers:
-            raise ConfigError(
-                f"plan: no layer {layer_plan.layer!r}.{_suggest(layer_plan.layer, list(layers))}"
-            )
+            raise ConfigError(f"no layer {layer_plan.layer!r}.{_suggest(layer_plan.layer, list(layers))}")
         _check_weights(layers[layer_plan.layer], layer_plan)
         if layer_plan.weights != "float" and plan.arithmetic == FLOAT_RESCALE:
             _check_mode(layers[layer_plan.layer], layer_plan.activations)
@@ -49,7 +52,7 @@ def _check_weights(layer: LayerWork, plan: LayerPlan) -> None:
             else ("has weights of its own", "a number format or 'float'")
         )
         raise ConfigError(
-            f"plan: layer {layer.name!r} {what}; its weights can be {allowed}, found {plan.weights!r}"
+            f"layer {layer.name!r} {what}; its weights can be {allowed}, found {plan.weights!r}"
         )
     if dynamic or re.fullmatch("auto[2-8]", plan.weights):
         return
@@ -74,13 +77,13 @@ def _check_mode(layer: LayerWork, mode: ActivationMode) -> None:
     plain = layer.kind is LayerKind.MATMUL and not layer.weight_on_left and len(layer.weight_shape) == 2
     if mode is ActivationMode.DYNAMIC and not plain:
         raise ConfigError(
-            f"plan: layer {layer.name!r} is {_what(layer)}; only a MatMul by a constant matrix can take "
+            f"layer {layer.name!r} is {_what(layer)}; only a MatMul by a constant matrix can take "
             "dynamic activations"
         )
     static = plain or layer.kind in (LayerKind.CONV, LayerKind.GEMM, LayerKind.MATMUL_DYNAMIC)
     if mode is ActivationMode.STATIC and not static:
         raise ConfigError(
-            f"plan: layer {layer.name!r} is {_what(layer)}, which has no kernel for 8-bit activations; "
+            f"layer {layer.name!r} is {_what(layer)}, which has no kernel for 8-bit activations; "
             "set its activations to 'float'"
         )
 
@@ -105,10 +108,10 @@ def _check_edges(network: Network, layers: Mapping[str, LayerWork], plan: Plan) 
     for edge in plan.edges:
         if edge.tensor not in activations:
             hint = _suggest(edge.tensor, list(activations))
-            raise ConfigError(f"plan: no float activation {edge.tensor!r} to code.{hint}")
+            raise ConfigError(f"no float activation {edge.tensor!r} to code.{hint}")
         if formats.get(edge.format).family != "int":
             raise ConfigError(
-                f"plan: tensor {edge.tensor!r} has format {edge.format!r}; activations take int2 to int8"
+                f"tensor {edge.tensor!r} has format {edge.format!r}; activations take int2 to int8"
             )
     own = {edge.tensor for edge in plan.edges}
     coded = {value.name or "" for value in network.model.graph.inputs if value.name in own}
@@ -118,7 +121,7 @@ def _check_edges(network: Network, layers: Mapping[str, LayerWork], plan: Plan) 
         for value in node.outputs:
             if moved and value.name in own:
                 raise ConfigError(
-                    f"plan: tensor {value.name!r} has the codes of {source!r}, which {node.op_type} "
+                    f"tensor {value.name!r} has the codes of {source!r}, which {node.op_type} "
                     f"{node.name!r} passes on; remove one of the two from the edges"
                 )
             if value.name and (moved or value.name in own):

@@ -56,17 +56,17 @@ def check_integer_plan(steps: IntegerSteps, plan: Plan) -> None:
     for layer in plan.layers:
         if layer.weights != "float" and layer.activations is not ActivationMode.STATIC:
             raise ConfigError(
-                f"plan: layer {layer.layer!r} has {layer.activations} activations; integer-only arithmetic "
-                "takes static ones, or weights 'float' together with integer: {only: report}"
+                f"{plan.source}: layer {layer.layer!r} has {layer.activations} activations; integer-only "
+                "arithmetic takes static ones, or weights 'float' together with integer: {only: report}"
             )
         if plan.arithmetic == INTEGER_FAST and not _on_int8_kernels(layer.weights):
             raise ConfigError(
-                f"plan: layer {layer.layer!r} has {layer.weights} weights, whose integers do not fit the "
-                "int8 kernels of the fast flavour; use --flavour explicit, or a narrower format"
+                f"{plan.source}: layer {layer.layer!r} has {layer.weights} weights, whose integers do not fit "
+                "the int8 kernels of the fast flavour; use --flavour explicit, or a narrower format"
             )
         if layer.recode != "none":
             raise ConfigError(
-                f"plan: layer {layer.layer!r} re-codes its input as {layer.recode!r}; integer-only "
+                f"{plan.source}: layer {layer.layer!r} re-codes its input as {layer.recode!r}; integer-only "
                 "arithmetic takes plain codes of 2 to 8 bits"
             )
     check_strict(steps, plan.integer)
@@ -75,7 +75,7 @@ def check_integer_plan(steps: IntegerSteps, plan: Plan) -> None:
     surplus = sorted(planned - set(steps.encodings))
     if missing or surplus:
         what = f"tensor {missing[0]!r} is coded but not in it" if missing else f"{surplus[0]!r} has no codes"
-        raise ConfigError(f"plan: {what}; make a new plan with --integer-only and edit that one")
+        raise ConfigError(f"{plan.source}: {what}; make a new plan with --integer-only and edit that one")
 
 
 def check_options(arithmetic: str, options: IntegerOptions) -> None:

@@ -44,7 +44,7 @@ class PlanPricing:
         missing = [name for name in formats if name not in self._values]
         if missing:
             raise ConfigError(
-                f"the plan is for another model: it has a tensor {missing[0]!r}, which this one has not"
+                f"{plan.source}: for another model: it has a tensor {missing[0]!r}, which this one has not"
             )
         roots, absorbed = self._structure(frozenset(formats))
         layers = {

@@ -73,6 +73,7 @@ class Recipe:
         bias_correction: whether biases take up the mean error of the rounded weights.
         arithmetic: see :mod:`dybitq.arithmetic`.
         integer: options of integer-only arithmetic.
+        source: the file it was read from, for messages.
     """
 
     defaults: Settings = DEFAULTS
@@ -81,6 +82,7 @@ class Recipe:
     bias_correction: bool = True
     arithmetic: str = FLOAT_RESCALE
     integer: IntegerOptions = DEFAULT_OPTIONS
+    source: str = field(default="recipe", compare=False)
 
 
 _PLAIN = ("auto", "int8", "dynamic8", "float")  # activations without a re-coding
@@ -121,7 +123,7 @@ def resolve_settings(network: Network, layers: Sequence[LayerWork], recipe: Reci
     Raises:
         ConfigError: a rule matches no layer.
     """
-    _check_rules(layers, recipe.rules)
+    _check_rules(layers, recipe)
     outermost = end_layers(network.model.graph, layers)
     return {layer.name: _resolve(layer, recipe, outermost) for layer in layers}
 
@@ -152,8 +154,8 @@ def end_layers(graph: ir.Graph, layers: Sequence[LayerWork]) -> frozenset[str]:
     return frozenset(first | last)
 
 
-def _check_rules(layers: Sequence[LayerWork], rules: Sequence[Rule]) -> None:
-    for number, rule in enumerate(rules, start=1):
+def _check_rules(layers: Sequence[LayerWork], recipe: Recipe) -> None:
+    for number, rule in enumerate(recipe.rules, start=1):
         if any(rule.matches(layer) for layer in layers):
             continue
         names = [layer.name for layer in layers]
@@ -163,7 +165,9 @@ def _check_rules(layers: Sequence[LayerWork], rules: Sequence[Rule]) -> None:
         hint = f" Did you mean {close[0]!r}?" if close else ""
         stated = (("op_type", rule.op_type), ("name", rule.name))
         pattern = ", ".join(f"{field}: {value}" for field, value in stated if value is not None)
-        raise ConfigError(f"recipe rule {number} ({pattern}) matches none of the {len(layers)} layers.{hint}")
+        raise ConfigError(
+            f"{recipe.source}: rule {number} ({pattern}) matches none of the {len(layers)} layers.{hint}"
+        )
 
 
 def _merge(base: Settings, over: Settings) -> Settings:

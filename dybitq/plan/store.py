@@ -38,6 +38,7 @@ def read_recipe(path: Path, base: Settings = DEFAULTS) -> Recipe:
         bias_correction=shape.bias_correction,
         arithmetic=shape.arithmetic,
         integer=IntegerOptions(**shape.integer.model_dump()),
+        source=str(path),
     )
 
 
@@ -73,6 +74,7 @@ def parse_plan(document: Any, *, source: str) -> Plan:
         bias_correction=shape.bias_correction,
         arithmetic=shape.arithmetic,
         integer=IntegerOptions(**shape.integer.model_dump()),
+        source=source,
     )
 
 

@@ -225,3 +225,11 @@ def test_float_networks_of_the_zoo(network, zoo):
     result = CliRunner().invoke(group, ["evaluate", *arguments, "--json", "--batch-size", "50"])
     found = json.loads(result.stdout)["metrics"]["top-1"]["value"]
     assert found == pytest.approx(FLOAT_TOP_1[network], abs=0.006)
+
+
+@pytest.mark.parametrize("gate", ["--max-drop", "--min-sqnr"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_gates_are_finite(gate, value):
+    """A gate that nothing could miss, or keep, is refused."""
+    result = run("f.onnx", gate, value)
+    assert result.exit_code == 2 and gate in result.stderr

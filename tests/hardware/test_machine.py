@@ -162,3 +162,13 @@ def test_machine_that_cannot_hold_a_tile():
         ConfigError, match=r"cannot hold one tile of layer 'big'.*accumulators in half of each"
     ):
         simulate(layers.workload(), tiny)
+
+
+def test_colons_make_no_numbers(tmp_path):
+    """``4:1`` is a mistake, in a file and as a setting, not 241."""
+    assert parse_settings(["array.rows=4:1", "array.cols=4:1.5"]) == {
+        "array.rows": "4:1",
+        "array.cols": "4:1.5",
+    }
+    with pytest.raises(ConfigError, match=r"array.rows: .*found '4:1'"):
+        load_machine(write(tmp_path, "extends: sparq_sa\narray: {rows: 4:1}\n"))
