@@ -124,17 +124,24 @@ class Layers:
     def _recode(self, layer: Layer, coded: Coded, recoding: Recoding) -> ir.Value:
         """The layer's input after its re-coding, dequantized; layers that re-code alike share it."""
         axis, _, groups = reduction_axis(layer.work)
-        key = (str(coded.value.name), f"{recoding.name}/{axis}/{groups}", recoding.both.tobytes())
+        pairs = groups if recoding.paired else 1
+        key = (str(coded.value.name), f"{recoding.name}/{axis}/{pairs}", recoding.both.tobytes())
         if key not in self._recoded:
-            codes = add_recoding(self.builder, coded.value, recoding, layer.work, before=layer.node)
-            self._recoded[key] = self.builder.node(
-                "DequantizeLinear",
-                [codes, self.edges.scale(coded.edge), self.edges.zero_point(coded.edge)],
-                output="r",
-                before=layer.node,
-            )
+            self._recoded[key] = self._dequantized(layer, coded, recoding)
         layer.node.metadata_props["dybitq.recode"] = recoding.name
         return self._recoded[key]
+
+    def _dequantized(self, layer: Layer, coded: Coded, recoding: Recoding) -> ir.Value:
+        codes = add_recoding(self.builder, coded.value, recoding, layer.work, before=layer.node)
+        unchanged = self._activation(layer)
+        if codes is coded.value and unchanged is not None:
+            return unchanged
+        return self.builder.node(
+            "DequantizeLinear",
+            [codes, self.edges.scale(coded.edge), self.edges.zero_point(coded.edge)],
+            output="r",
+            before=layer.node,
+        )
 
     def _integer_bias(self, layer: Layer, input_scale: float) -> None:
         """Int32 bias at ``input scale * weight scale``, the product formed in float32 as the runtime does."""

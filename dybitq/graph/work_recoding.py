@@ -9,7 +9,10 @@ from dybitq.graph.values import constant, is_op, sole_consumer
 RECODE_KEY = "dybitq.recode"
 
 _STEPS = frozenset(
-    "Reshape Cast GatherElements Gather Shape Equal Where Max Min Clip Mul Add Sub Mod BitShift".split()  # noqa: SIM905
+    [
+        *("Reshape", "Transpose", "Cast", "Shape", "Gather", "GatherElements", "Equal", "Or", "Where"),
+        *("Max", "Min", "Clip", "Mul", "Add", "Sub", "Mod", "BitShift"),
+    ]
 )
 
 

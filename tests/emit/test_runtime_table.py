@@ -61,6 +61,32 @@ def pointwise(op: str, runs: dict[str, int], opset: int = 17) -> Row:
     return Row(body=f"{body} c = {op} (g)\n" + OUT, runs={"QLinearConv": 1, **runs}, options={"opset": opset})
 
 
+def between(layout: str) -> str:
+    """Two convolutions, and a table on the codes between them, in the given layout."""
+    there, back = {
+        "nchw": ("Identity (f)", "Identity (k)"),
+        "nhwc": ("Transpose <perm = [0, 2, 3, 1]> (f)", "Transpose <perm = [0, 3, 1, 2]> (k)"),
+    }[layout]
+    return (
+        IN
+        + WEIGHT
+        + f"e = Conv <pads = [1, 1, 1, 1]> (d, v)\n f = QuantizeLinear (e, s, z)\n l = {there}\n"
+        + "n = Reshape (l, flat)\n i = Cast <to = 6> (n)\n j = GatherElements (table, i)\n"
+        + f"k = Reshape (j, {layout})\n o = {back}\n g = DequantizeLinear (o, s, z)\n"
+        + "u = DequantizeLinear (w2, t)\n c = Conv (g, u)\n"
+        + OUT
+    )
+
+
+TABLE: dict[str, np.ndarray] = {
+    "table": np.arange(256).astype(np.uint8)[::-1].copy(),
+    "flat": np.array([-1]),
+    "nchw": np.array([-1, 6, 9, 8]),
+    "nhwc": np.array([-1, 9, 8, 6]),
+    "w2": RNG.integers(-64, 65, (4, 6, 1, 1)).astype(np.int8),
+}
+
+
 ROWS: dict[str, Row] = {
     # ------------------------------------------------ weights
     "packed codes through a table are folded and fused": Row(
@@ -303,6 +329,16 @@ ROWS: dict[str, Row] = {
         + "y = DequantizeLinear (p, t, z)",
         weights={"table": np.arange(256).astype(np.uint8)[::-1].copy(), "flat": np.array([-1])},
         runs={"QLinearConv": 1, "GatherElements": 1},
+    ),
+    "a table between convolutions makes them transpose there and back": Row(
+        body=between("nchw"),
+        weights=TABLE,
+        runs={"QLinearConv": 2, "GatherElements": 1, "Transpose": 4},
+    ),
+    "transpositions around the table cancel these": Row(
+        body=between("nhwc"),
+        weights=TABLE,
+        runs={"QLinearConv": 2, "GatherElements": 1, "Transpose": 2},
     ),
 }
 

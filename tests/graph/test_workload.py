@@ -254,6 +254,48 @@ def recoded(name):
     return workload_of_model(model, name="m")
 
 
+def test_pairs_happen_at_the_edge_of_the_array_too():
+    """All that a window on pairs is made of: transpositions, partners, masks, the choice."""
+    body = """
+    q = QuantizeLinear (x, s, z)
+    l = Transpose <perm = [0, 2, 3, 1]> (q)
+    f = Reshape (l, flat)
+    i = Cast <to = 6> (f)
+    t = GatherElements (table, i)
+    r = Reshape (l, rows)
+    c = Transpose <perm = [1, 0]> (r)
+    n = Gather <axis = 0> (c, partner)
+    e = Equal (n, z)
+    o = Or (e, lone)
+    b = Transpose <perm = [1, 0]> (o)
+    m = Reshape (b, flat)
+    k = Where (m, f, t)
+    h = Reshape (k, extents)
+    u = Transpose <perm = [0, 3, 1, 2]> (h)
+    d = DequantizeLinear (u, s, z)
+    v = DequantizeLinear (w, s)
+    y = Conv (d, v)
+    """
+    weights = {
+        "s": np.float32(0.1),
+        "z": np.uint8(0),
+        "w": np.ones((6, 3, 1, 1), np.int8),
+        "flat": np.array([-1]),
+        "rows": np.array([-1, 3]),
+        "extents": np.array([-1, 9, 8, 3]),
+        "partner": np.array([1, 0, 2]),
+        "lone": np.array([[False], [False], [True]]),
+        "table": np.arange(256, dtype=np.uint8) // 16 * 16,
+    }
+    model = ir.from_proto(make_model(body, inputs="float[N, 3, 9, 8] x", weights=weights))
+    next(node for node in model.graph if node.op_type == "Conv").metadata_props["dybitq.recode"] = (
+        "sparq4-5opt"
+    )
+    found = workload_of_model(model, name="m")
+    assert [op.op_type for op in found.ops] == ["Conv"]
+    assert not found.skipped
+
+
 @pytest.mark.parametrize(("name", "stored"), [("sparq4-5opt", 8), ("int4", 4), ("dybit4", 4)])
 def test_recodings_happen_at_the_edge_of_the_array(name, stored):
     """They are no operators; a SPARQ window leaves 8 bits in memory, others are written narrow."""
