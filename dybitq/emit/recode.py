@@ -24,7 +24,7 @@ def add_recoding(
     axis, count, groups = reduction_axis(layer)
     partner, lone = partners(count, groups)
     paired = recoding.paired and not lone.all()
-    table = recoding.both if paired or not recoding.paired else recoding.single
+    table = recoding.single if recoding.paired else recoding.both
     if not paired and _is_identity(table):
         return codes
     rank, shape = len(layer.weight_shape), layer.input_shape
@@ -34,13 +34,11 @@ def add_recoding(
         )
         shape = (*shape[:1], *shape[2:], *shape[1:2])
     flat = add_flat(builder, codes, before=before)
-    found = add_flat_lookup(builder, flat, table, before=before)
     if paired:
-        single = flat
-        if not _is_identity(recoding.single):
-            single = add_flat_lookup(builder, flat, recoding.single, before=before)
         alone = _beside_zero(builder, codes, recoding.zero_point, partner, lone, before=before)
-        found = builder.node("Where", [alone, single, found], output="q", before=before)
+        found = _one_of_two(builder, flat, recoding, alone, before=before)
+    else:
+        found = add_flat_lookup(builder, flat, table, before=before)
     extents = _extents(builder, codes, shape, before=before)
     recoded = builder.node("Reshape", [found, extents], output="q", before=before)
     if axis == 1:
@@ -82,6 +80,24 @@ def _beside_zero(
     if lone.any():
         alone = node("Or", alone, builder.constant(lone.reshape(-1, 1), "m"))
     return add_flat(builder, node("Transpose", alone, perm=[1, 0]), before=before)
+
+
+def _one_of_two(
+    builder: Builder, flat: ir.Value, recoding: Recoding, alone: ir.Value, *, before: ir.Node
+) -> ir.Value:
+    """Codes that stay where they are ``alone``, or both tables one behind the other, looked up once."""
+
+    def node(op_type: str, *inputs: ir.Value, **attributes: int) -> ir.Value:
+        return builder.node(op_type, inputs, attributes=attributes, output="i", before=before)
+
+    if _is_identity(recoding.single):
+        found = add_flat_lookup(builder, flat, recoding.both, before=before)
+        return node("Where", alone, flat, found)
+    integers = int(ir.DataType.INT32)
+    offset = node("Mul", node("Cast", alone, to=integers), builder.constant(np.array(256, np.int32), "n"))
+    index = node("Add", node("Cast", flat, to=integers), offset)
+    tables = builder.constant(np.concatenate([recoding.both, recoding.single]), "t")
+    return node("GatherElements", tables, index)
 
 
 def _extents(builder: Builder, codes: ir.Value, shape: Shape, *, before: ir.Node) -> ir.Value:
