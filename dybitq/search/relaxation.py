@@ -107,12 +107,13 @@ def _bound(
     excess[scaled.columns] = (reduced - least[scaled.unit_of]) / scaled.objective_factor
     magnitude = SPAN * len(program.units) * (1 + prices.sum()) + np.abs(prices * scaled.limits).sum()
     magnitude += np.abs(link_duals).sum()
+    whole = scaled.objective_base + value / scaled.objective_factor
     return Bound(
-        value=scaled.objective_base + value / scaled.objective_factor,
+        value=whole,
         prices=prices * scaled.row_factors / scaled.objective_factor,
         excess=excess,
         shares=shares,
-        rounding=_ROUNDING * float(magnitude) / scaled.objective_factor,
+        rounding=_ROUNDING * float(magnitude) / scaled.objective_factor + 4 * float(np.spacing(abs(whole))),
     )
 
 

@@ -50,11 +50,14 @@ class Scaled:
     equalities: Equalities
 
 
-def scale(program: Program, alive: np.ndarray, objective: np.ndarray | None = None) -> Scaled:
+def scale(
+    program: Program, alive: np.ndarray, objective: np.ndarray | None = None, *, tightened: bool = False
+) -> Scaled:
     """Shift and scale a program, restricted to the variables that are ``alive``.
 
     Args:
         objective: int64 ``[variables]`` to minimise instead of the program's own.
+        tightened: with :func:`_tightened` rows, for whole numbers only.
     """
     columns = np.flatnonzero(alive)
     unit_of = program.unit_of[columns]
@@ -62,8 +65,9 @@ def scale(program: Program, alive: np.ndarray, objective: np.ndarray | None = No
         (program.objective if objective is None else objective)[columns], unit_of, len(program.units)
     )
     rows, bases, factors = [], [], []
-    for row in program.rows:
-        values, least, row_factor = _shift(row[columns], unit_of, len(program.units))
+    for row, limit in zip(program.rows, program.limits):
+        used = _tightened(row[columns], unit_of, int(limit)) if tightened else row[columns]
+        values, least, row_factor = _shift(used, unit_of, len(program.units))
         rows.append(values)
         bases.append(least)
         factors.append(row_factor)
@@ -81,6 +85,18 @@ def scale(program: Program, alive: np.ndarray, objective: np.ndarray | None = No
         limits=limits,
         equalities=_equalities(program, columns, unit_of),
     )
+
+
+def _tightened(row: np.ndarray, unit_of: np.ndarray, limit: int) -> np.ndarray:
+    """The row with what is smaller than needed raised, so that what matters spans fewer digits.
+
+    A choice that keeps the limit whatever all others are need not use less than leaves them room for that:
+    the same selections keep the limit.
+    """
+    most = np.full(int(unit_of.max()) + 1, np.iinfo(np.int64).min)
+    np.maximum.at(most, unit_of, row)
+    room = limit - (sum(map(int, most)) - most)
+    return np.maximum(row, np.minimum(room, most)[unit_of])
 
 
 def _shift(values: np.ndarray, unit_of: np.ndarray, units: int) -> tuple[np.ndarray, int, float]:
@@ -209,9 +225,9 @@ def minimise(
     Raises:
         UnsupportedError: the solver gave up.
     """
-    scaled = scale(program, alive, objective)
-    if len(np.unique(scaled.unit_of)) < len(program.units):
+    if len(np.unique(program.unit_of[alive])) < len(program.units):
         return None
+    scaled = scale(program, alive, objective, tightened=True)
     highs = _solver(_model(scaled, integer=True))
     highs.setOptionValue("mip_rel_gap", relative_gap)
     if most_nodes is not None:

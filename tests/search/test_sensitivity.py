@@ -5,6 +5,7 @@ import pytest
 
 from dybitq.fit.moments import Quadratic, flat
 from dybitq.search.sensitivity.distances import kl_divergence, relative_error
+from dybitq.search.sensitivity.gain import loss, losses
 from dybitq.search.sensitivity.hutchinson import mean_trace, perturbation
 from dybitq.search.sensitivity.orthogonality import importance, similarity
 from dybitq.search.sensitivity.weight_error import normalised_rmse, output_error
@@ -94,3 +95,25 @@ def test_importance():
     alike = np.array([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     theta = np.exp([-1.0, -1.0, 0.0])
     assert importance(alike).tolist() == pytest.approx([theta.mean(), theta[1:].mean(), theta[2]])
+
+
+def test_losses_multiply_what_is_left():
+    """Small errors stay what they are, shares that are left multiply, and more error never costs less."""
+    assert loss(0.0) == 0 and loss(1e-6) == pytest.approx(1e-6, rel=1e-5)
+    assert loss(1 - 0.7 * 0.8) == pytest.approx(loss(0.3) + loss(0.2))
+    values = [loss(error) for error in np.linspace(0, 30, 400)]
+    assert (np.diff(values) > 0).all() and np.isfinite(values).all()
+
+
+def test_formats_are_measured_from_the_coarsest_until_errors_are_small():
+    """The first small error gives all finer ones; without an error nothing is measured."""
+    truth = {"int2": 0.5, "int3": 0.2, "int4": 0.008, "int5": 0.5, "float": 0.5}
+    asked: list[str] = []
+
+    def measured(name: str) -> float:
+        asked.append(name)
+        return truth[name]
+
+    found = losses({"float": 0.0, "int5": 0.01, "int4": 0.04, "int3": 0.16, "int2": 0.64}, measured)
+    assert asked == ["int2", "int3", "int4"] and list(found)[0] == "float"
+    assert found["int3"] == loss(0.2) and found["int5"] == loss(0.002) and found["float"] == 0

@@ -223,3 +223,37 @@ def test_same_problem_same_answer():
     problem, _ = hawq_problem("latency", 0.5)
     for strategy in STRATEGIES:
         assert solve(problem, strategy) == solve(problem, strategy)
+
+
+def test_numbers_as_large_as_their_count_allows():
+    """Sums near 2**60 quanta are coarse in float64; no optimum is cut off by that."""
+
+    def choice(label: str, objective: float, latency: float, size: float) -> Choice:
+        return Choice(label=label, objective=objective, costs={"latency": latency, "size": size})
+
+    groups = (
+        Group(name="a", choices=(choice("8", -1.0, 1.0, 1.0), choice("4", 0.0, 100.0, 1.0))),
+        Group(name="b", choices=(choice("8", 0.0, 100.0, 1.0), choice("4", -0.0001, 10.0, 0.5))),
+        Group(name="c", choices=(choice("8", 0.0, 0.5, 0.25), choice("4", 0.0, 1.0, 0.5))),
+    )
+    budgets = (Budget(cost="latency", minimum=101.5), Budget(cost="size", maximum=2.25))
+    solution = solve(Problem(groups=groups, budgets=budgets))
+    assert dict(solution.choices) == {"a": "8", "b": "8", "c": "8"} and solution.status == "optimal"
+
+
+def test_a_known_assignment_changes_nothing():
+    """A good start, a bad one and one that breaks a budget lead to the same optimum."""
+    groups = tuple(
+        Group(
+            name=name,
+            choices=tuple(
+                Choice(label=str(bits), objective=4.0**-bits * weight, costs={"size": float(bits)})
+                for bits in (8, 4, 2)
+            ),
+        )
+        for name, weight in (("a", 1.0), ("b", 3.0), ("c", 0.5))
+    )
+    problem = Problem(groups=groups, budgets=(Budget(cost="size", maximum=14.0),))
+    best = solve(problem)
+    for known in (best.choices, dict.fromkeys("abc", "2"), dict.fromkeys("abc", "8"), {"a": "7"}):
+        assert solve(problem, known=known).choices == best.choices

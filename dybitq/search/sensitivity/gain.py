@@ -1,75 +1,75 @@
-"""Closed-form errors times gains that are measured: how much of a layer's error the network lets through.
+"""Errors of the output, measured where they are large, and by closed forms where they are small.
 
-Each layer is rounded once, with everything else in float, and each coded tensor coded once; the error of the
-network's output over the error of the layer in closed form is the layer's gain. One run for each layer
-and tensor instead of one for each format; all other formats follow from the closed form.
+Weights of a layer, or a coded tensor, in one format, with everything else in float: the error of the
+network's output over its energy. Formats are measured from the coarsest on, until one is found whose error is
+small enough to be of first order; those of the finer ones follow from it in proportion to the error of the
+layer, or of the codes, in closed form. Coarse formats need their own runs because their errors are not in
+proportion: a code of 4 bits whose step is as large as the values loses most of them, one of 5 bits few.
+
+Errors of several changes are not added as they are. Coarse codes shrink what they code, since their levels
+are about the means of what falls to them, so the output loses a share of its energy instead of gaining
+noise, and what is left of it multiplies: the logarithms of the shares that are left add up. For small errors
+that is the same.
 """
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
 from dybitq.records import LayerWork
 from dybitq.search.sensitivity import SENSITIVITIES, Scores, Subject
+from dybitq.search.sensitivity.choices import judged
 from dybitq.search.sensitivity.noise import LayerNoise
 from dybitq.search.sensitivity.reaction import Reaction
-from dybitq.search.space import bits_of
 
-_PROBE_BITS = 4  # coarse enough to stand out, fine enough to stay in first order
+_FIRST_ORDER = 0.01  # relative error of the output up to which finer formats follow from coarser ones
+_MOST_LOST = 0.9  # share of the energy from which on the logarithm goes on as a straight line
 
 
 @SENSITIVITIES.register("gain")
 def gain(subject: Subject) -> Scores:
-    """Relative error of the network's output, errors of layers weighted with measured gains."""
-    space = subject.space
-    noise = LayerNoise(space, subject.statistics)
+    """Relative error of the network's output, by measured gains."""
+    noise = LayerNoise(subject.space, subject.statistics)
     reaction = Reaction(subject, "gain", noise)
     distance = reaction.energy_ratio()
-    weights: dict[str, dict[str, float]] = {}
-    activations: dict[str, dict[str, float]] = {}
-    probed: set[str] = set()
-    for done, choice in enumerate(space.choices):
-        if subject.progress is not None:
-            subject.progress("sensitivities", done, len(space.choices))
-        layer = space.layers[choice.layer]
-        errors = noise.weight_errors(layer, choice.weights, compensated=True)
-        name = _probe(choice.weights)
-        factor = 0.0
-        if errors[name] > 0 and layer.weight is not None:
-            factor = reaction.of_weight(noise.parameters(layer, name), distance) / errors[name]
-        weights[choice.layer] = {name: factor * error for name, error in errors.items()}
-        activations[choice.layer] = dict.fromkeys(choice.activations, 0.0)
-        if choice.root is not None and choice.root not in probed:
-            probed.add(choice.root)
-            factor = _tensor_gain(noise, reaction, choice.root, layer)
-            activations[choice.layer] = {
-                name: factor * noise.code_noise(choice.root, name, layer.input) for name in choice.activations
-            }
-    return Scores(
-        weights=weights, activations=activations, fixed=_fixed(subject, noise, reaction), relative_error=True
-    )
 
+    def of_weight(layer: LayerWork, names: Sequence[str]) -> Mapping[str, float]:
+        errors = noise.weight_errors(layer, names, compensated=True)
+        return losses(errors, lambda name: reaction.of_weight(noise.parameters(layer, name), distance))
 
-def _probe(names: tuple[str, ...]) -> str:
-    return min(names, key=lambda name: abs(bits_of(name) - _PROBE_BITS))
+    def of_codes(root: str, names: Sequence[str], layer: LayerWork | None) -> Mapping[str, float]:
+        errors = {name: noise.code_noise(root, name, layer.input if layer else None) for name in names}
 
+        def measured(name: str) -> float:
+            return reaction.of_tensor(root, partial(noise.coding_error, root, name, layer), distance)
 
-def _tensor_gain(noise: LayerNoise, reaction: Reaction, root: str, layer: LayerWork | None) -> float:
-    """Error of the output for one unit of squared error in every value of the tensor."""
-    name = f"int{_PROBE_BITS}" if layer is not None else "int8"
-    error = noise.code_noise(root, name)
-    if error <= 0:
-        return 0.0
+        return losses(errors, measured)
 
-    def change(values: np.ndarray) -> np.ndarray:
-        return noise.coded(root, name, values, layer) - values
-
-    return reaction.of_tensor(root, change, reaction.energy_ratio()) / error
-
-
-def _fixed(subject: Subject, noise: LayerNoise, reaction: Reaction) -> float:
-    """Errors of the coded tensors that no layer reads."""
+    weights, activations = judged(subject, of_weight, of_codes)
     read = {choice.root for choice in subject.space.choices}
-    return sum(
-        _tensor_gain(noise, reaction, edge.tensor, None) * noise.code_noise(edge.tensor, edge.format)
+    fixed = [
+        of_codes(edge.tensor, [edge.format], None)[edge.format]
         for edge in subject.space.base.edges
         if edge.tensor not in read and edge.tensor in subject.statistics.tensors
-    )
+    ]
+    return Scores(weights=weights, activations=activations, fixed=sum(fixed), relative_error=True)
+
+
+def losses(errors: Mapping[str, float], measured: Callable[[str], float]) -> dict[str, float]:
+    """What every setting costs, from its error in closed form and a way to measure that of the output."""
+    found: dict[str, float] = {}
+    error, factor = math.inf, 0.0
+    for name in sorted(errors, key=lambda name: -errors[name]):
+        if errors[name] > 0 and error > _FIRST_ORDER:
+            factor = measured(name) / errors[name]
+        error = factor * errors[name]
+        found[name] = loss(error)
+    return {name: found[name] for name in errors}
+
+
+def loss(error: float) -> float:
+    """``-log(1 - error)`` of a relative error: adds up where shares that are left of the output multiply."""
+    kept = min(error, _MOST_LOST)
+    return float(-np.log1p(-kept) + (error - kept) / (1 - _MOST_LOST))

@@ -5,13 +5,15 @@ With a divergence L that is 0, and flat, at the float weights, ``v^T H v`` is ab
 for KL of the outputs H is the Gauss-Newton (Fisher) matrix.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 
 from dybitq.patches import from_matrix, to_matrix
+from dybitq.records import LayerWork
 from dybitq.search.sensitivity import SENSITIVITIES, Scores, Subject
+from dybitq.search.sensitivity.choices import judged
 from dybitq.search.sensitivity.noise import LayerNoise
 from dybitq.search.sensitivity.reaction import Distance, Reaction
 
@@ -21,35 +23,26 @@ _SEED = 0
 @SENSITIVITIES.register("hutchinson")
 def hutchinson(subject: Subject) -> Scores:
     """HAWQ-V3's ``mean trace * |Q(W) - W|^2`` with KL as the loss, and the same for coded inputs."""
-    space, rng = subject.space, np.random.default_rng(_SEED)
-    noise = LayerNoise(space, subject.statistics)
+    rng = np.random.default_rng(_SEED)
+    noise = LayerNoise(subject.space, subject.statistics)
     reaction = Reaction(subject, "hutchinson", noise)
     loss = reaction.loss()
-    weights: dict[str, dict[str, float]] = {}
-    activations: dict[str, dict[str, float]] = {}
-    probed: set[str] = set()
-    for done, choice in enumerate(space.choices):
-        if subject.progress is not None:
-            subject.progress("sensitivities", done, len(space.choices))
-        layer = space.layers[choice.layer]
-        weights[choice.layer] = dict.fromkeys(choice.weights, 0.0)
-        if layer.weight_count and layer.weight is not None and len(choice.weights) > 1:
-            name = layer.weight
-            matrix = noise.matrix(layer)
-            loss_of = partial(_loss_of_weight, reaction, name, loss)
-            trace = mean_trace(loss_of, from_matrix(matrix, layer), rng)
-            weights[choice.layer] = {
-                setting: perturbation(trace, matrix, to_matrix(noise.parameters(layer, setting)[name], layer))
-                for setting in choice.weights
-            }
-        activations[choice.layer] = dict.fromkeys(choice.activations, 0.0)
-        if choice.root is not None and choice.root not in probed and len(choice.activations) > 1:
-            probed.add(choice.root)
-            curvature = _tensor_curvature(reaction, choice.root, rng)
-            activations[choice.layer] = {
-                setting: curvature * noise.code_noise(choice.root, setting, layer.input)
-                for setting in choice.activations
-            }
+
+    def of_weight(layer: LayerWork, names: Sequence[str]) -> Mapping[str, float]:
+        if not layer.weight_count or layer.weight is None or len(names) < 2:
+            return dict.fromkeys(names, 0.0)
+        weight, matrix = layer.weight, noise.matrix(layer)
+        trace = mean_trace(partial(_loss_of_weight, reaction, weight, loss), from_matrix(matrix, layer), rng)
+        rounded = {name: to_matrix(noise.parameters(layer, name)[weight], layer) for name in names}
+        return {name: perturbation(trace, matrix, rounded[name]) for name in names}
+
+    def of_codes(root: str, names: Sequence[str], layer: LayerWork) -> Mapping[str, float]:
+        if len(names) < 2:
+            return dict.fromkeys(names, 0.0)
+        curvature = _tensor_curvature(reaction, root, rng)
+        return {name: curvature * noise.code_noise(root, name, layer.input) for name in names}
+
+    weights, activations = judged(subject, of_weight, of_codes)
     return Scores(weights=weights, activations=activations)
 
 

@@ -187,6 +187,12 @@ class LayerNoise:
         recoding = fit_recoding(setting, edge, self.statistics.tensors[root])
         return fed(values, layer, Feed(edge=edge, recoding=recoding))
 
+    def coding_error(
+        self, root: str, setting: str, layer: LayerWork | None, values: np.ndarray
+    ) -> np.ndarray:
+        """What coding adds to the values of a tensor, see :meth:`coded`."""
+        return np.asarray(self.coded(root, setting, values, layer) - values)
+
     def input_error(self, layer: LayerWork, root: str, setting: str) -> float:
         """Relative error of the output for coded inputs; their errors are taken as independent."""
         if root not in self.statistics.tensors or layer.weight is None:

@@ -40,7 +40,7 @@ def integer_program(program: Program, root: Root, settings: Settings) -> Found |
     if best is not None:
         return _listed(program, best)
     closed = minimise(program, alive, most_nodes=settings.most_nodes) or solved
-    best = _best(program, [closed.selection, solved.selection])
+    best = _best(program, [closed.selection, solved.selection, *starts])
     return Found(selection=best, bound=max(closed.bound, solved.bound), proof="branch and bound by HiGHS")
 
 
