@@ -316,10 +316,7 @@ class EdgePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Every decision, no array: read, diff and edit it as YAML, and feed it back.
-
-    ``source`` is the file it was read from, for messages; it is no part of what the plan says.
-    """
+    """Every decision, no array: read, diff and edit it as YAML, and feed it back."""
 
     model_sha256: str
     layers: tuple[LayerPlan, ...]
@@ -327,7 +324,7 @@ class Plan:
     bias_correction: bool = True
     arithmetic: str = FLOAT_RESCALE
     integer: IntegerOptions = DEFAULT_OPTIONS
-    source: str = field(default="plan", compare=False)
+    source: str = field(default="plan", compare=False)  # the file it stands in, for messages
 
 
 # --------------------------------------------------------------------------- fitted
