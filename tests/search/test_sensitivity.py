@@ -115,5 +115,5 @@ def test_formats_are_measured_from_the_coarsest_until_errors_are_small():
         return truth[name]
 
     found = losses({"float": 0.0, "int5": 0.01, "int4": 0.04, "int3": 0.16, "int2": 0.64}, measured)
-    assert asked == ["int2", "int3", "int4"] and list(found)[0] == "float"
+    assert asked == ["int2", "int3", "int4"] and next(iter(found)) == "float"
     assert found["int3"] == loss(0.2) and found["int5"] == loss(0.002) and found["float"] == 0
