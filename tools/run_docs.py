@@ -5,7 +5,8 @@ page with the line ``<!-- run -->`` is runnable. It is executed from top to bott
 
 - A ``console`` block holds commands, ``$ ...``, each with what it prints below. A line ``...`` stands for any
   number of lines; such a listing is checked, but never rewritten.
-- A ``yaml`` block whose first line is ``# NAME.yaml`` is a file of that name.
+- A ``yaml`` block whose first line is ``# NAME.yaml`` is a file of that name, and so is a ``json`` block
+  behind a sentence that ends in ```NAME.json`:``.
 """
 
 import contextlib
@@ -65,9 +66,11 @@ def blocks(text: str) -> list[Block]:
         fence, _, rest = part.partition("\n")
         body = rest.removesuffix("```")
         name = re.match(r"# (\S+\.yaml)\n", body)
+        if fence == "```json" and found:
+            name = re.search(r"`(\S+\.json)`:\s+$", str(found[-1]))
         if fence == "```console":
             found += [fence + "\n", Console(_commands(body.splitlines())), "```"]
-        elif fence == "```yaml" and name:
+        elif fence in ("```yaml", "```json") and name:
             found += [fence + "\n", File(name.group(1), body), "```"]
         else:
             found.append(part)
