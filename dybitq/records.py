@@ -192,12 +192,10 @@ class TensorStatistics:
     """What one pass over the data learns of one float activation tensor.
 
     Attributes:
-        samples: samples seen (a batch of 8 counts 8).
-        count: values in the histogram (a fixed subset of the positions of every sample).
+        samples, count: samples seen, and values in the histogram (some positions of every sample).
         minimum, maximum: exact extremes over all values.
-        sum_sample_max: sum over samples of the sample's own maximum; divided by ``samples`` it is
-            SPARQ's mean of maxima.
-        sum_sample_min: the same for minima.
+        sum_sample_max, sum_sample_min: sums over samples of each one's own extremes; divided by ``samples``
+            the first is SPARQ's mean of maxima.
         histogram: int64 ``[65536]``; bin ``i`` counts the float32 values whose upper 16 bits are ``i``.
     """
 
@@ -229,12 +227,15 @@ class Moment:
         first: float64 ``[groups, K]``, sum of the patches.
         second: sum of outer products; float64 ``[groups, K, K]`` (FULL), ``[groups, blocks, B, B]``
             (BLOCK; K padded with zeros to ``blocks * B``) or ``[groups, K]`` (DIAGONAL).
+        minimum, maximum: float64 ``[groups, K]``, extremes of the patches.
     """
 
     kind: MomentKind
     rows: int
     first: np.ndarray
     second: np.ndarray
+    minimum: np.ndarray
+    maximum: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -30,6 +30,7 @@ from dybitq.fit.ranges import range_methods
 from dybitq.fit.recode import check_recoding
 from dybitq.fit.rounding import roundings
 from dybitq.fit.scales import scale_methods
+from dybitq.fit.smoothing import smooth
 from dybitq.graph.export import to_bytes
 from dybitq.graph.load import Network, load
 from dybitq.graph.read import external_files, read
@@ -215,14 +216,15 @@ def _carry_out(
             float_operators=integer.float_operators,
         )
     equal = equalize(network, layers, plan, statistics)
-    network, statistics = equal.network, equal.statistics
+    smoothed = smooth(equal.network, layers, plan, equal.statistics)
+    network, layers, statistics = smoothed.network, smoothed.layers, smoothed.statistics
     plan = resolve_auto(network, layers, plan, statistics)
     if source is None:
         fitted = fit(network, layers, plan, statistics, progress)
     else:
         build = partial(prefix, network, layers, plan)
         fitted = fit_on_data(network, layers, plan, statistics, source(), build, progress)
-    fitted = replace(fitted, notes=(*fitted.notes, *equal.notes))
+    fitted = replace(fitted, notes=(*fitted.notes, *equal.notes, *smoothed.notes))
     model = emit(network, layers, plan, fitted)
     return _Made(model=model, plan=plan, fitted=fitted, rescaled=equal.rescaled)
 

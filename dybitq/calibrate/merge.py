@@ -70,7 +70,7 @@ def merge_tensors(a: TensorStatistics, b: TensorStatistics) -> TensorStatistics:
 
 
 def merge_moments(a: Moment, b: Moment) -> Moment:
-    """Sums add, at the poorer of the two kinds.
+    """Sums add, at the poorer of the two kinds; extremes are those of both.
 
     Raises:
         StatisticsError: of another K or number of groups.
@@ -81,7 +81,14 @@ def merge_moments(a: Moment, b: Moment) -> Moment:
         )
     kind = max(a.kind, b.kind, key=_POORER.index)
     a, b = reduced(a, kind), reduced(b, kind)
-    return Moment(kind=kind, rows=a.rows + b.rows, first=a.first + b.first, second=a.second + b.second)
+    return Moment(
+        kind=kind,
+        rows=a.rows + b.rows,
+        first=a.first + b.first,
+        second=a.second + b.second,
+        minimum=np.minimum(a.minimum, b.minimum),
+        maximum=np.maximum(a.maximum, b.maximum),
+    )
 
 
 def merge_channels(a: ChannelStatistics, b: ChannelStatistics) -> ChannelStatistics:

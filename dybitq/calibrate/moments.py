@@ -6,7 +6,7 @@ to the diagonal itself.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +22,7 @@ BLOCK = 128
 # Bounds on the work for one sample, so that no layer dominates a pass: multiplications of p p^T, values
 # gathered into patches, and patches. The least number of patches grows with K, as the wanted rank does.
 _PRODUCTS, _VALUES, _MOST = 32_000_000, 32_768, 256
+_LEAST = 32  # patches that a wide layer takes all the same
 
 _BYTES = 8  # sums are float64
 
@@ -33,21 +34,31 @@ class MomentTotal:
     kind: MomentKind
     first: np.ndarray
     second: np.ndarray
+    minimum: np.ndarray
+    maximum: np.ndarray
     rows: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MomentPart:
-    """What one batch adds, float32 sums with the shapes of Moment."""
+    """What one batch adds, float32 sums and extremes with the shapes of Moment."""
 
     rows: int
     first: np.ndarray
     second: np.ndarray
+    minimum: np.ndarray
+    maximum: np.ndarray
 
 
 def init(kind: MomentKind, groups: int, k: int) -> MomentTotal:
     """Nothing seen."""
-    return MomentTotal(kind=kind, first=np.zeros((groups, k)), second=np.zeros(second_shape(kind, groups, k)))
+    return MomentTotal(
+        kind=kind,
+        first=np.zeros((groups, k)),
+        second=np.zeros(second_shape(kind, groups, k)),
+        minimum=np.full((groups, k), np.inf),
+        maximum=np.full((groups, k), -np.inf),
+    )
 
 
 def second_shape(kind: MomentKind, groups: int, k: int) -> tuple[int, ...]:
@@ -63,7 +74,7 @@ def size_bytes(kind: MomentKind, groups: int, k: int) -> int:
     """Memory of the sums."""
     if kind is MomentKind.NONE:
         return 0
-    return _BYTES * (int(np.prod(second_shape(kind, groups, k), dtype=np.int64)) + groups * k)
+    return _BYTES * (int(np.prod(second_shape(kind, groups, k), dtype=np.int64)) + 3 * groups * k)
 
 
 def choose_kinds(
@@ -99,7 +110,7 @@ def _no_larger(kind: MomentKind, groups: int, k: int) -> MomentKind:
 def patches_per_sample(groups: int, k: int) -> int:
     """How many patches of one sample enter the sums."""
     bound = min(_PRODUCTS // (groups * k * k), _VALUES // (groups * k))
-    return max(min(16, 4 + k // 32), min(_MOST, bound))
+    return max(min(_LEAST, 4 + k // 32), min(_MOST, bound))
 
 
 def measure(
@@ -129,7 +140,13 @@ def measure(
         patches = function(patches)
     # As a product with ones: many times faster than a sum along the middle axis.
     first = np.matmul(np.ones((1, 1, patches.shape[1]), np.float32), patches)[:, 0]
-    return MomentPart(rows=patches.shape[1], first=first, second=_second(patches, kind))
+    return MomentPart(
+        rows=patches.shape[1],
+        first=first,
+        second=_second(patches, kind),
+        minimum=patches.min(axis=1, initial=np.inf),
+        maximum=patches.max(axis=1, initial=-np.inf),
+    )
 
 
 def _pads(layer: LayerWork) -> bool:
@@ -181,11 +198,20 @@ def update(total: MomentTotal, part: MomentPart) -> None:
     total.rows += part.rows
     total.first += part.first
     total.second += part.second
+    np.minimum(total.minimum, part.minimum, out=total.minimum)
+    np.maximum(total.maximum, part.maximum, out=total.maximum)
 
 
 def result(total: MomentTotal) -> Moment:
     """The moments so far."""
-    return Moment(kind=total.kind, rows=total.rows, first=total.first, second=total.second)
+    return Moment(
+        kind=total.kind,
+        rows=total.rows,
+        first=total.first,
+        second=total.second,
+        minimum=total.minimum,
+        maximum=total.maximum,
+    )
 
 
 def reduced(moment: Moment, kind: MomentKind) -> Moment:
@@ -211,4 +237,4 @@ def _diagonal(moment: Moment, groups: int, k: int) -> np.ndarray:
 
 
 def _with_second(moment: Moment, kind: MomentKind, second: np.ndarray) -> Moment:
-    return Moment(kind=kind, rows=moment.rows, first=moment.first, second=second)
+    return replace(moment, kind=kind, second=second)

@@ -20,7 +20,7 @@ from dybitq.errors import StatisticsError
 from dybitq.records import ChannelStatistics, Moment, MomentKind, Statistics, TensorStatistics
 
 FORMAT = "dybitq statistics"
-VERSION = 2
+VERSION = 3
 SUFFIX = ".stats"
 
 _HEADER = "statistics.json"
@@ -69,6 +69,8 @@ def save(statistics: Statistics, path: Path) -> None:
         _write_array(archive, "channels.npy", np.concatenate(values, axis=1) if values else empty)
         for index, moment in enumerate(statistics.moments.values()):
             _write_array(archive, f"moments/{index}/first.npy", moment.first, compress=False)
+            extremes = np.stack([moment.minimum, moment.maximum])
+            _write_array(archive, f"moments/{index}/extremes.npy", extremes, compress=False)
             _write_array(archive, f"moments/{index}/second.npy", _packed(moment), compress=False)
 
 
@@ -112,12 +114,15 @@ class StoredMoments(Mapping[str, Moment]):
         index, entry = self._entries[key]
         kind, groups, k = MomentKind(entry["kind"]), entry["groups"], entry["k"]
         first = self._archive.array(f"moments/{index}/first.npy", (groups, k))
+        minimum, maximum = self._archive.array(f"moments/{index}/extremes.npy", (2, groups, k))
         packed = self._archive.array(f"moments/{index}/second.npy", None)
         try:
             second = _unpacked(packed, kind, groups, k)
         except ValueError as error:
             raise self._archive.damaged() from error
-        return Moment(kind=kind, rows=entry["rows"], first=first, second=second)
+        return Moment(
+            kind=kind, rows=entry["rows"], first=first, second=second, minimum=minimum, maximum=maximum
+        )
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)

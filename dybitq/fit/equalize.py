@@ -21,15 +21,22 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dybitq.fit.auto import is_auto
 from dybitq.fit.edges import fit_edge
-from dybitq.fit.layers import LayerArrays, round_matrix
-from dybitq.fit.moments import quadratic
 from dybitq.fit.recode import NONE
+from dybitq.fit.rescale import (
+    OverlaidMoments,
+    by_input,
+    by_output,
+    form_of_moment,
+    input_channels,
+    per_input,
+    rounding_error,
+    scaled_moment,
+)
 from dybitq.graph.chains import Chain, chains, with_parameters
 from dybitq.graph.load import Network
 from dybitq.graph.tensors import Tensors
-from dybitq.patches import moment_key, row_channels, to_matrix
+from dybitq.patches import moment_key
 from dybitq.records import (
     ChannelStatistics,
     FittedEdge,
@@ -37,14 +44,12 @@ from dybitq.records import (
     LayerPlan,
     LayerWork,
     Moment,
-    MomentKind,
     Plan,
     Statistics,
 )
 
 _TRIALS = ((1.0, 10), (1.0, 4), (0.5, 10))  # share of the full exponent, and the largest power of two
 _SHARES, _MOST = (1.0, 0.5), 4  # the same for channels that fill a range: others may wake up
-_ROWS = 64  # of a weight matrix that errors are compared on where every row has its scale
 _WORTH = 0.98  # of the error before: below it a pair is equalized
 
 
@@ -98,7 +103,9 @@ def equalize(
         return replace(unchanged, found=len(pairs), notes=notes)
     return Equalized(
         network=with_parameters(network, work.changed),
-        statistics=replace(statistics, moments=work.moments, channels=work.channels),
+        statistics=replace(
+            statistics, moments=OverlaidMoments(work.moments, statistics.moments), channels=work.channels
+        ),
         found=len(pairs),
         used=tuple((pair.first.name, pair.second.name) for pair in done),
         rescaled=tuple(n for p in done for n in dict.fromkeys((p.first.output, p.chain.between))),
@@ -121,7 +128,7 @@ def _pairs(
         fits = all(p.weights not in ("float", "activation") for p in both)
         one_scale = any(p.granularity == "tensor" for p in both) and all(p.recode == NONE for p in both)
         known = all(moment_key(layer) in statistics.moments for layer in (first, second))
-        aligned = _matrix_kind(first) and _matrix_kind(second) and _inputs(second) == _outputs(first)
+        aligned = _matrix_kind(first) and _matrix_kind(second) and input_channels(second) == _outputs(first)
         if fits and known and aligned:
             shrinks = one_scale and not _cut_off(chain, statistics)
             found.append(_Pair(first=first, second=second, plans=both, chain=chain, shrinks=shrinks))
@@ -142,15 +149,6 @@ def _outputs(layer: LayerWork) -> int:
     return int(layer.weight_shape[layer.channel_axis] or 1)
 
 
-def _inputs(layer: LayerWork) -> int:
-    group = layer.window.group if layer.window is not None else 1
-    return int(layer.weight_shape[_input_axis(layer)] or 1) * group
-
-
-def _input_axis(layer: LayerWork) -> int:
-    return 1 - layer.channel_axis if layer.kind is LayerKind.GEMM else 1
-
-
 class _Work:
     """A network whose weights change, with moments and channel sums that follow."""
 
@@ -159,7 +157,7 @@ class _Work:
         self.changed: dict[str, np.ndarray] = {}
         self.edges = {edge.tensor: edge for edge in plan.edges}
         self.statistics = statistics
-        self.moments: dict[str, Moment] = dict(statistics.moments)
+        self.moments: dict[str, Moment] = {}
         self.channels = dict(statistics.channels)
         self.bias_correction = plan.bias_correction
 
@@ -182,19 +180,23 @@ class _Work:
         self._apply(pair, scales[int(np.argmin(errors))])
         return True
 
+    def _moment(self, layer: LayerWork) -> Moment:
+        key = moment_key(layer)
+        return self.moments[key] if key in self.moments else self.statistics.moments[key]
+
     def _weight(self, layer: LayerWork) -> np.ndarray:
         assert layer.weight is not None
         return self.array(layer.weight)
 
     def _error(self, pair: _Pair, first: np.ndarray, second: np.ndarray, scale: np.ndarray) -> float:
         """Squared error at the output of the second layer, in its units, summed over its channels."""
-        turned = _by_input(second, scale, pair.second)
-        weight = _per_input(turned**2, pair.second)
-        moment = scaled_moment(self.moments[moment_key(pair.second)], pair.second, scale)
-        total = float(self._lost(pair.second, pair.plans[1], to_matrix(turned, pair.second), moment).sum())
+        turned = by_input(second, scale, pair.second)
+        weight = per_input(turned**2, pair.second)
+        moment = scaled_moment(self._moment(pair.second), pair.second, scale)
+        total = float(self._lost(pair.second, pair.plans[1], turned, moment).sum())
         if pair.plans[0].granularity == "tensor":  # a channel with its own scale follows any factor
-            matrix = to_matrix(_by_output(first, 1 / scale, pair.first), pair.first)
-            lost = self._lost(pair.first, pair.plans[0], matrix, self.moments[moment_key(pair.first)])
+            divided = by_output(first, 1 / scale, pair.first)
+            lost = self._lost(pair.first, pair.plans[0], divided, self._moment(pair.first))
             total += float((lost.reshape(-1) * weight).sum())
         edge = self._edge(pair.second)
         step = 0.0 if edge is None else edge.scale
@@ -216,20 +218,9 @@ class _Work:
         room = np.where(np.isfinite(room), np.maximum(room, 1), 1)
         return [np.exp2(-np.minimum(np.floor(share * np.log2(room)), _MOST)) for share in _SHARES]
 
-    def _lost(self, layer: LayerWork, plan: LayerPlan, matrix: np.ndarray, moment: Moment) -> np.ndarray:
-        """Energy of the rounding error of every row, float64 ``[groups, rows]``, by nearest rounding."""
-        weights = f"int{plan.weights[4:]}" if is_auto(plan.weights) else plan.weights
-        matrix, channels = matrix.astype(np.float32), row_channels(layer)
-        form = quadratic(moment, matrix.shape[2], centred=self.bias_correction)
-        share = 1
-        if plan.granularity == "channel" and len(matrix) == 1 and matrix.shape[1] > _ROWS:
-            share = -(-matrix.shape[1] // _ROWS)
-            matrix = matrix[:, ::share]
-            channels = np.arange(matrix.shape[1])[None]
-        arrays = LayerArrays(weight=matrix, bias=None, input_scale=None)
-        trial = replace(plan, weights=weights)
-        found = round_matrix(trial, arrays, matrix, channels, form, improve=False)
-        return form.energy(matrix - found.rounded) * share
+    def _lost(self, layer: LayerWork, plan: LayerPlan, weight: np.ndarray, moment: Moment) -> np.ndarray:
+        form = form_of_moment(moment, correct_bias=self.bias_correction)
+        return rounding_error(layer, plan, weight, form)
 
     def _edge(self, layer: LayerWork) -> FittedEdge | None:
         """Codes that the layer reads; None where it reads float."""
@@ -242,13 +233,12 @@ class _Work:
     def _apply(self, pair: _Pair, scale: np.ndarray) -> None:
         first, second = pair.first, pair.second
         assert first.weight is not None and second.weight is not None
-        self._set(first.weight, _by_output(self.array(first.weight), 1 / scale, first))
+        self._set(first.weight, by_output(self.array(first.weight), 1 / scale, first))
         if first.bias is not None:
             bias = self.array(first.bias)
             self._set(first.bias, bias / scale.reshape((-1,) if bias.ndim == 1 else bias.shape))
-        self._set(second.weight, _by_input(self.array(second.weight), scale, second))
-        key = moment_key(second)
-        self.moments[key] = scaled_moment(self.moments[key], second, scale)
+        self._set(second.weight, by_input(self.array(second.weight), scale, second))
+        self.moments[moment_key(second)] = scaled_moment(self._moment(second), second, scale)
         sums = self.channels.get(first.name)
         if sums is not None:
             self.channels[first.name] = ChannelStatistics(
@@ -271,7 +261,7 @@ def factors(first: np.ndarray, second: np.ndarray, share: float, most: int, pair
     """
     axes = tuple(i for i in range(first.ndim) if i != pair.first.channel_axis)
     wide = np.abs(first).max(axis=axes).astype(np.float64)
-    read = np.sqrt(_per_input(second.astype(np.float64) ** 2, pair.second, largest=True))
+    read = np.sqrt(per_input(second.astype(np.float64) ** 2, pair.second, largest=True))
     alive = (wide > 0) & (read > 0)
     if not alive.any():
         return np.ones_like(wide)
@@ -279,49 +269,3 @@ def factors(first: np.ndarray, second: np.ndarray, share: float, most: int, pair
     exponent[alive] = np.rint(share / 2 * np.log2(wide[alive] / read[alive]))
     exponent[alive] -= exponent[alive].min()
     return np.exp2(np.minimum(exponent, most))
-
-
-def scaled_moment(moment: Moment, layer: LayerWork, scale: np.ndarray) -> Moment:
-    """The moment of a layer's patches after its input channels were divided by ``scale``."""
-    groups, width = moment.first.shape
-    channels = _inputs(layer) // groups
-    factor = 1 / np.repeat(scale.reshape(groups, channels), width // channels, axis=1)
-    if moment.kind is MomentKind.DIAGONAL:
-        second = moment.second * factor**2
-    elif moment.kind is MomentKind.FULL:
-        second = moment.second * factor[:, :, None] * factor[:, None, :]
-    else:
-        _, count, size, _ = moment.second.shape
-        padded = np.ones((groups, count * size))
-        padded[:, :width] = factor
-        blocks = padded.reshape(groups, count, size)
-        second = moment.second * blocks[..., :, None] * blocks[..., None, :]
-    return replace(moment, first=moment.first * factor, second=second)
-
-
-def _by_output(weight: np.ndarray, factor: np.ndarray, layer: LayerWork) -> np.ndarray:
-    shape = [1] * weight.ndim
-    shape[layer.channel_axis] = -1
-    return weight * factor.reshape(shape)
-
-
-def _by_input(weight: np.ndarray, factor: np.ndarray, layer: LayerWork) -> np.ndarray:
-    """``weight`` with input channel c multiplied by ``factor[c]``; channels are counted over all groups."""
-    if layer.kind is LayerKind.GEMM or layer.window is None:
-        shape = [1] * weight.ndim
-        shape[_input_axis(layer)] = -1
-        return weight * factor.reshape(shape)
-    group, inner = layer.window.group, weight.shape[1]
-    grouped = weight.reshape(group, -1, inner, int(np.prod(weight.shape[2:])))
-    return (grouped * factor.reshape(group, 1, inner, 1)).reshape(weight.shape)
-
-
-def _per_input(values: np.ndarray, layer: LayerWork, *, largest: bool = False) -> np.ndarray:
-    """Sum (or largest) of the values of every input channel, ``[n]``."""
-    if layer.kind is LayerKind.GEMM or layer.window is None:
-        grouped = np.moveaxis(values, _input_axis(layer), 0).reshape(1, values.shape[_input_axis(layer)], -1)
-        return (grouped.max(axis=2) if largest else grouped.sum(axis=2)).reshape(-1)
-    group, inner = layer.window.group, values.shape[1]
-    shaped = values.reshape(group, -1, inner, int(np.prod(values.shape[2:])))
-    found = shaped.max(axis=(1, 3)) if largest else shaped.sum(axis=(1, 3))
-    return found.reshape(-1)

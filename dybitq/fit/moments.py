@@ -13,7 +13,8 @@ from dybitq.records import Moment, MomentKind
 
 _SHRINKAGE = 0.2  # times K / rows: the share of the off-diagonal that is taken to be chance
 _MOST_SHRINKAGE = 0.5
-_DAMPING = 0.01  # of the mean diagonal, added to all of it: the value of GPTQ
+_DAMPING = 0.01  # of the mean diagonal, added to all of it: the value of GPTQ, and
+_SCARCE_DAMPING = 0.25  # times K / rows, where that is more
 _ATTEMPTS = 8
 
 
@@ -51,14 +52,15 @@ class Quadratic:
 
     @functools.cached_property
     def damped(self) -> np.ndarray:
-        """H with ``_DAMPING`` of its mean diagonal added to all of it, float32 ``[groups, K, K]``."""
+        """H with a share of its mean diagonal added to all of it, float32 ``[groups, K, K]``."""
         assert self.matrix is not None
         return (self.matrix + self._damping[:, :, None] * np.eye(self.matrix.shape[1])).astype(np.float32)
 
     @property
     def _damping(self) -> np.ndarray:
         mean = self.diagonal.mean(axis=1, keepdims=True)
-        return np.where(mean > 0, mean, 1.0) * _DAMPING
+        scarce = _SCARCE_DAMPING * self.diagonal.shape[1] / max(1, self.rows)
+        return np.where(mean > 0, mean, 1.0) * max(_DAMPING, scarce)
 
     @functools.cached_property
     def factor(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

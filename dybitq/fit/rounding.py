@@ -106,13 +106,15 @@ def descended(
     """
     if form.matrix is None:
         return codes
-    order, form_matrix = form.factor[0], form.damped
+    groups = len(codes)  # a stack of matrices has one H for all
+    order = np.broadcast_to(form.factor[0], (groups, codes.shape[2]))
+    form_matrix = np.broadcast_to(form.damped, (groups, *form.damped.shape[1:]))
     target = matrix / scale
     codes = codes.copy()
     error = fmt.table[codes].astype(np.float32) - target
     slope = error @ form_matrix
     curve = np.maximum(np.diagonal(form_matrix, axis1=1, axis2=2), np.finfo(np.float32).tiny)
-    group = np.arange(len(codes))
+    group = np.arange(groups)
     for _ in range(_SWEEPS):
         moved = 0
         for column in order.T:

@@ -23,6 +23,8 @@ def moment(kind: MomentKind, seed: int = 0) -> Moment:
         rows=5,
         first=patches.sum(1),
         second=patches.transpose(0, 2, 1) @ patches,
+        minimum=patches.min(1),
+        maximum=patches.max(1),
     )
     return moments.reduced(full, kind)
 
@@ -133,6 +135,9 @@ def test_other_tensors_are_refused():
 
 def test_moments_of_other_geometry_are_refused():
     """K has to agree."""
-    small = Moment(kind=MomentKind.DIAGONAL, rows=1, first=np.zeros((1, 3)), second=np.zeros((1, 3)))
+    nothing = np.zeros((1, 3))
+    small = Moment(
+        kind=MomentKind.DIAGONAL, rows=1, first=nothing, second=nothing, minimum=nothing, maximum=nothing
+    )
     with pytest.raises(StatisticsError, match="do not add up"):
         merge_moments(moment(MomentKind.FULL), small)

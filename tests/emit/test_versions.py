@@ -39,7 +39,7 @@ def test_ir_versions(ir_version, tmp_path):
     proto = make_model(BODY, outputs="float[N, 7] y", weights=WEIGHTS, opset=13, ir_version=ir_version)
     made = make(proto, tmp_path, weights="int5")
     assert onnx.load_model_from_string(made.model).ir_version == 10
-    assert largest_difference(made) < 1.01
+    assert largest_difference(made) < 2.01
 
 
 def test_weights_listed_as_inputs(tmp_path):

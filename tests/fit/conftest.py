@@ -28,4 +28,11 @@ def moment_of(patches: np.ndarray, kind: MomentKind = MomentKind.FULL) -> Moment
         second = np.einsum("gnk,gnl->gkl", patches, patches)
     else:
         second = (patches**2).sum(axis=1)
-    return Moment(kind=kind, rows=patches.shape[1], first=patches.sum(axis=1), second=second)
+    return Moment(
+        kind=kind,
+        rows=patches.shape[1],
+        first=patches.sum(axis=1),
+        second=second,
+        minimum=patches.min(axis=1),
+        maximum=patches.max(axis=1),
+    )

@@ -7,8 +7,9 @@ import pytest
 
 from dybitq.fit.notes import fit_notes, scarce_pairs_note
 from dybitq.patches import moment_key
-from dybitq.records import Moment, MomentKind
+from dybitq.records import MomentKind
 from tests.emit.toolkit import Made, make
+from tests.fit.conftest import moment_of
 from tests.graph.conftest import make_model
 
 RNG = np.random.default_rng(0)
@@ -41,7 +42,7 @@ def test_moments_of_every_kind(tmp_path):
     assert notes(made, moments={})[0].startswith("2 layers fitted to their weights alone")
     moments = dict(made.statistics.moments)
     key = moment_key(made.layers[first])
-    diagonal = Moment(kind=MomentKind.DIAGONAL, rows=99, first=np.ones((1, 36)), second=np.full((1, 36), 2.0))
+    diagonal = moment_of(np.ones((1, 99, 36)), MomentKind.DIAGONAL)
     text = notes(made, moments={**moments, key: diagonal})
     assert len(text) == 1 and first in text[0] and second not in text[0] and "--memory" in text[0]
     scarce = replace(moments[key], rows=7)
@@ -53,7 +54,7 @@ def test_nearest_rounding_needs_no_full_moment(tmp_path):
     """Who asks for nearest rounding is not told that it is nearest."""
     made = make(RELU, tmp_path, weights="int4", rounding="nearest")
     key = moment_key(made.layers[next(iter(made.layers))])
-    diagonal = Moment(kind=MomentKind.DIAGONAL, rows=99, first=np.ones((1, 36)), second=np.full((1, 36), 2.0))
+    diagonal = moment_of(np.ones((1, 99, 36)), MomentKind.DIAGONAL)
     assert notes(made, moments={**made.statistics.moments, key: diagonal}) == ()
 
 
