@@ -61,8 +61,8 @@ def check_integer_plan(steps: IntegerSteps, plan: Plan) -> None:
             )
         if plan.arithmetic == INTEGER_FAST and not _on_int8_kernels(layer.weights):
             raise ConfigError(
-                f"{plan.source}: layer {layer.layer!r} has {layer.weights} weights, whose integers do not fit "
-                "the int8 kernels of the fast flavour; use --flavour explicit, or a narrower format"
+                f"{plan.source}: layer {layer.layer!r} has {layer.weights} weights, whose integers do not "
+                "fit the int8 kernels of the fast flavour; use --flavour explicit, or a narrower format"
             )
         if layer.recode != "none":
             raise ConfigError(

@@ -101,7 +101,7 @@ def test_only_where_ranges_are_of_the_run(tmp_path, activations):
 
 def test_shared_weights_are_left_alone(tmp_path):
     """A matrix that meets two tensors cannot take the factors of one of them."""
-    proto = network("\n z = MatMul (c, w)", f", float[N, 5, 16] z")
+    proto = network("\n z = MatMul (c, w)", ", float[N, 5, 16] z")
     proto.graph.input.append(onnx.helper.make_tensor_value_info("c", onnx.TensorProto.FLOAT, ["N", 5, WIDTH]))
     batches = [{**batch, "c": batch["x"]} for batch in inputs(64)]
     made = make(proto, tmp_path, batches=batches, weights="int8", activations="dynamic8")
