@@ -24,8 +24,9 @@ _GRID = 1 << 14  # points at which a response is tabulated
 def bins(statistics: TensorStatistics) -> tuple[np.ndarray, np.ndarray]:
     """Centres (float64, ascending) and counts of the bins that are not empty."""
     index = np.flatnonzero(statistics.histogram)
-    start = (index.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
-    end = ((index.astype(np.uint32) << 16) | 0xFFFF).view(np.float32).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # a bin of NaN gives NaN, which the caller refuses
+        start = (index.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+        end = ((index.astype(np.uint32) << 16) | 0xFFFF).view(np.float32).astype(np.float64)
     centres = np.clip((start + end) / 2, statistics.minimum, statistics.maximum)
     centres[(index == 0) | (index == 0x8000)] = 0.0  # zeros, and what is smaller than any step
     order = np.argsort(centres, kind="stable")

@@ -108,26 +108,40 @@ def _groups(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Reader:
-    """A layer that reads the tensor; ``signal`` is the energy of its output around the mean."""
+    """A layer that reads the tensor.
+
+    Attributes:
+        signal: energy of its output around the mean.
+        left: share of the error of nearest rounding that the plan's rounding leaves. Factors are compared
+            by nearest rounding, which needs no factorisation of H.
+    """
 
     layer: LayerWork
     plan: LayerPlan
     weight: np.ndarray
     signal: float
+    left: float
 
     @classmethod
     def of(cls, layer: LayerWork, plan: LayerPlan, tensors: Tensors, form: Quadratic) -> "_Reader":
         assert layer.weight is not None
         weight = tensors.array(layer.weight)
-        signal = float(form.energy(to_matrix(weight, layer)).sum())
-        return cls(layer=layer, plan=plan, weight=weight, signal=signal)
+        nearest = replace(plan, rounding="nearest")
+        most, left = (float(rounding_error(layer, p, weight, form).sum()) for p in (nearest, plan))
+        return cls(
+            layer=layer,
+            plan=nearest,
+            weight=weight,
+            signal=float(form.energy(to_matrix(weight, layer)).sum()),
+            left=left / most if most > 0 else 1.0,
+        )
 
     def error(self, scale: np.ndarray, step: float, form: Quadratic) -> float:
         """Energy of the output error over that of the output; ``form`` is that of the divided tensor."""
         weight = by_input(self.weight, scale, self.layer)
         lost = rounding_error(self.layer, self.plan, weight, form)
         noise = step**2 / 12 * float(per_input(weight.astype(np.float64) ** 2, self.layer).sum())
-        return (float(lost.sum()) + noise) / self.signal if self.signal > 0 else 0.0
+        return (self.left * float(lost.sum()) + noise) / self.signal if self.signal > 0 else 0.0
 
 
 def _best(readers: Sequence[_Reader], moment: Moment, *, correct_bias: bool) -> np.ndarray | None:
