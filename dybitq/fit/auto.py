@@ -27,14 +27,18 @@ def is_auto(weights: str) -> bool:
     return _AUTO.fullmatch(weights) is not None
 
 
+def width_of(weights: str) -> int:
+    """Bits of a weight format, or of the formats that one is to be chosen from."""
+    match = _AUTO.fullmatch(weights)
+    return int(match.group(1)) if match else formats.get(weights).bits
+
+
 def candidates(weights: str, mode: ActivationMode) -> list[str]:
     """Signed formats of the width that ``weights`` names, of equal tables the first by name.
 
     Only int8-sized tables, unless ``mode`` is float.
     """
-    match = _AUTO.fullmatch(weights)
-    assert match is not None
-    bits = int(match.group(1))
+    bits = width_of(weights)
     found: dict[bytes, str] = {}
     for name in formats.names(signed=True):
         fmt = formats.get(name)

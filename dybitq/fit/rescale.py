@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dybitq.fit.auto import is_auto
+from dybitq.fit.auto import width_of
 from dybitq.fit.layers import LayerArrays, round_matrix
 from dybitq.fit.moments import Quadratic, quadratic
 from dybitq.patches import row_channels, to_matrix
@@ -39,17 +39,17 @@ def form_of_moment(moment: Moment, *, correct_bias: bool) -> Quadratic:
 def rounding_error(layer: LayerWork, plan: LayerPlan, weight: np.ndarray, form: Quadratic) -> np.ndarray:
     """Energy in H of the rounding error of every row of ``weight``, float64 ``[groups, rows]``.
 
-    Of a large matrix every n-th row stands for n. ``autoN`` counts as ``intN``.
+    Of a large matrix every n-th row stands for n. Every format counts as the integers of its width, so that
+    ``auto4`` and what it is resolved to later give the same factors.
     """
     matrix = to_matrix(weight, layer).astype(np.float32)
-    weights = f"int{plan.weights[4:]}" if is_auto(plan.weights) else plan.weights
     channels, share = row_channels(layer), 1
     if plan.granularity == "channel" and len(matrix) == 1 and matrix.shape[1] > _ROWS:
         share = -(-matrix.shape[1] // _ROWS)
         matrix = matrix[:, ::share]
         channels = np.arange(matrix.shape[1])[None]
     arrays = LayerArrays(weight=matrix, bias=None, input_scale=None)
-    trial = replace(plan, weights=weights)
+    trial = replace(plan, weights=f"int{max(2, width_of(plan.weights))}")
     found = round_matrix(trial, arrays, matrix, channels, form, improve=False)
     return form.energy(matrix - found.rounded) * share
 

@@ -142,3 +142,15 @@ def test_dead_features_and_nothing_seen(tmp_path):
     moments = {**made.statistics.moments, key: zero}
     found = smooth(made.network, made.layers, made.plan, replace(made.statistics, moments=moments))
     assert "0 smoothed" in found.notes[0]
+
+
+def test_a_plan_that_was_carried_out_gives_the_same_network(tmp_path):
+    """Factors do not depend on what ``auto4`` was resolved to."""
+    made = made_of(tmp_path, 64, weights="int4")
+    as_formats = [
+        replace(made.plan, layers=tuple(replace(p, weights=weights) for p in made.plan.layers))
+        for weights in ("auto4", "laplace4", "dybit4")
+    ]
+    found = [smooth(made.network, made.layers, plan, made.statistics) for plan in as_formats]
+    models = {to_bytes(each.network.model) for each in found}
+    assert len(models) == 1 and "1 smoothed" in found[0].notes[0]
