@@ -58,7 +58,7 @@ class _Sample:
     def error(self, plan: LayerPlan) -> float:
         """Energy of the output error over that of the output."""
         free = LayerArrays(weight=self.matrix, bias=None, input_scale=None)
-        return round_matrix(plan, free, self.matrix, self.channels, self.form, improve=False).error
+        return round_matrix(plan, free, self.matrix, self.channels, self.form, thorough=False).error
 
 
 def _sample(

@@ -13,6 +13,7 @@ from dybitq.patches import from_matrix, row_channels, to_matrix
 from dybitq.records import FittedWeight, LayerPlan, LayerWork, Moment, NumberFormat
 
 _BIAS_LIMIT = 2.0**29  # largest int32 bias code: leaves room for the products beside it
+_FEW = 5  # of the scales that a rounding can try: enough to compare formats by
 _IMPORTANCE_FLOOR = 1e-4  # inputs that calibration never saw alive still count this much of the mean
 
 
@@ -100,7 +101,7 @@ def round_matrix(
     channels: np.ndarray,
     form: Quadratic,
     *,
-    improve: bool = True,
+    thorough: bool = True,
 ) -> RoundedMatrix:
     """Scale and codes of a weight matrix.
 
@@ -114,8 +115,8 @@ def round_matrix(
         matrix: float32 ``[groups, rows, K]``.
         channels: output channel of every row, int64 ``[groups, rows]``.
         form: H.
-        improve: whether to take the last step of the rounding, which costs most and gains every format
-            about as much; comparisons can do without.
+        thorough: whether to try all scales and to take the last step of the rounding. Both cost most and
+            gain every format about as much: comparisons can do without.
     """
     fmt = formats.get(plan.weights)
     if plan.scale == "pow2" and arrays.grid is None:
@@ -123,9 +124,10 @@ def round_matrix(
     if plan.granularity == "tensor":
         channels = np.zeros_like(channels)
     scale = _floor(_search(plan, fmt, matrix, channels, importance_of(form)), arrays)
-    scale, codes = _round(plan, fmt, matrix, channels, _trials(plan, scale, arrays.grid), form)
+    trials = _trials(plan, scale, arrays.grid, thorough=thorough)
+    scale, codes = _round(plan, fmt, matrix, channels, trials, form)
     better = roundings.get(plan.rounding).improve
-    if improve and better is not None:
+    if thorough and better is not None:
         codes = better(codes, matrix, scale[channels][..., None], fmt, form)
     integers = fmt.table[codes].astype(np.float32)
     moved, moved_integers = form.times(matrix), form.times(integers)  # what both steps below need of H
@@ -182,9 +184,10 @@ def _floor(scale: np.ndarray, arrays: LayerArrays) -> np.ndarray:
     return floored if arrays.grid is None else arrays.grid.snap(floored)
 
 
-def _trials(plan: LayerPlan, scale: np.ndarray, grid: ScaleGrid | None) -> np.ndarray:
+def _trials(plan: LayerPlan, scale: np.ndarray, grid: ScaleGrid | None, *, thorough: bool) -> np.ndarray:
     """Scales that a rounding tries, float32 ``[trials, channels]``; on a grid its points around them."""
     factors = np.array(roundings.get(plan.rounding).trials, np.float32)
+    factors = factors if thorough else factors[:_FEW]
     trials = factors[:, None] * scale
     if grid is None:
         return trials

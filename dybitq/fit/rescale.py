@@ -50,7 +50,7 @@ def rounding_error(layer: LayerWork, plan: LayerPlan, weight: np.ndarray, form: 
         channels = np.arange(matrix.shape[1])[None]
     arrays = LayerArrays(weight=matrix, bias=None, input_scale=None)
     trial = replace(plan, weights=f"int{max(2, width_of(plan.weights))}")
-    found = round_matrix(trial, arrays, matrix, channels, form, improve=False)
+    found = round_matrix(trial, arrays, matrix, channels, form, thorough=False)
     return form.energy(matrix - found.rounded) * share
 
 

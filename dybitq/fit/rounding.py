@@ -11,7 +11,7 @@ weight goes to the level that is best for all others as they are, until none mov
 Behdin et al., arXiv:2309.01885, here from a better start).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,17 +34,19 @@ class Rounding:
 
     Attributes:
         round: codes at a given scale.
-        trials: multiples of the searched scale that are tried; one that compensates wants another scale.
+        trials: multiples of the searched scale that are tried, the most telling first; one that compensates
+            wants another scale, and its error jumps from one to the next.
         improve: what is done to the codes of the best trial.
     """
 
     round: Round
-    trials: tuple[float, ...] = (1.0,)
+    trials: Sequence[float] = (1.0,)
     improve: Improve | None = None
 
 
 roundings: Registry[Rounding] = Registry("rounding", "dybitq.fit.methods")
 
+_TRIALS = (1.0, 0.8, 0.9, 1.1, 1.25, 0.6, 0.65, 0.7, 0.75, 0.85, 0.95, 1.05, 1.15, 1.2, 1.3, 1.4)
 _SWEEPS = 4  # of coordinate descent; later ones move one weight in a thousand
 _BLOCK = 32  # columns between two updates of everything that follows
 _ELEMENTS = 1 << 18  # of a block of columns that are worked on at a time: they stay in the cache
@@ -135,5 +137,5 @@ def descended(
 
 roundings.register("nearest")(Rounding(round=nearest))
 roundings.register("compensated")(
-    Rounding(round=compensated, trials=(1.0, 0.8, 0.9, 1.1, 1.25), improve=descended)
+    Rounding(round=compensated, trials=_TRIALS, improve=descended)
 )
