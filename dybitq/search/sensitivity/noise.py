@@ -119,7 +119,7 @@ class LayerNoise:
             plan = replace(self._plans[layer.name], weights=name)
             if not compensated:
                 plan = replace(plan, rounding="nearest")
-            rounded = round_matrix(plan, bare, matrix, channels, form).rounded
+            rounded = round_matrix(plan, bare, matrix, channels, form, thorough=False).rounded
             found[name] = _ratio(float(form.energy(matrix - rounded).sum()), float(energy.sum()))
         return found
 
@@ -133,6 +133,8 @@ class LayerNoise:
     def parameters(self, layer: LayerWork, weights: str) -> dict[str, np.ndarray]:
         """Weight, and bias where it takes up the mean error, as the plan would have them, decoded.
 
+        The last steps of rounding, which all formats gain by alike, are left out.
+
         Returns:
             float32 arrays by name of the initializer; none for a layer that stays in float.
         """
@@ -141,7 +143,7 @@ class LayerNoise:
         matrix, form = self.matrix(layer), self.form(layer, whole=True)
         bare = LayerArrays(weight=matrix, bias=None, input_scale=None)
         plan = replace(self._plans[layer.name], weights=weights)
-        rounded = round_matrix(plan, bare, matrix, row_channels(layer), form).rounded
+        rounded = round_matrix(plan, bare, matrix, row_channels(layer), form, thorough=False).rounded
         found = {layer.weight: from_matrix(rounded, layer)}
         if layer.bias is not None and self.takes_mean(layer):
             bias = self._tensors.array(layer.bias)
