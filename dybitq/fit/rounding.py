@@ -136,6 +136,4 @@ def descended(
 
 
 roundings.register("nearest")(Rounding(round=nearest))
-roundings.register("compensated")(
-    Rounding(round=compensated, trials=_TRIALS, improve=descended)
-)
+roundings.register("compensated")(Rounding(round=compensated, trials=_TRIALS, improve=descended))
