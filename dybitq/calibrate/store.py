@@ -113,15 +113,24 @@ class StoredMoments(Mapping[str, Moment]):
     def __getitem__(self, key: str) -> Moment:
         index, entry = self._entries[key]
         kind, groups, k = MomentKind(entry["kind"]), entry["groups"], entry["k"]
-        first = self._archive.array(f"moments/{index}/first.npy", (groups, k))
-        minimum, maximum = self._archive.array(f"moments/{index}/extremes.npy", (2, groups, k))
-        packed = self._archive.array(f"moments/{index}/second.npy", None)
+        first, extremes, packed = self._archive.arrays(
+            {
+                f"moments/{index}/first.npy": (groups, k),
+                f"moments/{index}/extremes.npy": (2, groups, k),
+                f"moments/{index}/second.npy": None,
+            }
+        )
         try:
             second = _unpacked(packed, kind, groups, k)
         except ValueError as error:
             raise self._archive.damaged() from error
         return Moment(
-            kind=kind, rows=entry["rows"], first=first, second=second, minimum=minimum, maximum=maximum
+            kind=kind,
+            rows=entry["rows"],
+            first=first,
+            second=second,
+            minimum=extremes[0],
+            maximum=extremes[1],
         )
 
     def __iter__(self) -> Iterator[str]:
@@ -140,15 +149,15 @@ class StoredMoments(Mapping[str, Moment]):
 
 
 class _Archive:
-    """Members of the zip file, opened anew for every read so that no handle outlives a call."""
+    """Members of the zip file, opened anew for every call so that no handle outlives it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def read(self, name: str) -> bytes:
+    def read(self, *names: str) -> list[bytes]:
         try:
             with zipfile.ZipFile(self.path) as archive:
-                return archive.read(name)  # checks the member's CRC
+                return [archive.read(name) for name in names]  # checks the members' CRC
         except OSError as error:
             raise StatisticsError(f"{self.path}: cannot be read: {error.strerror or error}") from error
         except (
@@ -162,13 +171,17 @@ class _Archive:
             raise self.damaged() from error
 
     def array(self, name: str, shape: tuple[int, ...] | None) -> np.ndarray:
+        return self.arrays({name: shape})[0]
+
+    def arrays(self, shapes: Mapping[str, tuple[int, ...] | None]) -> list[np.ndarray]:
+        """Members as arrays, each of its shape if one is given."""
         try:
-            array: np.ndarray = np.load(io.BytesIO(self.read(name)), allow_pickle=False)
+            found = [np.load(io.BytesIO(data), allow_pickle=False) for data in self.read(*shapes)]
         except (ValueError, EOFError) as error:
             raise self.damaged() from error
-        if shape is not None and array.shape != shape:
+        if any(s is not None and array.shape != s for array, s in zip(found, shapes.values())):
             raise self.damaged()
-        return array
+        return found
 
     def damaged(self) -> StatisticsError:
         return StatisticsError(
@@ -178,7 +191,7 @@ class _Archive:
 
 def _header(archive: _Archive) -> dict[str, Any]:
     try:
-        header = json.loads(archive.read(_HEADER))
+        header = json.loads(archive.read(_HEADER)[0])
     except ValueError as error:
         raise archive.damaged() from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
