@@ -226,7 +226,8 @@ def _carry_out(
         fitted = fit_on_data(network, layers, plan, statistics, source(), build, progress)
     fitted = replace(fitted, notes=(*fitted.notes, *equal.notes, *smoothed.notes))
     model = emit(network, layers, plan, fitted)
-    return _Made(model=model, plan=plan, fitted=fitted, rescaled=equal.rescaled)
+    rescaled = (*equal.rescaled, *smoothed.rescaled)
+    return _Made(model=model, plan=plan, fitted=fitted, rescaled=rescaled)
 
 
 def _check_outputs(

@@ -215,6 +215,8 @@ def _tensors(archive: _Archive, entries: list[dict[str, Any]]) -> dict[str, Tens
         histogram = np.zeros(_BINS, np.int64)
         histogram[bins[part]] = counts[part]
         scalars = {field: entry[field] for field in _SCALARS}
+        if not (entry["samples"] > 0 and entry["minimum"] <= entry["maximum"]):
+            raise archive.damaged()
         found[entry["name"]] = TensorStatistics(histogram=histogram, **scalars)
     return found
 

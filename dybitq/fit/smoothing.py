@@ -35,7 +35,7 @@ from dybitq.records import ActivationMode, LayerPlan, LayerWork, Moment, Plan, S
 
 _SHARES = (0.25, 0.5)  # of the logarithm of a feature's range
 _CUTS = (1, 2, 3)  # powers of two that the largest feature is divided by
-_MOST = 10  # power of two between any two features
+_MOST = 10  # power of two that a feature is divided by
 _WORTH = 0.8  # of the error before: below it the Mul earns its time
 
 
@@ -47,19 +47,21 @@ class Smoothed:
         network: with a Mul in front of some layers, or the one that was given.
         layers: its survey.
         statistics: with moments of what the layers read now.
+        rescaled: names of the divided tensors.
         notes: one sentence, or none where no layer finds its range at run time.
     """
 
     network: Network
     layers: Mapping[str, LayerWork]
     statistics: Statistics
+    rescaled: tuple[str, ...]
     notes: tuple[str, ...]
 
 
 def smooth(network: Network, layers: Mapping[str, LayerWork], plan: Plan, statistics: Statistics) -> Smoothed:
     """Smooth the inputs of MatMuls with dynamic ranges where that makes the error smaller."""
     groups = _groups(layers, plan, statistics)
-    unchanged = Smoothed(network=network, layers=layers, statistics=statistics, notes=())
+    unchanged = Smoothed(network=network, layers=layers, statistics=statistics, rescaled=(), notes=())
     if not groups:
         return unchanged
     tensors = Tensors(network)
@@ -81,7 +83,13 @@ def smooth(network: Network, layers: Mapping[str, LayerWork], plan: Plan, statis
         before = statistics.moments[moment_key(layers[names[0]])]
         moments[moment_key(found[names[0]])] = scaled_moment(before, layers[names[0]], scale)
     kept = OverlaidMoments(moments, statistics.moments)
-    return Smoothed(network=changed, layers=found, statistics=replace(statistics, moments=kept), notes=notes)
+    return Smoothed(
+        network=changed,
+        layers=found,
+        statistics=replace(statistics, moments=kept),
+        rescaled=tuple(found[names[0]].input for names in factors),
+        notes=notes,
+    )
 
 
 def _groups(
@@ -165,13 +173,17 @@ def _best(readers: Sequence[_Reader], moment: Moment, *, correct_bias: bool) -> 
 
 
 def _candidates(largest: np.ndarray) -> list[np.ndarray]:
-    """Factors for features of these magnitudes, powers of two, 1 for the usual and for the dead ones."""
+    """Factors for features of these magnitudes, powers of two, 1 for the usual ones and for smaller ones.
+
+    None is below 1: a feature that was small in calibration may be larger at run time, and multiplied it
+    would set the range for all.
+    """
     alive = largest > 0
     if not alive.any():
         return []
-    size = np.where(alive, largest, np.median(largest[alive]))
-    above_usual = np.log2(size / np.median(size))
-    below_top = np.log2(size / size.max())
+    usual = np.median(largest[alive])
+    above_usual = np.log2(np.maximum(largest, usual) / usual)
+    below_top = np.log2(np.maximum(largest, usual) / largest.max())
     exponents = [np.rint(share * above_usual) for share in _SHARES]
-    exponents += [np.maximum(0, np.ceil(below_top + cut)) for cut in _CUTS]
-    return [np.exp2(np.clip(e, -_MOST, _MOST)) for e in exponents]
+    exponents += [np.ceil(below_top + cut) for cut in _CUTS]
+    return [np.exp2(np.clip(e, 0, _MOST)) for e in exponents]

@@ -33,6 +33,7 @@ class Flow:
         inputs: activations that it reads, constants left out.
         outputs: what it writes.
         elements: values of each input in one sample, dynamic extents counted as 1.
+        results: values of the first output, counted alike.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Flow:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     elements: tuple[int, ...]
+    results: int
 
 
 _KINDS = {
@@ -81,6 +83,7 @@ def flows(network: Network, layers: Mapping[str, LayerWork]) -> tuple[Flow, ...]
                 inputs=inputs,
                 outputs=outputs,
                 elements=tuple(size(name) for name in inputs),
+                results=size(outputs[0]),
             )
         )
     return tuple(found)
@@ -94,6 +97,7 @@ def _function(group: Group) -> Flow:
         inputs=(group.source.name or "",),
         outputs=(group.output.name or "",),
         elements=(1,),
+        results=1,
     )
 
 

@@ -33,7 +33,8 @@ def quantize_text(result: QuantizeResult) -> str:
         "(dybitq evaluate measures real ones)"
     )
     if result.float_operators:
-        lines.append(f"{len(result.float_operators)} operators are not integer arithmetic:")
+        count = len(result.float_operators)
+        lines.append(f"{count} operator{' is' if count == 1 else 's are'} not integer arithmetic:")
         lines += [f"  {op.op_type} {op.name}: {op.reason}" for op in result.float_operators]
     lines += [f"note: {note}" for note in result.notes]
     return "\n".join(lines)

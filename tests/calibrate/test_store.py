@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -133,3 +134,16 @@ def test_other_files_are_refused(tmp_path):
             store.load(tmp_path / name)
     with pytest.raises(StatisticsError, match="No such file"):
         store.load(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    "change", [{"minimum": 9.0, "maximum": -9.0}, {"maximum": float("nan")}, {"samples": -5}]
+)
+def test_impossible_values_are_damage(tmp_path, change):
+    """A file with sound checksums whose numbers cannot be statistics is refused, with its name."""
+    before = statistics(3)
+    name = next(iter(before.tensors))
+    tensors = {**before.tensors, name: replace(before.tensors[name], **change)}
+    store.save(replace(before, tensors=tensors), tmp_path / "s.stats")
+    with pytest.raises(StatisticsError, match="s.stats"):
+        store.load(tmp_path / "s.stats")

@@ -154,3 +154,20 @@ def test_a_plan_that_was_carried_out_gives_the_same_network(tmp_path):
     found = [smooth(made.network, made.layers, plan, made.statistics) for plan in as_formats]
     models = {to_bytes(each.network.model) for each in found}
     assert len(models) == 1 and "1 smoothed" in found[0].notes[0]
+
+
+@pytest.mark.parametrize("size", [1e-20, 1e-4])
+def test_small_features_are_not_enlarged(tmp_path, size):
+    """What was nearly dead in calibration may come alive, and must not set the range for all then."""
+    batches = [
+        {"x": (b["x"] * np.where(np.arange(WIDTH) == 6, size, 1)).astype(np.float32)} for b in inputs(64)
+    ]
+    made = make(network(), tmp_path, batches=batches, weights="int8", activations="dynamic8")
+    found = smoothed(made)
+    assert found.rescaled == ("x_smoothed",)
+    (inverse,) = [
+        value.const_value.numpy()
+        for value in found.network.model.graph.initializers.values()
+        if "factors" in (value.name or "")
+    ]
+    assert inverse.max() == 1 and inverse[6] == 1 and (inverse[[3, 7, 11]] < 1).all()

@@ -121,9 +121,7 @@ def test_report_lists_what_stays_in_float(folder):
     """The file is written, the operators listed, in text and JSON; verify lists them as well."""
     made = quantize("soft", "--integer-only=report")
     assert made.exit_code == 0, made.output
-    assert (
-        "1 operators are not integer arithmetic:\n  Softmax Softmax_0: Softmax has no integer" in made.stdout
-    )
+    assert "1 operator is not integer arithmetic:\n  Softmax Softmax_0: Softmax has no integer" in made.stdout
     strict = dybitq_run("verify", "q.onnx", "--data", "soft.npz")
     assert strict.exit_code == 3
     report = dybitq_run("verify", "q.onnx", "--data", "soft.npz", "--integer-only", "report")

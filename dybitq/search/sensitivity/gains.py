@@ -3,6 +3,8 @@
 First order, errors taken as independent: a layer, and whatever works value by value, hands the relative
 error of its input on; in a sum a branch counts as much as its share of the sum's energy, in a product
 relative errors add up. So an error in one branch of a residual block is small beside the stream it joins.
+A factor that is made of a mean of many of the other's values (a gate, a deviation) hands its errors on like
+any other, but not those from before the mean, which has averaged them away.
 """
 
 from collections.abc import Mapping
@@ -12,20 +14,23 @@ from dybitq.records import Statistics
 from dybitq.search.sensitivity.noise import energy_of
 from dybitq.search.space import Space
 
-_AVERAGED = 16  # times as many values in the other factor
+_AVERAGED = 16  # times as many values
 
 
 def gains(space: Space, statistics: Statistics) -> dict[str, float]:
     """By tensor what one unit of its relative error adds to the relative error of the output."""
     outputs = output_names(space.network)
-    found = dict.fromkeys(outputs, 1.0 / max(len(outputs), 1))
+    direct = dict.fromkeys(outputs, 1.0 / max(len(outputs), 1))
+    gated: dict[str, float] = {}  # through the smaller factor of a product, up to the mean that it comes from
     for flow in reversed(flows(space.network, space.layers)):
-        gain = sum(found.get(name, 0.0) for name in flow.outputs)
-        if gain == 0:
-            continue
-        for name, share in zip(flow.inputs, _shares(flow, statistics)):
-            found[name] = found.get(name, 0.0) + gain * share
-    return found
+        straight, through_gate = (sum(g.get(name, 0.0) for name in flow.outputs) for g in (direct, gated))
+        for name, share, gates in zip(flow.inputs, _shares(flow, statistics), _gates(flow)):
+            if gates:
+                gated[name] = gated.get(name, 0.0) + straight + through_gate
+            else:
+                direct[name] = direct.get(name, 0.0) + straight * share
+                gated[name] = gated.get(name, 0.0) + (0.0 if _averages(flow) else through_gate * share)
+    return {name: direct.get(name, 0.0) + gated.get(name, 0.0) for name in {**direct, **gated}}
 
 
 def layer_gains(space: Space, statistics: Statistics) -> dict[str, float]:
@@ -34,11 +39,19 @@ def layer_gains(space: Space, statistics: Statistics) -> dict[str, float]:
     return {layer.name: found.get(layer.output, 0.0) for layer in space.layers.values()}
 
 
+def _gates(flow: Flow) -> list[bool]:
+    """For each factor of a product, whether it has far fewer values than the other: a gate, a deviation."""
+    if flow.kind is not FlowKind.PRODUCT:
+        return [False] * len(flow.inputs)
+    return [size * _AVERAGED <= max(flow.elements) for size in flow.elements]
+
+
+def _averages(flow: Flow) -> bool:
+    """Whether the result is a mean of many values each, whose errors it averages away."""
+    return flow.kind is FlowKind.PASS and flow.results * _AVERAGED <= max(flow.elements)
+
+
 def _shares(flow: Flow, statistics: Statistics) -> list[float]:
-    if flow.kind is FlowKind.PRODUCT:
-        # A mean, a deviation or a gate of many values has averaged their errors away.
-        most = max(flow.elements)
-        return [0.0 if size * _AVERAGED <= most else 1.0 for size in flow.elements]
     if flow.kind not in (FlowKind.SUM, FlowKind.JOIN) or len(flow.inputs) < 2:
         return [1.0] * len(flow.inputs)
     energies = [energy_of(statistics, name) for name in flow.inputs]
