@@ -24,6 +24,7 @@ from dybitq.files import atomic_output, check_output
 from dybitq.fit.auto import is_auto, resolve_auto
 from dybitq.fit.equalize import equalize
 from dybitq.fit.fit import fit
+from dybitq.fit.magnitudes import check_magnitudes
 from dybitq.fit.notes import fit_notes
 from dybitq.fit.on_data import fit_on_data
 from dybitq.fit.ranges import range_methods
@@ -44,6 +45,7 @@ from dybitq.verify.probe import ProbeResult, probe
 
 Progress = Callable[[str, int, int], None]
 
+_NO_LAYERS = "it has no Conv, ConvTranspose, Gemm, MatMul or embedding with weights"
 _NAMES_SHOWN = 4  # layers named in a note
 _BATCH = 16  # samples of one run while fitting on data
 
@@ -146,6 +148,7 @@ def quantize(
     if plan is None:
         plan = plan_of(network, tuple(layers.values()), recipe or Recipe())
     _check_decisions(network, layers, plan)
+    check_magnitudes(network, layers, plan, found)
     reader = partial(_source, network, data, samples, split) if data is not None else None
     made = _carry_out(network, layers, plan, found, reader, progress)
     hashes = network.sha256, _sha256(statistics)
@@ -307,10 +310,7 @@ def _check_something(plan: Plan, network: Network) -> None:
                 f"{network.path}: nothing would be quantized: layer {left.layer!r} ({left.reason}) and all "
                 "others stay in float; choose formats with --weights and --activations, a recipe or the plan"
             )
-        why = (
-            "; ".join(network.notes)
-            or "it has no Conv, ConvTranspose, Gemm, MatMul or embedding with weights"
-        )
+        why = "; ".join(network.notes) or _NO_LAYERS
         raise UnsupportedError(f"{network.path}: nothing would be quantized: {why}")
 
 
