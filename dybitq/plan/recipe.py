@@ -73,7 +73,7 @@ class Recipe:
         bias_correction: whether biases take up the mean error of the rounded weights.
         arithmetic: see :mod:`dybitq.arithmetic`.
         integer: options of integer-only arithmetic.
-        source: the file it was read from, for messages.
+        source: the file it was read from, or that there is none, for messages.
     """
 
     defaults: Settings = DEFAULTS
@@ -82,7 +82,7 @@ class Recipe:
     bias_correction: bool = True
     arithmetic: str = FLOAT_RESCALE
     integer: IntegerOptions = DEFAULT_OPTIONS
-    source: str = field(default="recipe", compare=False)
+    source: str = field(default="options", compare=False)
 
 
 _PLAIN = ("auto", "int8", "dynamic8", "float")  # activations without a re-coding
@@ -114,6 +114,7 @@ def make_plan(network: Network, layers: Sequence[LayerWork], recipe: Recipe) -> 
         layers=layer_plans,
         edges=edges,
         bias_correction=recipe.bias_correction,
+        source=recipe.source,
     )
 
 

@@ -88,7 +88,7 @@ def test_both_conditions_of_a_rule_hold(chain):
 def test_rule_without_a_layer(chain, rule, hint):
     """A rule that matches nothing is an error with its number and the nearest name."""
     good = Rule(op_type="Conv", settings=Settings(weights="int4"))
-    with pytest.raises(ConfigError, match=r"recipe: rule 2 .*matches none of the 4 layers") as caught:
+    with pytest.raises(ConfigError, match=r"options: rule 2 .*matches none of the 4 layers") as caught:
         planned(chain, rules=(good, rule))
     assert f"Did you mean {hint}" in str(caught.value)
 
