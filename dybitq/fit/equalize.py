@@ -158,6 +158,7 @@ class _Work:
         self.edges = {edge.tensor: edge for edge in plan.edges}
         self.statistics = statistics
         self.moments: dict[str, Moment] = {}
+        self._at_hand: dict[str, Moment] = {}
         self.channels = dict(statistics.channels)
         self.bias_correction = plan.bias_correction
 
@@ -167,6 +168,7 @@ class _Work:
 
     def equalize(self, pair: _Pair) -> bool:
         """Equalize a pair if that lowers its error."""
+        self._at_hand.clear()
         first, second = (self._weight(layer) for layer in (pair.first, pair.second))
         before = self._error(pair, first, second, np.ones(_outputs(pair.first)))
         tried = [factors(first, second, *trial, pair) for trial in _TRIALS] if pair.shrinks else []
@@ -181,8 +183,13 @@ class _Work:
         return True
 
     def _moment(self, layer: LayerWork) -> Moment:
+        """As it is now; what is read from the file is kept for the pair at hand."""
         key = moment_key(layer)
-        return self.moments[key] if key in self.moments else self.statistics.moments[key]
+        if key in self.moments:
+            return self.moments[key]
+        if key not in self._at_hand:
+            self._at_hand[key] = self.statistics.moments[key]
+        return self._at_hand[key]
 
     def _weight(self, layer: LayerWork) -> np.ndarray:
         assert layer.weight is not None
