@@ -69,6 +69,7 @@ class Setting:
 W4A4_GOALS = (2.0, 3.0, 6.0, None, 4.0, 3.0)
 SETTINGS = {
     "W8A8": Setting(goals=(0.3, 0.3, 0.6, 0.4, 0.3, 0.4)),
+    "W8A8-data": Setting(data=True),
     "W4A8": Setting(recipe={"weights": "auto4"}, goals=(0.5, 0.8, 1.5, 4.0, 1.0, 1.0), least_db=15),
     "W4A8-data": Setting(
         recipe={"weights": "auto4"}, data=True, goals=(0.2, 0.3, 1.0, 1.5, 0.5, 0.5), least_db=16

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -27,7 +27,7 @@ def read_document(path: Path) -> Any:
     """
     try:
         with path.open(encoding="utf-8") as file:
-            return yaml.load(file, Loader=Loader)  # noqa: S506 - a SafeLoader
+            return parse_yaml(file)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -84,6 +84,15 @@ class Loader(yaml.SafeLoader):
 
 for _tag, _construct in (("int", Loader.construct_yaml_int), ("float", Loader.construct_yaml_float)):
     Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _construct)
+
+
+def parse_yaml(text: str | IO[str]) -> Any:
+    """The one YAML document in ``text``, by :class:`Loader`.
+
+    Raises:
+        yaml.YAMLError: it is none.
+    """
+    return yaml.load(text, Loader=Loader)  # noqa: S506 - Loader is a SafeLoader
 
 
 def _kind(value: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from dybitq.errors import ConfigError
-from dybitq.schema import Loader
+from dybitq.schema import parse_yaml
 from dybitq.schema_machine import Machine, validate
 
 # Sections that each timing model cannot do without.
@@ -33,7 +33,7 @@ def preset_names() -> tuple[str, ...]:
 
 def _parse(text: str, source: str) -> dict[str, Any]:
     try:
-        data = yaml.load(text, Loader=Loader)  # noqa: S506 - a SafeLoader
+        data = parse_yaml(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
@@ -107,7 +107,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
         if not equals or not name.strip():
             raise ConfigError(f"--set {line!r}: expected FIELD=VALUE, for example array.rows=16")
         try:
-            result[name.strip()] = yaml.load(text, Loader=Loader)  # noqa: S506 - a SafeLoader
+            result[name.strip()] = parse_yaml(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {line!r}: the value is not valid YAML") from error
     return result
