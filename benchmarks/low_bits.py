@@ -16,6 +16,7 @@ is at its default, first and last layers at 8 bits included.
 import argparse
 import contextlib
 import io
+import itertools
 import json
 import os
 import statistics
@@ -168,7 +169,7 @@ def onnxruntime_model(bench: prepared.Bench, name: str, path: Path, *, bits: int
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
-            self.feeds = iter(list(bench.batches(name, "calib", prepared.ORT_SAMPLES)))
+            self.feeds = itertools.islice(bench.batches(name, "calib"), prepared.ORT_SAMPLES)
 
         def get_next(self) -> dict[str, Any] | None:
             return next(self.feeds, None)

@@ -245,6 +245,7 @@ class ChannelStatistics:
     Attributes:
         count, total, squares: number, sum and sum of squares over a fixed subset of positions.
         minimum, maximum: extremes over all positions; infinite, the wrong way round, where there were none.
+        histogram: counts ``[channels, 512]`` of :mod:`dybitq.octaves`, where a function follows; or None.
     """
 
     count: int
@@ -252,6 +253,7 @@ class ChannelStatistics:
     squares: np.ndarray
     minimum: np.ndarray
     maximum: np.ndarray
+    histogram: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -389,10 +391,7 @@ class Recoding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
-    """Arrays made by fitting: weights and input re-codings by layer name, edges by tensor name.
-
-    ``notes`` says what was done otherwise than asked for, one sentence each.
-    """
+    """Arrays by layer name, edges by tensor name; ``notes`` says what was done otherwise than asked for."""
 
     weights: Mapping[str, FittedWeight] = field(default_factory=dict)
     edges: Mapping[str, FittedEdge] = field(default_factory=dict)

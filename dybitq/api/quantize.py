@@ -22,7 +22,7 @@ from dybitq.encodings import formats
 from dybitq.errors import ConfigError, ModelError, OutputError, StatisticsError, UnsupportedError, naming
 from dybitq.files import atomic_output, check_output
 from dybitq.fit.auto import is_auto, resolve_auto
-from dybitq.fit.equalize import equalize
+from dybitq.fit.balance import balance
 from dybitq.fit.fit import fit
 from dybitq.fit.magnitudes import check_magnitudes
 from dybitq.fit.notes import fit_notes
@@ -31,7 +31,6 @@ from dybitq.fit.ranges import range_methods
 from dybitq.fit.recode import check_recoding
 from dybitq.fit.rounding import roundings
 from dybitq.fit.scales import scale_methods
-from dybitq.fit.smoothing import smooth
 from dybitq.graph.export import to_bytes
 from dybitq.graph.load import Network, load
 from dybitq.graph.read import external_files, read
@@ -206,31 +205,28 @@ def _carry_out(
     progress: Progress | None,
 ) -> _Made:
     """Fit and build in the arithmetic of the plan, from the statistics alone or layer by layer on data."""
+    if plan.arithmetic != FLOAT_RESCALE and source is not None:
+        raise ConfigError("--data is not combined with --integer-only; leave one of the two out")
+    even = balance(network, layers, plan, statistics)
     if plan.arithmetic != FLOAT_RESCALE:
-        if source is not None:
-            raise ConfigError("--data is not combined with --integer-only; leave one of the two out")
-        equal = equalize(network, layers, plan, statistics)
-        integer = quantize_to_integers(equal.network, layers, plan, equal.statistics, progress)
+        integer = quantize_to_integers(even.network, layers, plan, even.statistics, progress)
         return _Made(
             model=integer.model,
             plan=integer.plan,
-            fitted=replace(integer.fitted, notes=(*integer.fitted.notes, *equal.notes)),
-            rescaled=equal.rescaled,
+            fitted=replace(integer.fitted, notes=(*integer.fitted.notes, *even.notes)),
+            rescaled=even.rescaled,
             float_operators=integer.float_operators,
         )
-    equal = equalize(network, layers, plan, statistics)
-    smoothed = smooth(equal.network, layers, plan, equal.statistics)
-    network, layers, statistics = smoothed.network, smoothed.layers, smoothed.statistics
-    plan = resolve_auto(network, layers, plan, statistics)
+    network, layers, statistics = even.network, even.layers, even.statistics
+    plan = resolve_auto(network, layers, even.plan, statistics)
     if source is None:
         fitted = fit(network, layers, plan, statistics, progress)
     else:
         build = partial(prefix, network, layers, plan)
         fitted = fit_on_data(network, layers, plan, statistics, source(), build, progress)
-    fitted = replace(fitted, notes=(*fitted.notes, *equal.notes, *smoothed.notes))
+    fitted = replace(fitted, notes=(*fitted.notes, *even.notes))
     model = emit(network, layers, plan, fitted)
-    rescaled = (*equal.rescaled, *smoothed.rescaled)
-    return _Made(model=model, plan=plan, fitted=fitted, rescaled=rescaled)
+    return _Made(model=model, plan=plan, fitted=fitted, rescaled=even.rescaled)
 
 
 def _check_outputs(

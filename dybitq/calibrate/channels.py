@@ -1,13 +1,15 @@
-"""Every output channel of a layer: sum and sum of squares over a fixed subset of positions, and extremes."""
+"""Every output channel of a layer: sums and histograms over fixed subsets of positions, and extremes."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from dybitq import octaves
 from dybitq.calibrate.sampling import stride
 from dybitq.records import ChannelStatistics, LayerKind, LayerWork
 
 POSITIONS_PER_SAMPLE = 16
+HISTOGRAM_POSITIONS = 64
 
 
 @dataclass(slots=True, eq=False)
@@ -19,27 +21,30 @@ class ChannelTotal:
     squares: np.ndarray
     minimum: np.ndarray
     maximum: np.ndarray
+    histogram: np.ndarray | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ChannelPart:
-    """What one batch adds; ``[channels]`` each."""
+    """What one batch adds; ``[channels]`` each, ``[channels, values]`` for the bins."""
 
     count: int
     total: np.ndarray
     squares: np.ndarray
     minimum: np.ndarray
     maximum: np.ndarray
+    bins: np.ndarray | None
 
 
-def init(channels: int) -> ChannelTotal:
-    """Nothing seen."""
+def init(channels: int, *, shaped: bool = False) -> ChannelTotal:
+    """Nothing seen; ``shaped`` with histograms."""
     return ChannelTotal(
         count=0,
         total=np.zeros(channels),
         squares=np.zeros(channels),
         minimum=np.full(channels, np.inf),
         maximum=np.full(channels, -np.inf),
+        histogram=np.zeros((channels, octaves.BINS), np.int64) if shaped else None,
     )
 
 
@@ -51,7 +56,13 @@ def channel_axis(layer: LayerWork) -> int:
 
 
 def measure(
-    value: np.ndarray, layer: LayerWork, batch: int, count: int, real: np.ndarray | None = None
+    value: np.ndarray,
+    layer: LayerWork,
+    batch: int,
+    count: int,
+    real: np.ndarray | None = None,
+    *,
+    shaped: bool = False,
 ) -> ChannelPart | None:
     """The part that an output ``[batch, ...]`` of the layer adds, ``count`` samples of a run of ``batch``.
 
@@ -68,14 +79,18 @@ def measure(
     rows = np.moveaxis(value, axis, 0)
     channels = rows.shape[0]
     rows = rows.reshape(channels, rows.shape[1] if rows.ndim > 1 else 1, -1)
-    step = stride(value.shape[2:] if value.ndim > 2 else (1,), POSITIONS_PER_SAMPLE)
-    chosen = rows[:, :, ::step].astype(np.float64).reshape(channels, -1)
+    within = value.shape[2:] if value.ndim > 2 else (1,)
+    chosen = rows[:, :, :: stride(within, POSITIONS_PER_SAMPLE)].astype(np.float64).reshape(channels, -1)
+    bins = None
+    if shaped:
+        bins = octaves.bin_of(rows[:, :, :: stride(within, HISTOGRAM_POSITIONS)].reshape(channels, -1))
     return ChannelPart(
         count=chosen.shape[1],
         total=chosen.sum(axis=1),
         squares=np.einsum("cr,cr->c", chosen, chosen),
         minimum=value.min(axis=others, initial=np.inf),
         maximum=value.max(axis=others, initial=-np.inf),
+        bins=bins,
     )
 
 
@@ -86,6 +101,9 @@ def update(total: ChannelTotal, part: ChannelPart) -> None:
     total.squares += part.squares
     np.minimum(total.minimum, part.minimum, out=total.minimum)
     np.maximum(total.maximum, part.maximum, out=total.maximum)
+    if total.histogram is not None and part.bins is not None:
+        rows = np.arange(len(total.histogram))[:, None]
+        np.add.at(total.histogram, (rows, part.bins), 1)
 
 
 def result(total: ChannelTotal) -> ChannelStatistics:
@@ -96,4 +114,5 @@ def result(total: ChannelTotal) -> ChannelStatistics:
         squares=total.squares,
         minimum=total.minimum,
         maximum=total.maximum,
+        histogram=total.histogram,
     )

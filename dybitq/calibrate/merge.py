@@ -99,6 +99,7 @@ def merge_channels(a: ChannelStatistics, b: ChannelStatistics) -> ChannelStatist
         squares=a.squares + b.squares,
         minimum=np.minimum(a.minimum, b.minimum),
         maximum=np.maximum(a.maximum, b.maximum),
+        histogram=None if a.histogram is None or b.histogram is None else a.histogram + b.histogram,
     )
 
 

@@ -13,6 +13,7 @@ from dybitq.data.source import Batch, DataSource
 from dybitq.errors import DataError
 from dybitq.graph.export import float_tensors, with_outputs
 from dybitq.graph.load import Network
+from dybitq.graph.pointwise_groups import pointwise_groups
 from dybitq.graph.values import shape_of
 from dybitq.patches import moment_key, patch_geometry
 from dybitq.records import LayerKind, LayerWork, MomentKind, Statistics, TensorInfo
@@ -53,12 +54,14 @@ class Watch:
         fetched: tensors that onnxruntime hands out or is given, in topological order.
         derived: tensors whose statistics follow from those.
         layers: layers with weights, for channel statistics.
+        shaped: those of them that a function of one value follows: channels get histograms.
         keyed: one layer for each moment key, with the kind of moment that is kept.
     """
 
     fetched: tuple[str, ...]
     derived: Mapping[str, Derived]
     layers: tuple[LayerWork, ...]
+    shaped: frozenset[str]
     keyed: Mapping[str, tuple[LayerWork, MomentKind]]
 
 
@@ -88,6 +91,7 @@ def plan_watch(
             keyed.setdefault(moment_key(layer), layer)
     kinds = moments.choose_kinds(keyed, richest, budget_bytes)
     derived = derived_tensors(network, known)
+    sources = {group.source.name for group in pointwise_groups(network.model.graph).values()}
     # A layer's input is needed in its own shape, if its patches are wanted.
     for key, layer in keyed.items():
         if kinds[key] is not MomentKind.NONE and layer.input in derived and derived[layer.input].moved:
@@ -96,6 +100,7 @@ def plan_watch(
         fetched=tuple(n for n in names if n not in derived),
         derived=derived,
         layers=tuple(weighted),
+        shaped=frozenset(layer.name for layer in weighted if layer.output in sources),
         keyed={k: (layer, kinds[k]) for k, layer in keyed.items() if kinds[k] is not MomentKind.NONE},
     )
 
@@ -198,7 +203,10 @@ def _init(watch: Watch) -> Totals:
     return Totals(
         tensors={name: tensors.init() for name in (*watch.fetched, *watch.derived)},
         moments={k: moments.init(kind, *patch_geometry(layer)) for k, (layer, kind) in watch.keyed.items()},
-        channels={layer.name: channels.init(_channels(layer)) for layer in watch.layers},
+        channels={
+            layer.name: channels.init(_channels(layer), shaped=layer.name in watch.shaped)
+            for layer in watch.layers
+        },
     )
 
 
@@ -226,7 +234,9 @@ def _measure(
         if rule.source in seen:
             seen[name] = tensors.mapped_part(seen[rule.source], rule.function)
     outputs = {
-        layer.name: channels.measure(values[layer.output], layer, extent, batch.count)
+        layer.name: channels.measure(
+            values[layer.output], layer, extent, batch.count, shaped=layer.name in watch.shaped
+        )
         for layer in watch.layers
     }
 

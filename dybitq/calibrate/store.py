@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from dybitq import octaves
 from dybitq.calibrate.moments import second_shape
 from dybitq.errors import StatisticsError
 from dybitq.records import ChannelStatistics, Moment, MomentKind, Statistics, TensorStatistics
 
 FORMAT = "dybitq statistics"
-VERSION = 3
+VERSION = 4
 SUFFIX = ".stats"
 
 _HEADER = "statistics.json"
@@ -48,7 +49,15 @@ def save(statistics: Statistics, path: Path) -> None:
             {"name": name, "bins": len(bins)} | {field: getattr(t, field) for field in _SCALARS}
             for (name, t), bins in zip(tensors, used)
         ],
-        "channels": [{"layer": n, "count": c.count, "channels": len(c.total)} for n, c in channels],
+        "channels": [
+            {
+                "layer": n,
+                "count": c.count,
+                "channels": len(c.total),
+                "histogram": c.histogram is not None,
+            }
+            for n, c in channels
+        ],
         "moments": [
             {
                 "key": k,
@@ -67,6 +76,9 @@ def save(statistics: Statistics, path: Path) -> None:
         values = [np.stack([getattr(c, field) for field in _CHANNEL_ROWS]) for _, c in channels]
         empty = np.zeros((len(_CHANNEL_ROWS), 0))
         _write_array(archive, "channels.npy", np.concatenate(values, axis=1) if values else empty)
+        shaped = [c.histogram for _, c in channels if c.histogram is not None]
+        nothing = np.zeros((0, octaves.BINS), np.int64)
+        _write_array(archive, "histograms.npy", np.concatenate(shaped) if shaped else nothing)
         for index, moment in enumerate(statistics.moments.values()):
             _write_array(archive, f"moments/{index}/first.npy", moment.first, compress=False)
             extremes = np.stack([moment.minimum, moment.maximum])
@@ -223,12 +235,17 @@ def _tensors(archive: _Archive, entries: list[dict[str, Any]]) -> dict[str, Tens
 
 def _channels(archive: _Archive, entries: list[dict[str, Any]]) -> dict[str, ChannelStatistics]:
     shape = (len(_CHANNEL_ROWS), sum(entry["channels"] for entry in entries))
-    values = archive.array("channels.npy", shape)
-    found, start = {}, 0
+    shaped = sum(entry["channels"] for entry in entries if entry["histogram"])
+    arrays = {"channels.npy": shape, "histograms.npy": (shaped, octaves.BINS)}
+    values, histograms = archive.arrays(arrays)
+    found, start, row = {}, 0, 0
     for entry in entries:
-        rows = dict(zip(_CHANNEL_ROWS, values[:, start : start + entry["channels"]], strict=True))
-        start += entry["channels"]
-        found[entry["layer"]] = ChannelStatistics(count=entry["count"], **rows)
+        count, histogram = entry["channels"], None
+        rows = dict(zip(_CHANNEL_ROWS, values[:, start : start + count], strict=True))
+        start += count
+        if entry["histogram"]:
+            histogram, row = histograms[row : row + count].astype(np.int64), row + count
+        found[entry["layer"]] = ChannelStatistics(count=entry["count"], histogram=histogram, **rows)
     return found
 
 

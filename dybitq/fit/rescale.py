@@ -1,7 +1,7 @@
 """Layers whose input channels have other factors: their weights, their moments, what rounding then costs."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -52,6 +52,47 @@ def rounding_error(layer: LayerWork, plan: LayerPlan, weight: np.ndarray, form: 
     trial = replace(plan, weights=f"int{max(2, width_of(plan.weights))}")
     found = round_matrix(trial, arrays, matrix, channels, form, thorough=False)
     return form.energy(matrix - found.rounded) * share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Reader:
+    """A layer that reads a tensor whose channels are divided; errors are relative to its output's energy.
+
+    Attributes:
+        signal: energy of its output around the mean.
+    """
+
+    layer: LayerWork
+    plan: LayerPlan
+    weight: np.ndarray
+    signal: float
+
+    @classmethod
+    def of(cls, layer: LayerWork, plan: LayerPlan, weight: np.ndarray, form: Quadratic) -> "Reader":
+        """A layer with its weight and H as they are."""
+        signal = float(form.energy(to_matrix(weight, layer)).sum())
+        return cls(layer=layer, plan=plan, weight=weight, signal=signal)
+
+    def left(self, form: Quadratic) -> float:
+        """Share of the error of nearest rounding that the plan's own rounding leaves."""
+        plans = replace(self.plan, rounding="nearest"), self.plan
+        most, left = (float(rounding_error(self.layer, p, self.weight, form).sum()) for p in plans)
+        return left / most if most > 0 else 1.0
+
+    def lost(self, scale: np.ndarray, form: Quadratic) -> float:
+        """What nearest rounding of its weights costs, which needs no factorisation of H.
+
+        ``form`` is H of the tensor divided by ``scale``.
+        """
+        if self.signal <= 0:
+            return 0.0
+        weight, nearest = by_input(self.weight, scale, self.layer), replace(self.plan, rounding="nearest")
+        return float(rounding_error(self.layer, nearest, weight, form).sum()) / self.signal
+
+    def gain(self, scale: np.ndarray) -> np.ndarray:
+        """What a squared error of 1 in each channel of the divided tensor costs, float64 ``[channels]``."""
+        weight = by_input(self.weight, scale, self.layer).astype(np.float64)
+        return per_input(weight**2, self.layer) / self.signal if self.signal > 0 else np.zeros(len(scale))
 
 
 def input_channels(layer: LayerWork) -> int:

@@ -12,25 +12,22 @@ has two parts: the rounding of the weights, and that of the tensor, whose step i
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dybitq.fit.moments import Quadratic
 from dybitq.fit.recode import NONE
 from dybitq.fit.rescale import (
     OverlaidMoments,
-    by_input,
+    Reader,
     form_of_moment,
-    per_input,
-    rounding_error,
     scaled_moment,
 )
 from dybitq.graph.load import Network
 from dybitq.graph.smoothed import with_divided_inputs
 from dybitq.graph.tensors import Tensors
-from dybitq.patches import moment_key, to_matrix
+from dybitq.patches import moment_key
 from dybitq.records import ActivationMode, LayerPlan, LayerWork, Moment, Plan, Statistics
 
 _SHARES = (0.25, 0.5)  # of the logarithm of a feature's range
@@ -69,8 +66,11 @@ def smooth(network: Network, layers: Mapping[str, LayerWork], plan: Plan, statis
     for names, plans in groups.items():
         moment = statistics.moments[moment_key(layers[names[0]])]
         form = form_of_moment(moment, correct_bias=plan.bias_correction)
-        readers = [_Reader.of(layers[n], p, tensors, form) for n, p in zip(names, plans, strict=True)]
-        scale = _best(readers, moment, correct_bias=plan.bias_correction)
+        readers = [
+            Reader.of(layers[n], p, tensors.array(layers[n].weight or ""), form)
+            for n, p in zip(names, plans, strict=True)
+        ]
+        scale = _best({r: r.left(form) for r in readers}, moment, correct_bias=plan.bias_correction)
         if scale is not None:
             factors[names] = scale
     count = f"{len(groups)} input{'' if len(groups) == 1 else 's'} with ranges of the run"
@@ -114,54 +114,26 @@ def _groups(
     }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Reader:
-    """A layer that reads the tensor.
+def _best(readers: Mapping[Reader, float], moment: Moment, *, correct_bias: bool) -> np.ndarray | None:
+    """The factors with the smallest sum of errors; None if they are not worth it.
 
-    Attributes:
-        signal: energy of its output around the mean.
-        left: share of the error of nearest rounding that the plan's rounding leaves. Factors are compared
-            by nearest rounding, which needs no factorisation of H.
+    Args:
+        readers: with the share of the error of nearest rounding that their own rounding leaves.
+        moment: of the tensor.
+        correct_bias: whether errors of the mean are taken out.
     """
-
-    layer: LayerWork
-    plan: LayerPlan
-    weight: np.ndarray
-    signal: float
-    left: float
-
-    @classmethod
-    def of(cls, layer: LayerWork, plan: LayerPlan, tensors: Tensors, form: Quadratic) -> "_Reader":
-        assert layer.weight is not None
-        weight = tensors.array(layer.weight)
-        nearest = replace(plan, rounding="nearest")
-        most, left = (float(rounding_error(layer, p, weight, form).sum()) for p in (nearest, plan))
-        return cls(
-            layer=layer,
-            plan=nearest,
-            weight=weight,
-            signal=float(form.energy(to_matrix(weight, layer)).sum()),
-            left=left / most if most > 0 else 1.0,
-        )
-
-    def error(self, scale: np.ndarray, step: float, form: Quadratic) -> float:
-        """Energy of the output error over that of the output; ``form`` is that of the divided tensor."""
-        weight = by_input(self.weight, scale, self.layer)
-        lost = rounding_error(self.layer, self.plan, weight, form)
-        noise = step**2 / 12 * float(per_input(weight.astype(np.float64) ** 2, self.layer).sum())
-        return (self.left * float(lost.sum()) + noise) / self.signal if self.signal > 0 else 0.0
-
-
-def _best(readers: Sequence[_Reader], moment: Moment, *, correct_bias: bool) -> np.ndarray | None:
-    """The factors with the smallest sum of errors; None if they are not worth it."""
+    layer = next(iter(readers)).layer
     low, high = np.minimum(moment.minimum[0], 0), np.maximum(moment.maximum[0], 0)
     tried = {scale.tobytes(): scale for scale in _candidates(np.maximum(-low, high))}
 
     def error(scale: np.ndarray) -> float:
         step = float((high / scale).max() - (low / scale).min()) / 255
-        divided = scaled_moment(moment, readers[0].layer, scale)
+        divided = scaled_moment(moment, layer, scale)
         form = form_of_moment(divided, correct_bias=correct_bias)
-        return sum(reader.error(scale, step, form) for reader in readers)
+        return sum(
+            left * reader.lost(scale, form) + step**2 / 12 * float(reader.gain(scale).sum())
+            for reader, left in readers.items()
+        )
 
     none = np.ones_like(low)
     tried.pop(none.tobytes(), None)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dybitq import octaves
 from dybitq.calibrate import channels
 from dybitq.records import LayerKind, Window
 from tests.test_patches import layer_of
@@ -64,3 +65,34 @@ def test_padded_positions_are_left_out():
     part = channels.measure(value, layer, 2, 2, real)
     assert part.count == 5
     np.testing.assert_allclose(part.total, value[real].astype(np.float64).sum(0))
+
+
+def test_histograms_of_channels():
+    """Every channel's values fall into the bins that hold them, in batches as in one run."""
+    layer = layer_of(LayerKind.CONV, (3, 2, 1, 1), WINDOW)
+    value = (RNG.standard_normal((4, 3, 5, 7)) * np.array([1e-6, 1, 300]).reshape(3, 1, 1)).astype(np.float32)
+    total = channels.init(3, shaped=True)
+    for start in (0, 2):
+        channels.update(total, channels.measure(value[start : start + 2], layer, 2, 2, shaped=True))
+    found = channels.result(total).histogram
+    whole = channels.measure(value, layer, 4, 4, shaped=True)
+    assert (found.sum(1) == whole.bins.shape[1]).all() and whole.bins.shape[1] == 4 * 35
+    assert found[0, 0] == 140  # below the smallest bin
+    rows = value.transpose(1, 0, 2, 3).reshape(3, -1)
+    mean = (found * octaves.centres()).sum(1) / 140
+    np.testing.assert_allclose(mean[1:], rows.mean(1)[1:], atol=0.02 * np.abs(rows).mean(1)[1:].max())
+    assert channels.result(channels.init(3)).histogram is None
+
+
+def test_octaves():
+    """Bins are an eighth of an octave wide, of both signs, and end at 2^-16 and 2^16."""
+    values = np.concatenate(
+        [RNG.standard_normal(500) * 10.0 ** RNG.integers(-4, 5, 500), [0, -0.0, 1e30, -1e30]]
+    )
+    bins, centres = octaves.bin_of(values), octaves.centres()
+    inside = (np.abs(values) > 2.0**-15.9) & (np.abs(values) < 2.0**16)
+    near = np.abs(centres[bins[inside]] / values[inside] - 1)
+    assert inside.sum() > 400 and near.max() <= 1 / 16 + 1e-6
+    assert (bins[-4:] == [0, 0, 255, 511]).all() and centres[0] == centres[256] == 0
+    np.testing.assert_array_equal(octaves.bin_of(centres)[1:256], np.arange(1, 256))
+    np.testing.assert_array_equal(octaves.bin_of(centres)[257:], np.arange(257, 512))

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dybitq import octaves
 from dybitq.calibrate import moments
 from dybitq.calibrate.merge import empty, merge, merge_all, merge_moments
 from dybitq.errors import StatisticsError
@@ -49,6 +50,7 @@ def statistics(seed: int, kind: MomentKind | None = MomentKind.FULL) -> Statisti
         squares=rng.random(4),
         minimum=rng.standard_normal(4),
         maximum=rng.standard_normal(4),
+        histogram=rng.integers(0, 99, (4, octaves.BINS)),
     )
     return Statistics(
         model_sha256=HASH,
@@ -77,6 +79,7 @@ def assert_same(a: Statistics, b: Statistics, *, tolerance: float = 0) -> None:
         close(a.channels[name].total, b.channels[name].total)
         np.testing.assert_array_equal(a.channels[name].minimum, b.channels[name].minimum)
         np.testing.assert_array_equal(a.channels[name].maximum, b.channels[name].maximum)
+        np.testing.assert_array_equal(a.channels[name].histogram, b.channels[name].histogram)
     for key in a.moments:
         assert (a.moments[key].kind, a.moments[key].rows) == (b.moments[key].kind, b.moments[key].rows)
         close(a.moments[key].second, b.moments[key].second)

@@ -48,6 +48,39 @@ def test_integer_program_equals_enumeration(problem):
     check_exact(problem)
 
 
+def test_an_optimum_that_highs_reports_with_its_tolerance():
+    """HiGHS says 2047.99999999 of 2048, its variables being whole numbers to 1e-9 only; that is no gap."""
+    labels = ("w8a8", "w8a4", "w4a8", "w4a4")
+    rows = {
+        "layer0": ((0, 0), (2, 4), (0, 0), (0, 2)),
+        "layer1": ((0, 0), (0, 0), (0, 2), (1, 3)),
+        "layer2": ((0, 0), (-1, 0), (0, 0), (0, 3)),
+        "layer3": ((0, 0), (0, 0), (0, 0), (0, 3)),
+        "layer4": ((0, 4), (0, 0), (1, 3), (0, 2)),
+    }
+    groups = tuple(
+        Group(
+            name=name,
+            choices=tuple(
+                Choice(
+                    label=label,
+                    objective=float(objective),
+                    costs={"size": float(size)},
+                    parts={"weights": label[1], "inputs": label[3]},
+                )
+                for label, (objective, size) in zip(labels, row, strict=True)
+            ),
+        )
+        for name, row in rows.items()
+    )
+    tie = Tie(groups=("layer4", "layer2"), part="weights")
+    budget = Budget(cost="size", maximum=None, minimum=12.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ilp, "_FEW_STATES", -1)
+        patch.setattr(ilp, "_MANY_STATES", -1)
+        check_exact(Problem(groups=groups, ties=(tie,), budgets=(budget,)))
+
+
 @settings(max_examples=60, deadline=None)
 @given(problems())
 def test_branch_and_bound_equals_enumeration(problem):
