@@ -65,7 +65,7 @@ def test_an_optimum_that_highs_reports_with_its_tolerance():
                 Choice(
                     label=label,
                     objective=float(objective),
-                    costs={"size": float(size)},
+                    costs={"size": float(size), "latency": 0.0},
                     parts={"weights": label[1], "inputs": label[3]},
                 )
                 for label, (objective, size) in zip(labels, row, strict=True)
