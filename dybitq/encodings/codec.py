@@ -30,6 +30,7 @@ class _Levels:
     """
 
     integers: np.ndarray
+    integers32: np.ndarray
     codes: np.ndarray
     last32: np.ndarray
     last64: np.ndarray
@@ -60,6 +61,28 @@ def encode(values: np.ndarray, format: NumberFormat, zero_point: int = 0) -> np.
     return _look_up(values, levels, levels.codes)
 
 
+def rounded(values: np.ndarray, format: NumberFormat) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of the nearest levels, uint8, and their integers, float32, in one step and unchecked.
+
+    Args:
+        values: float32, any shape, without NaN, in units of the table.
+        format: the table.
+    """
+    if format.family == "int":
+        integers = _nearest_uniform(values, _levels(format))
+        return integers.astype(np.int16).astype(np.uint8) & np.uint8(2**format.bits - 1), integers
+    levels = _levels(format)
+    index = _index(np.ascontiguousarray(values).reshape(-1), levels)
+    codes, integers = levels.codes.take(index), levels.integers32.take(index)
+    return codes.reshape(values.shape), integers.reshape(values.shape)
+
+
+def _nearest_uniform(values: np.ndarray, levels: _Levels) -> np.ndarray:
+    """Values rounded half to even and saturated, float32."""
+    whole = np.rint(values).astype(np.float32, copy=False)
+    return np.clip(whole, float(levels.integers[0]), float(levels.integers[-1]), out=whole)
+
+
 def decode(codes: np.ndarray, format: NumberFormat, zero_point: int = 0) -> np.ndarray:
     """Integers of ``codes`` (every code of the table, reserved ones included), int64, less the zero point."""
     return format.table[codes] - zero_point
@@ -81,9 +104,8 @@ def nearest(values: np.ndarray, format: NumberFormat) -> np.ndarray:
     values = _checked(values, format)
     levels = _levels(format)
     if format.family == "int":
-        rounded = np.rint(values).astype(np.float32, copy=False)
-        return np.clip(rounded, float(levels.integers[0]), float(levels.integers[-1]), out=rounded)
-    return _look_up(values, levels, levels.integers.astype(np.float32))
+        return _nearest_uniform(values, levels)
+    return _look_up(values, levels, levels.integers32)
 
 
 def quantize(
@@ -159,6 +181,7 @@ def _levels(format: NumberFormat) -> _Levels:
     last32 = _largest_below(middles, tie_goes_up, np.float32)
     return _Levels(
         integers=integers,
+        integers32=integers.astype(np.float32),
         codes=codes,
         last32=last32,
         last64=_largest_below(middles, tie_goes_up, np.float64),

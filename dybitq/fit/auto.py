@@ -3,13 +3,13 @@
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from dybitq.encodings import formats
 from dybitq.fit.fit import layer_arrays, moment_of
-from dybitq.fit.layers import LayerArrays, form_of, has_own_rows, round_matrix
+from dybitq.fit.layers import LayerArrays, first_scale, form_of, has_own_rows, round_matrix
 from dybitq.fit.moments import Quadratic
 from dybitq.fit.shared import joined_moment, sharing
 from dybitq.graph.load import Network
@@ -54,11 +54,17 @@ class _Sample:
     matrix: np.ndarray
     channels: np.ndarray
     form: Quadratic
+    scales: dict[str, np.ndarray] = field(default_factory=dict)  # found so far, by format
 
     def error(self, plan: LayerPlan) -> float:
         """Energy of the output error over that of the output."""
         free = LayerArrays(weight=self.matrix, bias=None, input_scale=None)
-        return round_matrix(plan, free, self.matrix, self.channels, self.form, thorough=False).error
+        if plan.weights not in self.scales:
+            self.scales[plan.weights] = first_scale(plan, self.matrix, self.channels, self.form)
+        start = self.scales[plan.weights]
+        return round_matrix(
+            plan, free, self.matrix, self.channels, self.form, start=start, thorough=False
+        ).error
 
 
 def _sample(

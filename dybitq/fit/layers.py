@@ -101,6 +101,7 @@ def round_matrix(
     channels: np.ndarray,
     form: Quadratic,
     *,
+    start: np.ndarray | None = None,
     thorough: bool = True,
 ) -> RoundedMatrix:
     """Scale and codes of a weight matrix.
@@ -115,15 +116,16 @@ def round_matrix(
         matrix: float32 ``[groups, rows, K]``.
         channels: output channel of every row, int64 ``[groups, rows]``.
         form: H.
+        start: what :func:`first_scale` gives, where it is at hand.
         thorough: whether to try all scales and to take the last step of the rounding. Both cost most and
             gain every format about as much: comparisons can do without.
     """
     fmt = formats.get(plan.weights)
     if plan.scale == "pow2" and arrays.grid is None:
         arrays = replace(arrays, grid=ScaleGrid(unit=1.0, pow2=True, max_shift=pow2.MAX_EXPONENT))
+    scale = _floor(first_scale(plan, matrix, channels, form) if start is None else start, arrays)
     if plan.granularity == "tensor":
         channels = np.zeros_like(channels)
-    scale = _floor(_search(plan, fmt, matrix, channels, importance_of(form)), arrays)
     trials = _trials(plan, scale, arrays.grid, thorough=thorough)
     scale, codes = _round(plan, fmt, matrix, channels, trials, form)
     better = roundings.get(plan.rounding).improve
@@ -160,12 +162,12 @@ def importance_of(form: Quadratic) -> np.ndarray:
     return np.maximum(form.diagonal / mean, _IMPORTANCE_FLOOR)[:, None, :].astype(np.float32)
 
 
-def _search(
-    plan: LayerPlan, fmt: NumberFormat, matrix: np.ndarray, channels: np.ndarray, importance: np.ndarray
-) -> np.ndarray:
-    """Scale of every channel by the plan's method; float32 ``[channels]``."""
-    method = scale_methods.get(plan.scale)
-    weights = np.broadcast_to(importance, matrix.shape)
+def first_scale(plan: LayerPlan, matrix: np.ndarray, channels: np.ndarray, form: Quadratic) -> np.ndarray:
+    """Scale of every channel (or the one of the tensor) by the plan's method; float32 ``[channels]``."""
+    if plan.granularity == "tensor":
+        channels = np.zeros_like(channels)
+    fmt, method = formats.get(plan.weights), scale_methods.get(plan.scale)
+    weights = np.broadcast_to(importance_of(form), matrix.shape)
     count, width = int(channels.max()) + 1, matrix.shape[2]
     order = np.argsort(channels.reshape(-1), kind="stable")  # all channels have the same number of rows
     rows = matrix.reshape(-1, width)[order].reshape(count, -1)

@@ -89,8 +89,7 @@ def _nearest_plane(matrix: np.ndarray, fmt: NumberFormat, form: Quadratic) -> tu
         shift = ratios[:, start:stop, :start] @ errors[:, :start]
         for k in range(start, stop):
             own = targets[:, k] + shift[:, k - start]
-            codes[:, k] = codec.encode(own, fmt)
-            level = fmt.table[codes[:, k]].astype(np.float32)
+            codes[:, k], level = codec.rounded(own, fmt)
             errors[:, k] = targets[:, k] - level
             energy += ((own - level) * diagonal[:, k, None]).astype(np.float64) ** 2
             shift[:, k + 1 - start :] += ratios[:, k + 1 : stop, k, None] * errors[:, k, None, :]
@@ -122,8 +121,8 @@ def descended(
         for column in order.T:
             own = error[group, :, column]
             best = own - slope[group, :, column] / curve[group, column, None]
-            better = codec.encode(target[group, :, column] + best, fmt)
-            step = fmt.table[better].astype(np.float32) - target[group, :, column] - own
+            better, level = codec.rounded(target[group, :, column] + best, fmt)
+            step = level - target[group, :, column] - own
             rows = np.flatnonzero((better != codes[group, :, column]).any(axis=0))
             if rows.size:
                 moved += rows.size

@@ -108,3 +108,19 @@ def test_refusals() -> None:
         codec.encode(np.array([0.0, np.nan], np.float32), formats.get("dybit4"))
     with pytest.raises(ValueError, match="dybit4 is not uniform"):
         codec.encode(np.array([0.0], np.float32), formats.get("dybit4"), zero_point=1)
+
+
+@pytest.mark.parametrize("name", formats.names())
+def test_codes_and_integers_in_one_step(name: str) -> None:
+    """The unchecked form gives what encoding and rounding to the nearest give, for every table."""
+    fmt = formats.get(name)
+    rng = np.random.default_rng(4)
+    top = float(fmt.table.max())
+    values = np.concatenate(
+        [rng.uniform(-1.5 * top, 1.5 * top, 4000), np.arange(-40, 41) / 4, [np.inf, -np.inf]]
+    )
+    shaped = values.astype(np.float32)[-4080:].reshape(48, 85)[:, ::3]
+    codes, integers = codec.rounded(shaped, fmt)
+    np.testing.assert_array_equal(codes, codec.encode(shaped, fmt))
+    np.testing.assert_array_equal(integers, codec.nearest(shaped, fmt))
+    assert codes.dtype == np.uint8 and integers.dtype == np.float32
