@@ -29,7 +29,7 @@ from dybitq.graph.widths import Width, input_width, output_width
 from dybitq.records import LayerKind, LayerWork, PerBlock, QuantizedLayer, Shape
 
 REASON_KEY = "dybitq.reason"
-RESCALED_KEY = "dybitq.rescaled"  # metadata: names of tensors whose channels cross-layer equalization changed
+RESCALED_KEY = "dybitq.rescaled"  # metadata: names of tensors whose channels have other factors
 RECODE_KEY = "dybitq.recode"
 LAYER_KEY = "dybitq.layer"
 

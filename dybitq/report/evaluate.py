@@ -22,7 +22,7 @@ def evaluate_text(result: EvaluateResult) -> str:
         lines += _table(result.edges)
     if result.rescaled:
         count = f"{len(result.rescaled)} activation{'s' if len(result.rescaled) > 1 else ''}"
-        lines.append(f"left out: {count} whose channels equalization rescaled ({', '.join(result.rescaled)})")
+        lines.append(f"left out: {count} whose channels were rescaled ({', '.join(result.rescaled)})")
     lines += [_gate(gate) for gate in result.gates]
     return "\n".join(lines)
 
