@@ -1,16 +1,18 @@
 """Coarse histograms of float32 values: eight bins an octave, of both signs.
 
-Bin 0 holds everything below 2^-16 in magnitude, bins 1 to 255 the positive values above it, up to 2^16 and
-beyond in the last, and bins 256 to 511 mirror them for negative values. Edges are fixed, so that counts of
+Bin 0 holds everything below 2^-24 in magnitude, bins 1 to 383 the positive values above it, up to 2^24 and
+beyond in the last, and bins 384 to 767 mirror them for negative values. Edges are fixed, so that counts of
 two shards of data add up, and a row of them for every channel of a layer stays small.
 """
 
 import numpy as np
 
-BINS = 512
+BINS = 768
 _HALF = BINS // 2
 _SHIFT = 20  # of a float32 pattern: sign, eight bits of exponent, three of mantissa are left
-_FIRST = (127 - 16) << 3  # what is left of 2^-16
+_FIRST = (127 - 24) << 3  # what is left of 2^-24
+LARGEST = 2.0**24
+"""Magnitude from which on values share one bin."""
 
 
 def bin_of(values: np.ndarray) -> np.ndarray:
@@ -22,7 +24,7 @@ def bin_of(values: np.ndarray) -> np.ndarray:
 
 
 def centres() -> np.ndarray:
-    """Middle of every bin, 0 for the one around zero and its unused mirror; float64 ``[512]``."""
+    """Middle of every bin, 0 for the one around zero and its unused mirror; float64 ``[768]``."""
     start = ((np.arange(1, _HALF, dtype=np.uint32) + np.uint32(_FIRST)) << np.uint32(_SHIFT)).view(np.float32)
     half = np.ldexp(1.0, np.frexp(start)[1] - 1) / 16
     middle = np.concatenate([[0.0], start.astype(np.float64) + half])

@@ -245,7 +245,7 @@ class ChannelStatistics:
     Attributes:
         count, total, squares: number, sum and sum of squares over a fixed subset of positions.
         minimum, maximum: extremes over all positions; infinite, the wrong way round, where there were none.
-        histogram: counts ``[channels, 512]`` of :mod:`dybitq.octaves`, where a function follows; or None.
+        histogram: counts ``[channels, 768]`` of :mod:`dybitq.octaves`, where a function follows; or None.
     """
 
     count: int

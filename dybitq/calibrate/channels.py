@@ -44,7 +44,7 @@ def init(channels: int, *, shaped: bool = False) -> ChannelTotal:
         squares=np.zeros(channels),
         minimum=np.full(channels, np.inf),
         maximum=np.full(channels, -np.inf),
-        histogram=np.zeros((channels, octaves.BINS), np.int64) if shaped else None,
+        histogram=np.zeros((channels, octaves.BINS), np.int32) if shaped else None,
     )
 
 

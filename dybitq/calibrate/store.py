@@ -77,7 +77,7 @@ def save(statistics: Statistics, path: Path) -> None:
         empty = np.zeros((len(_CHANNEL_ROWS), 0))
         _write_array(archive, "channels.npy", np.concatenate(values, axis=1) if values else empty)
         shaped = [c.histogram for _, c in channels if c.histogram is not None]
-        nothing = np.zeros((0, octaves.BINS), np.int64)
+        nothing = np.zeros((0, octaves.BINS), np.int32)
         _write_array(archive, "histograms.npy", np.concatenate(shaped) if shaped else nothing)
         for index, moment in enumerate(statistics.moments.values()):
             _write_array(archive, f"moments/{index}/first.npy", moment.first, compress=False)
@@ -244,7 +244,7 @@ def _channels(archive: _Archive, entries: list[dict[str, Any]]) -> dict[str, Cha
         rows = dict(zip(_CHANNEL_ROWS, values[:, start : start + count], strict=True))
         start += count
         if entry["histogram"]:
-            histogram, row = histograms[row : row + count].astype(np.int64), row + count
+            histogram, row = histograms[row : row + count], row + count
         found[entry["layer"]] = ChannelStatistics(count=entry["count"], histogram=histogram, **rows)
     return found
 

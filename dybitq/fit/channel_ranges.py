@@ -157,7 +157,7 @@ class _Work:
         if not all(_on_codes(self.layers[n], self.plans[n]) for n in names):
             return False
         first, seen = self.layers[stretch.first], self.statistics.channels.get(stretch.first)
-        shaped = seen is not None and seen.histogram is not None
+        shaped = seen is not None and _resolved(seen)
         channels = int(first.weight_shape[first.channel_axis] or 1)
         readers = [self.layers[n] for n in stretch.readers]
         known = all(moment_key(layer) in self.statistics.moments for layer in readers)
@@ -261,6 +261,15 @@ def _on_codes(layer: LayerWork, plan: LayerPlan) -> bool:
     return matrix and plan.weights != "float" and plan.activations is ActivationMode.STATIC
 
 
+def _resolved(seen: ChannelStatistics) -> bool:
+    """Whether there are histograms, and the values lie where their bins are."""
+    if seen.histogram is None:
+        return False
+    ends = np.concatenate([seen.minimum, seen.maximum])
+    largest = np.abs(ends[np.isfinite(ends)]).max(initial=0.0)
+    return bool(2.0**_OCTAVES / octaves.LARGEST <= largest < octaves.LARGEST)
+
+
 def _same(values: np.ndarray) -> np.ndarray:
     return values
 
@@ -296,9 +305,13 @@ class _Codes:
         largest = float(np.abs(self.values).max(initial=0.0)) or 1.0
         steps = largest / 64 * np.exp2(-np.arange(_OCTAVES * _AN_OCTAVE) / _AN_OCTAVE)
         shares, inside, found = self.shares, self._inside(steps), []
+        dead = ~self.counts[:, self.values != 0].any(axis=1)
         for zero in _ZEROS:
             errors = shares @ self._clipped(zero, steps, inside).T
-            found.append(_Ranges(zero=zero, steps=steps[errors.argmin(axis=1)], noise=errors.min(axis=1)))
+            chosen = steps[errors.argmin(axis=1)]
+            # Steps are no matter to a channel that is always zero, but factors are to its readers' weights.
+            chosen = np.where(dead, chosen[~dead].min(initial=steps[0]), chosen)
+            found.append(_Ranges(zero=zero, steps=chosen, noise=errors.min(axis=1)))
         return min(found, key=lambda ranges: float(ranges.noise @ weight))
 
     def at(self, ranges: _Ranges, share: float) -> _Ranges:

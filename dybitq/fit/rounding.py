@@ -120,7 +120,8 @@ def descended(
         moved = 0
         for column in order.T:
             own = error[group, :, column]
-            best = own - slope[group, :, column] / curve[group, column, None]
+            with np.errstate(over="ignore"):  # infinities saturate
+                best = own - slope[group, :, column] / curve[group, column, None]
             better, level = codec.rounded(target[group, :, column] + best, fmt)
             step = level - target[group, :, column] - own
             rows = np.flatnonzero((better != codes[group, :, column]).any(axis=0))

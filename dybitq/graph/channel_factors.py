@@ -16,13 +16,13 @@ from dybitq.records import LayerWork
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Stretch:
-    """A layer, a function of its output, and the layers that read the result; nobody else reads either.
+    """A layer, a function of its output, and the layers that read the result; no other operator reads either.
 
     Attributes:
         first: name of the layer in front; no parameter of it has another reader.
         source, result: names of its output and of what the function makes of it.
         nodes: names of the operators between.
-        inner: names of the tensors between.
+        inner: names of the tensors between, which no operator outside reads.
         readers: names of the layers behind; their weights have no other reader.
         function: what is computed, elementwise.
     """
@@ -56,13 +56,15 @@ def _stretch(group: Group, layers: Mapping[str, LayerWork]) -> Stretch | None:
     parameters = [v for v in first.inputs[1:] if v is not None] + [n.inputs[1] for n in readers]
     if any(v is None or len(v.uses()) != 1 for v in parameters):
         return None
-    inner = [n.outputs[0].name or "" for n in group.nodes if n.outputs[0] is not result]
+    inner = [n.outputs[0] for n in group.nodes if n.outputs[0] is not result]
+    if not all(use.node in group.nodes for value in inner for use in value.uses()):
+        return None
     return Stretch(
         first=first.name or "",
         source=source.name or "",
         result=result.name or "",
         nodes=tuple(n.name or "" for n in group.nodes),
-        inner=tuple(inner),
+        inner=tuple(value.name or "" for value in inner),
         readers=tuple(n.name or "" for n in readers),
         function=group.function(),
     )

@@ -131,7 +131,8 @@ def _static(node: ir.Node, known: Collection[str]) -> StaticCodes | None:
     if tensor is None or (zero is not None and offset is None):
         return None
     if codes.type is None:
-        codes.type = zero.type if zero is not None else ir.TensorType(ir.DataType.UINT8)
+        # without a zero point the codes are uint8, or the int32 sums of an integer-only layer
+        codes.type = zero.type if zero is not None else ir.TensorType(_element_type(codes))
     axis = node.attributes.get("axis")
     return StaticCodes(
         tensor=tensor,
@@ -140,6 +141,14 @@ def _static(node: ir.Node, known: Collection[str]) -> StaticCodes | None:
         zero_point=np.zeros_like(scale) if offset is None else np.asarray(offset, np.float32),
         axis=1 if axis is None else axis.as_int(),
     )
+
+
+def _element_type(codes: ir.Value) -> ir.DataType:
+    """Of codes that nothing declares: int32 if they are sums of products, behind biases and shapes."""
+    producer = codes.producer()
+    while is_op(producer, "Add", "Reshape", "Flatten") and producer is not None and producer.inputs[0]:
+        producer = producer.inputs[0].producer()
+    return ir.DataType.INT32 if is_op(producer, "ConvInteger", "MatMulInteger") else ir.DataType.UINT8
 
 
 def _dynamic(node: ir.Node, known: Collection[str]) -> DynamicCodes | None:

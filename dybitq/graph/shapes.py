@@ -12,6 +12,10 @@ import onnx_ir as ir
 # Tensors up to this size travel with the copy, because inference reads shapes and axes from them.
 _SMALL_BYTES = 4096
 
+# Inference for Reshape of opset 13 does not look at shapes that the graph computes, that of opset 14 does.
+# What else changed in between (allowzero, more types, BatchNormalization in training) does not matter to it.
+_RESHAPE_WITHOUT_VALUES = 13
+
 
 def _light_copy(model: ir.Model, shapes: Mapping[str, ir.Shape]) -> ir.Model:
     """A clone without large tensors and without the shapes and types of intermediate values.
@@ -28,6 +32,8 @@ def _light_copy(model: ir.Model, shapes: Mapping[str, ir.Shape]) -> ir.Model:
                 value.type = None
     for value in graph.inputs:
         value.shape = shapes.get(value.name or "", value.shape)
+    if copy.opset_imports.get("") == _RESHAPE_WITHOUT_VALUES:
+        copy.opset_imports[""] = _RESHAPE_WITHOUT_VALUES + 1
     for name, value in list(graph.initializers.items()):
         tensor = value.const_value
         if tensor is not None and tensor.nbytes > _SMALL_BYTES:

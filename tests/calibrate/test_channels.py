@@ -70,7 +70,7 @@ def test_padded_positions_are_left_out():
 def test_histograms_of_channels():
     """Every channel's values fall into the bins that hold them, in batches as in one run."""
     layer = layer_of(LayerKind.CONV, (3, 2, 1, 1), WINDOW)
-    value = (RNG.standard_normal((4, 3, 5, 7)) * np.array([1e-6, 1, 300]).reshape(3, 1, 1)).astype(np.float32)
+    value = (RNG.standard_normal((4, 3, 5, 7)) * np.array([1e-9, 1, 300]).reshape(3, 1, 1)).astype(np.float32)
     total = channels.init(3, shaped=True)
     for start in (0, 2):
         channels.update(total, channels.measure(value[start : start + 2], layer, 2, 2, shaped=True))
@@ -85,14 +85,14 @@ def test_histograms_of_channels():
 
 
 def test_octaves():
-    """Bins are an eighth of an octave wide, of both signs, and end at 2^-16 and 2^16."""
+    """Bins are an eighth of an octave wide, of both signs, and end at 2^-24 and 2^24."""
     values = np.concatenate(
         [RNG.standard_normal(500) * 10.0 ** RNG.integers(-4, 5, 500), [0, -0.0, 1e30, -1e30]]
     )
     bins, centres = octaves.bin_of(values), octaves.centres()
-    inside = (np.abs(values) > 2.0**-15.9) & (np.abs(values) < 2.0**16)
+    inside = (np.abs(values) > 2.0**-23.9) & (np.abs(values) < 2.0**24)
     near = np.abs(centres[bins[inside]] / values[inside] - 1)
     assert inside.sum() > 400 and near.max() <= 1 / 16 + 1e-6
-    assert (bins[-4:] == [0, 0, 255, 511]).all() and centres[0] == centres[256] == 0
-    np.testing.assert_array_equal(octaves.bin_of(centres)[1:256], np.arange(1, 256))
-    np.testing.assert_array_equal(octaves.bin_of(centres)[257:], np.arange(257, 512))
+    assert (bins[-4:] == [0, 0, 383, 767]).all() and centres[0] == centres[384] == 0
+    np.testing.assert_array_equal(octaves.bin_of(centres)[1:384], np.arange(1, 384))
+    np.testing.assert_array_equal(octaves.bin_of(centres)[385:], np.arange(385, 768))

@@ -135,14 +135,16 @@ def test_even_channels_are_left_alone(tmp_path):
         ("b = Relu (a)", READER, "", {}),  # equalization is for those
         (SILU, READER, "", {"granularity": "tensor"}),
         (SILU, READER, "", {"activations": "float"}),
+        (SILU, "d = Conv <group = 12> (b, k)\n e = Conv <group = 12> (s, k2)\n y = Add (d, e)", "", {}),
     ],
 )
 def test_only_between_layers_on_codes(tmp_path, between, behind, outputs, settings):
     """Nothing is found, nothing is said."""
     proto = network(between, behind, outputs)
     kernel = np.ones((CHANNELS, 1, 1, 1), np.float32)
-    if "k)" in behind:
-        proto.graph.initializer.append(onnx.numpy_helper.from_array(kernel, "k"))
+    for name in ("k", "k2"):
+        if f"{name})" in behind:
+            proto.graph.initializer.append(onnx.numpy_helper.from_array(kernel, name))
     made = made_of(tmp_path, proto, **settings)
     found = ranged(made)
     assert found.notes == () and found.network is made.network
@@ -193,7 +195,7 @@ def test_functions_that_are_not_finite(tmp_path):
 
 
 def test_dead_channels_stay(tmp_path):
-    """A channel without values neither sets the range nor gets a factor that could hurt."""
+    """A channel without values does not set the range."""
     proto = network()
     for name in ("w", "c"):
         (entry,) = (i for i in proto.graph.initializer if i.name == name)
@@ -204,9 +206,26 @@ def test_dead_channels_stay(tmp_path):
     found = ranged(made)
     assert found.notes == (ALL,)
     factors = found.network.model.graph.initializers["a_factors"].const_value.numpy()
-    assert np.isfinite(factors).all() and factors.reshape(-1)[4] == factors.max() == 1
+    # their readers' weights are divided as far as any, lest they set the scale of a whole row
+    assert np.isfinite(factors).all() and factors.reshape(-1)[4] == factors.min() < factors.max() == 1
     reference = to_bytes(made.network.model)
     assert error(carried_out(made, found), reference) < 0.3 * error(made.model, reference)
+
+
+@pytest.mark.parametrize(("amplitude", "note"), [(2.0**-8, ALL), (2.0**16, ALL), (2.0**30, None)])
+def test_values_of_any_size(tmp_path, amplitude, note):
+    """Ranges scale with the values; beyond the bins of the histograms nothing is done."""
+    proto = network("b = LeakyRelu (a)")
+    for entry in proto.graph.initializer:
+        by = amplitude if entry.name in ("w", "c") else 1 / amplitude
+        array = onnx.numpy_helper.to_array(entry) * np.float32(by)
+        entry.CopyFrom(onnx.numpy_helper.from_array(array, entry.name))
+    made = made_of(tmp_path, proto)
+    found = ranged(made)
+    assert found.notes == (() if note is None else (note,))
+    if note is not None:
+        reference = to_bytes(made.network.model)
+        assert error(carried_out(made, found), reference) < 0.3 * error(made.model, reference)
 
 
 def test_integer_networks_keep_their_tables(tmp_path):

@@ -101,3 +101,25 @@ def test_layers_with_float_activations(tmp_path):
     first, *rest = counterparts(model, {"r", "u"})
     assert isinstance(first, FloatOutput) and first.outputs == ("r",)
     assert pairs(rest) == [("u", "q")]
+
+
+@pytest.mark.parametrize(
+    ("body", "element"),
+    [
+        ("q = MatMulInteger (a, b)  d = DequantizeLinear (q, s)", onnx.TensorProto.INT32),
+        ("i = MatMulInteger (a, b)  q = Add (i, k)  d = DequantizeLinear (q, s)", onnx.TensorProto.INT32),
+        ("q = Identity (a)  d = DequantizeLinear (q, s)", onnx.TensorProto.UINT8),
+    ],
+)
+def test_codes_without_a_zero_point(tmp_path, body, element):
+    """The sums of an integer-only layer are int32, and can be fetched as such."""
+    head = '<ir_version: 10, opset_import: ["" : 21]> g (uint8[N, 4] a) => (float[N, 2] y)'
+    parameters = "<float s = {0.5}, int8[4, 2] b = {1, 2, 3, 4, 5, 6, 7, 8}, int32[2] k = {5, 6}>"
+    onnx.save(onnx.parser.parse_model(f"{head} {parameters} {{ {body}  y = Relu (d) }}"), tmp_path / "m.onnx")
+    model, _ = read(tmp_path / "m.onnx")
+    for node in model.graph:
+        for value in node.outputs:
+            value.type = None
+    (entry,) = counterparts(model, {"d"})
+    (codes,) = (v for node in model.graph for v in node.outputs if v.name == entry.outputs[0])
+    assert entry.outputs[0] == "q" and codes.dtype == element

@@ -132,6 +132,35 @@ def test_vector_operators():
     assert found["Transpose"].vector_ops == 4
 
 
+@pytest.mark.parametrize("opset", [13, 14, 17])
+def test_shapes_that_the_graph_computes(opset):
+    """A Reshape back to the shape of another tensor, as behind a look-up on the codes of a QGemm."""
+    body = """
+    q = QuantizeLinear (x, s, z)
+    g = com.microsoft.QGemm (q, s, z, w, s, i, b, s, z)
+    k = Shape (g)
+    f = Reshape (g, n)
+    c = Cast <to = 6> (f)
+    t = GatherElements (e, c)
+    h = Reshape (t, k)
+    d = DequantizeLinear (h, s, z)
+    y = MatMul (d, v)
+    """
+    weights = {
+        "s": np.float32(0.1),
+        "z": np.uint8(3),
+        "w": np.ones((16, 6), np.int8),
+        "i": np.int8(0),
+        "b": np.zeros(6, np.int32),
+        "n": np.array([-1]),
+        "e": np.arange(256, dtype=np.uint8),
+        "v": weight(6, 5),
+    }
+    options = {"inputs": "float[N, 16] x", "outputs": "float[N, 5] y", "domains": ', "com.microsoft" : 1'}
+    found = work(body, {"x": (4, 16)}, weights=weights, opset=opset, **options)
+    assert list(products(found).values()) == [(1, 4, 16, 6), (1, 4, 6, 5)]
+
+
 def test_views_and_reshapes_move_nothing():
     """Concat and Split are views; Reshape is another name of its input."""
     body = """
