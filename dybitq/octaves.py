@@ -29,3 +29,14 @@ def centres() -> np.ndarray:
     half = np.ldexp(1.0, np.frexp(start)[1] - 1) / 16
     middle = np.concatenate([[0.0], start.astype(np.float64) + half])
     return np.concatenate([middle, -middle])
+
+
+def divided(counts: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Counts ``[rows, 768]`` of the values of every row divided by its ``scale``, powers of two."""
+    result = np.zeros_like(counts)
+    for row, exponent in enumerate(-np.rint(np.log2(scale)).astype(np.int64)):
+        for sign in (0, _HALF):
+            level = np.arange(_HALF)
+            moved = np.where(level > 0, np.clip(level + (exponent << 3), 0, _HALF - 1), 0)
+            np.add.at(result[row], moved + np.where(moved > 0, sign, 0), counts[row, sign : sign + _HALF])
+    return result

@@ -1,6 +1,7 @@
 """Cross-layer equalization: factors moved between two layers so that one scale serves all channels.
 
-Between a layer and its only reader stands at most a Relu, which commutes with positive factors: dividing
+Between a layer and its only reader stands at most a Relu, or another function that is linear on both sides of
+zero (LeakyRelu, PRelu), which commutes with positive factors: dividing
 output channel c of the first by s_c and multiplying input channel c of the second by it leaves the network
 as it is (Nagel et al., arXiv:1906.04721, section 4.1). It serves two ends:
 
@@ -21,6 +22,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dybitq import octaves
 from dybitq.fit.edges import fit_edge
 from dybitq.fit.recode import NONE
 from dybitq.fit.rescale import (
@@ -205,23 +207,23 @@ class _Work:
             divided = by_output(first, 1 / scale, pair.first)
             lost = self._lost(pair.first, pair.plans[0], divided, self._moment(pair.first))
             total += float((lost.reshape(-1) * weight).sum())
-        edge = self._edge(pair.second)
-        step = 0.0 if edge is None else edge.scale
-        return total + step**2 / 12 * float(weight.sum())
+        edges = (self._edge(name) for name in self._coded(pair))
+        return total + sum(edge.scale**2 for edge in edges) / 12 * float(weight.sum())
 
     def _filling(self, pair: _Pair) -> list[np.ndarray]:
         """Factors with which every channel fills the range of the tensor between, powers of two up to 1."""
-        edge, seen = self._edge(pair.second), self.channels.get(pair.first.name)
-        if edge is None or seen is None:
+        coded, seen = self._coded(pair), self.channels.get(pair.first.name)
+        if not coded or seen is None:
             return []
-        low, high = seen.minimum, np.minimum(seen.maximum, pair.chain.bound)
-        if pair.chain.between != pair.first.output:
-            low = np.maximum(low, 0)
-        room = np.full(len(low), np.inf)
-        for end, code in ((low, edge.low), (high, edge.high)):
-            limit = (code - edge.zero_point) * edge.scale
-            inside = (end != 0) & np.isfinite(end) & (np.sign(end) == np.sign(limit))
-            room[inside] = np.minimum(room[inside], limit / end[inside])
+        room = np.full(_outputs(pair.first), np.inf)
+        for name in coded:
+            edge, low, high = self._edge(name), seen.minimum, np.minimum(seen.maximum, pair.chain.bound)
+            if name == pair.second.input:
+                low = np.where(low < 0, low * pair.chain.slope, low)
+            for end, code in ((low, edge.low), (high, edge.high)):
+                limit = (code - edge.zero_point) * edge.scale
+                inside = (end != 0) & np.isfinite(end) & (np.sign(end) == np.sign(limit))
+                room[inside] = np.minimum(room[inside], limit / end[inside])
         room = np.where(np.isfinite(room), np.maximum(room, 1), 1)
         return [np.exp2(-np.minimum(np.floor(share * np.log2(room)), _MOST)) for share in _SHARES]
 
@@ -229,11 +231,18 @@ class _Work:
         form = form_of_moment(moment, correct_bias=self.bias_correction)
         return rounding_error(layer, plan, weight, form)
 
-    def _edge(self, layer: LayerWork) -> FittedEdge | None:
-        """Codes that the layer reads; None where it reads float."""
-        root = self.tensors.coded_root(layer.input, self.edges)
-        if root is None or root not in self.statistics.tensors:
-            return None
+    def _coded(self, pair: _Pair) -> tuple[str, ...]:
+        """The tensors between the layers that are coded: what the second reads, and what the first writes."""
+        roots = {
+            name: self.tensors.coded_root(name, self.edges) for name in (pair.second.input, pair.first.output)
+        }
+        known = {name: root for name, root in roots.items() if root in self.statistics.tensors}
+        return tuple({root: name for name, root in reversed(known.items())}.values())
+
+    def _edge(self, name: str) -> FittedEdge:
+        """Codes of a coded tensor."""
+        root = self.tensors.coded_root(name, self.edges)
+        assert root is not None
         seen = self.statistics.tensors[root]
         return fit_edge(self.edges[root], seen, self.tensors.clamp(root), self.tensors.response(root))
 
@@ -254,6 +263,7 @@ class _Work:
                 squares=sums.squares / scale**2,
                 minimum=sums.minimum / scale,
                 maximum=sums.maximum / scale,
+                histogram=None if sums.histogram is None else octaves.divided(sums.histogram, scale),
             )
 
     def _set(self, name: str, array: np.ndarray) -> None:

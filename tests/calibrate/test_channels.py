@@ -96,3 +96,18 @@ def test_octaves():
     assert (bins[-4:] == [0, 0, 383, 767]).all() and centres[0] == centres[384] == 0
     np.testing.assert_array_equal(octaves.bin_of(centres)[1:384], np.arange(1, 384))
     np.testing.assert_array_equal(octaves.bin_of(centres)[385:], np.arange(385, 768))
+
+
+def test_counts_of_divided_values():
+    """Dividing by a power of two moves bins, beyond the ends into the last ones."""
+    values = np.concatenate([RNG.standard_normal(300), [0, 2.0**-22, -(2.0**23), 2.0**23]]).astype(np.float32)
+    rows = np.stack([values, -values, values])
+    scale = np.array([1, 2.0**-4, 2.0**5])
+
+    def counted(array: np.ndarray) -> np.ndarray:
+        counts = np.zeros((3, octaves.BINS), np.int32)
+        np.add.at(counts, (np.arange(3)[:, None], octaves.bin_of(array)), 1)
+        return counts
+
+    expected = counted((rows / scale[:, None]).astype(np.float32))
+    np.testing.assert_array_equal(octaves.divided(counted(rows), scale), expected)

@@ -47,6 +47,25 @@ def network(between: str = "b = Relu (a)", depthwise: bool = True, outputs: str 
     )
 
 
+CONSTANTS = {
+    "zero": np.float32(0),
+    "six": np.float32(6),
+    "high": np.float32(1e6),
+    "low": np.float32(-1),
+    "slope": np.full(1, 0.5, np.float32),
+    "slopes": np.linspace(0, 1, 8, dtype=np.float32).reshape(8, 1, 1),
+    "rows": np.linspace(0, 1, 8, dtype=np.float32),
+}
+
+
+def with_constants(proto: onnx.ModelProto, between: str) -> onnx.ModelProto:
+    """The model with the constants that ``between`` reads."""
+    for name, value in CONSTANTS.items():
+        if f", {name})" in between or f", {name}," in between:
+            proto.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), name))
+    return proto
+
+
 def made_of(proto: onnx.ModelProto, tmp_path: Path, **settings: str) -> Made:
     """Calibrated and planned with one scale for each tensor."""
     return make(proto, tmp_path, **{"granularity": "tensor", "weights": "int8", **settings})
@@ -135,6 +154,11 @@ def test_moments_of_every_kind(tmp_path, kind):
         ("b = Sigmoid (a)", "", 1),
         ("b = Relu (a)", ", float[4, 8, 9, 8] b", 1),
         ("b = Relu (a)\n z = Add (b, b)", ", float[4, 8, 9, 8] z", 1),
+        ("b = LeakyRelu <alpha = 0.25> (a)", "", 2),
+        ("b = LeakyRelu <alpha = -0.5> (a)", "", 1),
+        ("b = PRelu (a, slope)", "", 2),
+        ("b = PRelu (a, slopes)", "", 2),
+        ("b = PRelu (a, rows)", "", 1),
     ],
     ids=[
         "relu",
@@ -144,14 +168,16 @@ def test_moments_of_every_kind(tmp_path, kind):
         "sigmoid",
         "output",
         "two readers",
+        "leaky",
+        "leaky, not monotone",
+        "prelu",
+        "prelu of channels",
+        "prelu of positions",
     ],
 )
 def test_only_where_it_is_exact(tmp_path, between, outputs, pairs):
     """One reader, positive homogeneity, and bounds that calibration never saw reached."""
-    proto = network(between, outputs=outputs)
-    for name, value in (("zero", 0.0), ("six", 6.0), ("high", 1e6), ("low", -1.0)):
-        if f", {name}" in between:
-            proto.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(value), name))
+    proto = with_constants(network(between, outputs=outputs), between)
     made = made_of(proto, tmp_path)
     found = equalize(made.network, made.layers, made.plan, made.statistics)
     assert found.found == pairs
@@ -161,13 +187,19 @@ def test_only_where_it_is_exact(tmp_path, between, outputs, pairs):
 
 
 @pytest.mark.parametrize("activations", ["auto", "float", "int4"])
-@pytest.mark.parametrize("between", ["b = Relu (a)", "b = Clip (a, zero, six)", "b = Identity (a)"])
+@pytest.mark.parametrize(
+    "between",
+    [
+        "b = Relu (a)",
+        "b = Clip (a, zero, six)",
+        "b = Identity (a)",
+        "b = LeakyRelu <alpha = 0.25> (a)",
+        "b = PRelu (a, slopes)",
+    ],
+)
 def test_small_channels_fill_the_range(tmp_path, between, activations):
     """With scales for weight channels it is the codes between that gain: the output error falls clearly."""
-    proto = network(between, depthwise=False)
-    for name, value in (("zero", 0.0), ("six", 6.0)):
-        if f", {name}" in between:
-            proto.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(value), name))
+    proto = with_constants(network(between, depthwise=False), between)
     made = made_of(proto, tmp_path, granularity="channel", activations=activations)
     found = equalize(made.network, made.layers, made.plan, made.statistics)
     if activations == "float":
