@@ -56,7 +56,7 @@ _OCTAVES = 12  # that channels may lie apart
 _SHARES = (1.0, 0.5)  # of the factors' logarithms behind the function
 _PHASES = np.array([-3, -1, 1, 3]) / 8  # of a step: where a value may lie between two codes
 _HUGE = 1e300
-_WORTH = 0.01  # of the energy that readers put out: by how much the error has to fall
+_WORTH = 0.03  # of the energy that readers put out: by how much the error has to fall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
