@@ -215,9 +215,8 @@ class _Work:
 
     def _reader(self, name: str) -> Reader:
         layer = self.layers[name]
-        form = self._form(self.statistics.moments[moment_key(layer)])
         assert layer.weight is not None
-        return Reader.of(layer, self.plans[name], self._array(layer.weight), form)
+        return Reader.of(layer, self.plans[name], self._array(layer.weight), self._form(self._moment(name)))
 
     def _form(self, moment: Moment) -> Quadratic:
         return form_of_moment(moment, correct_bias=self.bias_correction)
@@ -281,7 +280,7 @@ class _Codes:
     Attributes:
         name: of the tensor.
         values: that occur, float64 ``[bins]``.
-        counts: of each value in each channel, int64 ``[channels, bins]``.
+        counts: of each value in each channel, int32 ``[channels, bins]``.
         function: what readers make of a value.
     """
 

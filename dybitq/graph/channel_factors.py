@@ -1,6 +1,5 @@
 """Functions of one tensor between layers, and the same network with other factors on both sides of them."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -49,7 +48,7 @@ def _stretch(group: Group, layers: Mapping[str, LayerWork]) -> Stretch | None:
         return None
     if first.outputs[0] is not source or not {use.node for use in source.uses()} <= set(group.nodes):
         return None
-    readers = list(Counter(use.node for use in result.uses()))
+    readers = list(dict.fromkeys(use.node for use in result.uses()))
     weighted = all((n.name or "") in layers and n.inputs[0] is result for n in readers)
     if not readers or not weighted or result.is_graph_output():
         return None
