@@ -302,6 +302,7 @@ class LayerPlan:
     rounding: str = "compensated"  # registered rounding: nearest | compensated
     activations: ActivationMode = ActivationMode.STATIC
     recode: str = "none"
+    reduce_range: bool = True  # weights so small that no kernel saturates, see fit/kernel_range.py
     reason: str = ""
     snap: float = 0.0  # integer-only, as carried out: largest relative move of a scale onto the dyadic grid
 

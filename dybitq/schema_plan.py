@@ -16,6 +16,7 @@ class SettingsShape(Strict):
     scale: str | None = None
     rounding: str | None = None
     range: str | None = None
+    reduce_range: bool | None = None
 
 
 class IntegerShape(Strict):
@@ -57,6 +58,7 @@ class LayerPlanShape(Strict):
     rounding: str = "compensated"
     activations: Literal["static", "dynamic", "float"] = "static"
     recode: str = "none"
+    reduce_range: bool = True
     reason: str = ""
     snap: float = 0.0
 

@@ -12,7 +12,7 @@ from dybitq.cli import options
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_SETTINGS = ("weights", "activations", "granularity", "scale", "rounding", "range")
+_SETTINGS = ("weights", "activations", "granularity", "scale", "rounding", "range", "reduce_range")
 _INTEGER = {
     "integer_only": "only",
     "rounding_rule": "rounding",
@@ -129,6 +129,11 @@ _OPTIONS = (
     click.option(
         "--range",
         help="Activation range: mse, minmax, percentile, entropy, mean-max, pow2.  [default: mse]",
+    ),
+    click.option(
+        "--reduce-range/--no-reduce-range",
+        default=None,
+        help="8-bit weights within 64, which no kernel saturates at.  [default: on]",
     ),
     click.option(
         "--first-last",

@@ -9,6 +9,7 @@ Signed formats are called ``dybit4``, unsigned ones ``udybit4``; both spellings 
 ``get("dybit4", signed=False)`` and ``get("udybit4")``, give the same record.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable
 
@@ -50,6 +51,23 @@ def get(name: str, signed: bool = True) -> NumberFormat:
             f"{', '.join(n[1:] for n in names(signed=False))}."
         )
     return FORMATS.get(f"u{name}")()
+
+
+@functools.cache
+def within(format: NumberFormat, largest: int) -> NumberFormat:
+    """The same codes, of which those that stand for integers beyond ``largest`` are never emitted.
+
+    Returns:
+        ``format`` itself if there are none; the same object on every call.
+    """
+    beyond = np.abs(format.table) > largest
+    if not beyond.any():
+        return format
+    left = format.table[~beyond]
+    table = np.clip(format.table, left.min(), left.max())
+    table.flags.writeable = False
+    reserved = sorted({*format.reserved, *np.flatnonzero(beyond).tolist()})
+    return dataclasses.replace(format, table=table, reserved=tuple(reserved))
 
 
 def names(signed: bool = True) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from dybitq.encodings import formats
 from dybitq.fit.fit import layer_arrays, moment_of
+from dybitq.fit.kernel_range import weight_format
 from dybitq.fit.layers import LayerArrays, first_scale, form_of, has_own_rows, round_matrix
 from dybitq.fit.moments import Quadratic
 from dybitq.fit.shared import joined_moment, sharing
@@ -52,15 +53,17 @@ class _Sample:
     """Some output channels of a layer: enough to compare formats with; see ``layers.round_matrix``."""
 
     matrix: np.ndarray
+    bounded: bool
     channels: np.ndarray
     form: Quadratic
     scales: dict[str, np.ndarray] = field(default_factory=dict)  # found so far, by format
 
     def error(self, plan: LayerPlan) -> float:
         """Energy of the output error over that of the output."""
-        free = LayerArrays(weight=self.matrix, bias=None, input_scale=None)
+        free = LayerArrays(weight=self.matrix, bias=None, input_scale=None, bounded=self.bounded)
         if plan.weights not in self.scales:
-            self.scales[plan.weights] = first_scale(plan, self.matrix, self.channels, self.form)
+            fmt = weight_format(plan.weights, bounded=self.bounded)
+            self.scales[plan.weights] = first_scale(plan, fmt, self.matrix, self.channels, self.form)
         start = self.scales[plan.weights]
         return round_matrix(
             plan, free, self.matrix, self.channels, self.form, start=start, thorough=False
@@ -75,7 +78,7 @@ def _sample(
     form = form_of(matrix, moment, centred=centred)
     count = int(channels.max()) + 1
     if plan.granularity == "tensor" or len(matrix) > 1 or count <= _CHANNELS:
-        return _Sample(matrix=matrix, channels=channels, form=form)
+        return _Sample(matrix=matrix, bounded=arrays.bounded, channels=channels, form=form)
     # Errors add up where the output is large, which may be in very few channels: half are the largest ones.
     energy = np.bincount(channels[0], weights=form.energy(matrix)[0], minlength=count)
     order = np.argsort(-energy, kind="stable")
@@ -83,7 +86,7 @@ def _sample(
     spread = others[np.linspace(0, len(others) - 1, _CHANNELS - len(largest)).astype(np.int64)]
     taken = np.isin(channels[0], np.concatenate([largest, spread]))
     _, renumbered = np.unique(channels[0, taken], return_inverse=True)
-    return _Sample(matrix=matrix[:, taken], channels=renumbered[None], form=form)
+    return _Sample(matrix=matrix[:, taken], bounded=arrays.bounded, channels=renumbered[None], form=form)
 
 
 def resolve_auto(

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from dybitq.errors import StatisticsError
 from dybitq.fit.edges import fit_edge, joined_edge
+from dybitq.fit.kernel_range import bounds_weights
 from dybitq.fit.layers import LayerArrays
 from dybitq.fit.recode import NONE, fit_recoding
 from dybitq.fit.shared import fit_together, sharing
@@ -111,4 +112,5 @@ def layer_arrays(
         weight=tensors.array(layer.weight),
         bias=tensors.array(layer.bias).reshape(-1) if layer.bias is not None else None,
         input_scale=edges[root].scale if root is not None else None,
+        bounded=bounds_weights(layer, plan),
     )

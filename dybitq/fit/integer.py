@@ -15,6 +15,7 @@ from dybitq.fit import assemble_residual as residual
 from dybitq.fit.assembly import Assembly
 from dybitq.fit.grid import ScaleGrid
 from dybitq.fit.integer_edges import Encodings, code_bounds, encodings_of
+from dybitq.fit.kernel_range import bounds_weights
 from dybitq.fit.layers import LayerArrays, fit_layer
 from dybitq.fit.pow2_scales import tied_edges
 from dybitq.graph.load import Network
@@ -28,6 +29,7 @@ from dybitq.records import (
     FittedEdge,
     FittedWeight,
     LayerKind,
+    LayerPlan,
     LayerWork,
     Plan,
     Statistics,
@@ -98,7 +100,9 @@ def fit_integer(
         if progress is not None:
             progress("fitting layers", done, len(todo))
         layer = layers[step.name]
-        arrays = _arrays(tensors, layer, edges, _grid(step, layer, edges, plan.integer, sums))
+        arrays = _arrays(
+            tensors, layer, plans[step.name], edges, _grid(step, layer, edges, plan.integer, sums)
+        )
         moment = statistics.moments.get(moment_key(layer))
         try:
             fitted = fit_layer(layer, plans[step.name], arrays, moment, correct_bias=plan.bias_correction)
@@ -158,7 +162,11 @@ def _fit_edges(plan: Plan, statistics: Statistics, steps: IntegerSteps) -> dict[
 
 
 def _arrays(
-    tensors: Tensors, layer: LayerWork, edges: Mapping[str, FittedEdge], grid: ScaleGrid | None
+    tensors: Tensors,
+    layer: LayerWork,
+    plan: LayerPlan,
+    edges: Mapping[str, FittedEdge],
+    grid: ScaleGrid | None,
 ) -> LayerArrays:
     """Float parameters of a layer, with the grid on which its factors are dyadic."""
     assert layer.weight is not None
@@ -167,6 +175,7 @@ def _arrays(
         weight=tensors.array(layer.weight),
         bias=None if layer.bias is None or batched else tensors.array(layer.bias).reshape(-1),
         input_scale=edges[layer.input].scale,
+        bounded=bounds_weights(layer, plan),
         grid=grid,
     )
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from dybitq.encodings import formats, pow2
 from dybitq.fit.grid import ScaleGrid
+from dybitq.fit.kernel_range import weight_format
 from dybitq.fit.moments import Quadratic, flat, quadratic
 from dybitq.fit.rounding import roundings
 from dybitq.fit.scales import scale_methods
@@ -25,12 +26,14 @@ class LayerArrays:
         weight: float32, shape of the initializer.
         bias: float32 ``[channels]`` or None.
         input_scale: scale of the static 8-bit input codes, or None.
+        bounded: whether the integers of the weights stay within ``kernel_range.LARGEST``.
         grid: the scales that are allowed, where the arithmetic is to be integer-only; None allows all.
     """
 
     weight: np.ndarray
     bias: np.ndarray | None
     input_scale: float | None
+    bounded: bool = False
     grid: ScaleGrid | None = None
 
 
@@ -120,10 +123,10 @@ def round_matrix(
         thorough: whether to try all scales and to take the last step of the rounding. Both cost most and
             gain every format about as much: comparisons can do without.
     """
-    fmt = formats.get(plan.weights)
+    fmt = weight_format(plan.weights, bounded=arrays.bounded)
     if plan.scale == "pow2" and arrays.grid is None:
         arrays = replace(arrays, grid=ScaleGrid(unit=1.0, pow2=True, max_shift=pow2.MAX_EXPONENT))
-    scale = _floor(first_scale(plan, matrix, channels, form) if start is None else start, arrays)
+    scale = _floor(first_scale(plan, fmt, matrix, channels, form) if start is None else start, arrays)
     if plan.granularity == "tensor":
         channels = np.zeros_like(channels)
     trials = _trials(plan, scale, arrays.grid, thorough=thorough)
@@ -141,7 +144,7 @@ def round_matrix(
     rounded = integers * by_row
     lost = _dot(moved - moved_integers * by_row, matrix - rounded)
     return RoundedMatrix(
-        format=fmt,
+        format=formats.get(plan.weights),
         scale=scale,
         codes=codes,
         rounded=rounded,
@@ -162,11 +165,13 @@ def importance_of(form: Quadratic) -> np.ndarray:
     return np.maximum(form.diagonal / mean, _IMPORTANCE_FLOOR)[:, None, :].astype(np.float32)
 
 
-def first_scale(plan: LayerPlan, matrix: np.ndarray, channels: np.ndarray, form: Quadratic) -> np.ndarray:
+def first_scale(
+    plan: LayerPlan, fmt: NumberFormat, matrix: np.ndarray, channels: np.ndarray, form: Quadratic
+) -> np.ndarray:
     """Scale of every channel (or the one of the tensor) by the plan's method; float32 ``[channels]``."""
     if plan.granularity == "tensor":
         channels = np.zeros_like(channels)
-    fmt, method = formats.get(plan.weights), scale_methods.get(plan.scale)
+    method = scale_methods.get(plan.scale)
     weights = np.broadcast_to(importance_of(form), matrix.shape)
     count, width = int(channels.max()) + 1, matrix.shape[2]
     order = np.argsort(channels.reshape(-1), kind="stable")  # all channels have the same number of rows

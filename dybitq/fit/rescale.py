@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dybitq.fit.auto import width_of
+from dybitq.fit.kernel_range import bounds_weights
 from dybitq.fit.layers import LayerArrays, round_matrix
 from dybitq.fit.moments import Quadratic, quadratic
 from dybitq.patches import row_channels, to_matrix
@@ -48,7 +49,7 @@ def rounding_error(layer: LayerWork, plan: LayerPlan, weight: np.ndarray, form: 
         share = -(-matrix.shape[1] // _ROWS)
         matrix = matrix[:, ::share]
         channels = np.arange(matrix.shape[1])[None]
-    arrays = LayerArrays(weight=matrix, bias=None, input_scale=None)
+    arrays = LayerArrays(weight=matrix, bias=None, input_scale=None, bounded=bounds_weights(layer, plan))
     trial = replace(plan, weights=f"int{max(2, width_of(plan.weights))}")
     found = round_matrix(trial, arrays, matrix, channels, form, thorough=False)
     return form.energy(matrix - found.rounded) * share

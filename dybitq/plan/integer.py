@@ -127,7 +127,7 @@ def check_strict(steps: IntegerSteps, options: IntegerOptions) -> None:
 def _layer_plan(layer: LayerWork, resolved: Resolved, options: IntegerOptions) -> LayerPlan:
     settings = resolved.settings
     assert settings.weights and settings.activations and settings.granularity  # DEFAULTS has them all
-    assert settings.scale and settings.rounding
+    assert settings.scale and settings.rounding and settings.reduce_range is not None
     weights, reason = settings.weights, resolved.reason
     if settings.activations not in ("auto", "float", *_WIDTHS):
         raise ConfigError(
@@ -151,6 +151,7 @@ def _layer_plan(layer: LayerWork, resolved: Resolved, options: IntegerOptions) -
         scale=settings.scale,
         rounding=settings.rounding,
         activations=ActivationMode.STATIC,
+        reduce_range=settings.reduce_range,
         reason=reason,
     )
 

@@ -28,6 +28,7 @@ class Settings:
         scale: registered scale method.
         rounding: registered rounding.
         range: registered range method of the activation that the layer reads.
+        reduce_range: whether weights stay so small that no kernel saturates.
     """
 
     weights: str | None = None
@@ -36,6 +37,7 @@ class Settings:
     scale: str | None = None
     rounding: str | None = None
     range: str | None = None
+    reduce_range: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,7 @@ DEFAULTS = Settings(
     scale="mse",
     rounding="compensated",
     range="mse",
+    reduce_range=True,
 )
 
 
@@ -205,7 +208,7 @@ def activation_mode(layer: LayerWork, activations: str) -> ActivationMode:
 def _layer_plan(layer: LayerWork, resolved: Resolved) -> LayerPlan:
     settings = resolved.settings
     assert settings.weights and settings.activations and settings.granularity  # DEFAULTS has them all
-    assert settings.scale and settings.rounding
+    assert settings.scale and settings.rounding and settings.reduce_range is not None
     if settings.activations not in _PLAIN:
         check_recoding(settings.activations)
     mode = activation_mode(layer, settings.activations)
@@ -225,6 +228,7 @@ def _layer_plan(layer: LayerWork, resolved: Resolved) -> LayerPlan:
         recode="none"
         if settings.activations in _PLAIN or mode is not ActivationMode.STATIC
         else settings.activations,
+        reduce_range=settings.reduce_range,
         reason=reason,
     )
 

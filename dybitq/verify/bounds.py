@@ -204,9 +204,17 @@ def _weighted_bound(operation: Convolution | Product, known: Range) -> Accumulat
         int(most.max()),
         operation.requantize,
         length=rows.shape[1],
-        saturates=_pairs_saturate(rows, codes[1]),
+        saturates=not _is_depthwise(operation) and _pairs_saturate(rows, codes[1]),
         channels=(least, most),
     )
+
+
+def _is_depthwise(operation: Convolution | Product) -> bool:
+    """Whether it is a convolution that multiplies each channel by itself, whose kernel adds in 32 bits."""
+    if not isinstance(operation, Convolution):
+        return False
+    out, inputs = operation.weight.integers.shape[:2]
+    return inputs == 1 and operation.window.group == out
 
 
 def _pairs_saturate(rows: np.ndarray, largest_code: int) -> bool:

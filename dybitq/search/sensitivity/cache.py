@@ -51,7 +51,7 @@ def folder_of(statistics: Path) -> Path:
 
 def _key(sensitivity: str, space: Space, statistics: str, data_key: str, samples: int) -> str:
     layers = {
-        plan.layer: [plan.granularity, plan.scale, plan.rounding, str(plan.activations)]
+        plan.layer: [plan.granularity, plan.scale, plan.rounding, str(plan.activations), plan.reduce_range]
         for plan in space.base.layers
     }
     facts: dict[str, Any] = {

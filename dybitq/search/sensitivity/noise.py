@@ -11,6 +11,7 @@ import numpy as np
 
 from dybitq.fit.edges import edge_within
 from dybitq.fit.fit import moment_of
+from dybitq.fit.kernel_range import bounds_weights
 from dybitq.fit.layers import LayerArrays, round_matrix, shifted_bias
 from dybitq.fit.moments import Quadratic, flat, quadratic
 from dybitq.fit.on_data import Feed, fed
@@ -113,7 +114,7 @@ class LayerNoise:
             matrix, energy = matrix[groups][:, rows], energy[groups][:, rows]
             form = replace(form, diagonal=form.diagonal[groups], mean=form.mean[groups])
             channels = np.arange(energy.size).reshape(energy.shape)
-        bare = LayerArrays(weight=matrix, bias=None, input_scale=None)
+        bare = self._bare(layer, matrix)
         found = {}
         for name in names:
             plan = replace(self._plans[layer.name], weights=name)
@@ -123,10 +124,14 @@ class LayerNoise:
             found[name] = _ratio(float(form.energy(matrix - rounded).sum()), float(energy.sum()))
         return found
 
+    def _bare(self, layer: LayerWork, matrix: np.ndarray) -> LayerArrays:
+        bounded = bounds_weights(layer, self._plans[layer.name])
+        return LayerArrays(weight=matrix, bias=None, input_scale=None, bounded=bounded)
+
     def nearest(self, layer: LayerWork, weights: str) -> np.ndarray:
         """The whole weight matrix rounded to the nearest levels, decoded, float32 ``[groups, rows, K]``."""
         matrix, form = self.matrix(layer), self.form(layer, whole=False)
-        bare = LayerArrays(weight=matrix, bias=None, input_scale=None)
+        bare = self._bare(layer, matrix)
         plan = replace(self._plans[layer.name], weights=weights, rounding="nearest")
         return round_matrix(plan, bare, matrix, row_channels(layer), form).rounded
 
@@ -141,7 +146,7 @@ class LayerNoise:
         if layer.weight is None or weights in ("float", "activation"):
             return {}
         matrix, form = self.matrix(layer), self.form(layer, whole=True)
-        bare = LayerArrays(weight=matrix, bias=None, input_scale=None)
+        bare = self._bare(layer, matrix)
         plan = replace(self._plans[layer.name], weights=weights)
         rounded = round_matrix(plan, bare, matrix, row_channels(layer), form, thorough=False).rounded
         found = {layer.weight: from_matrix(rounded, layer)}
