@@ -131,14 +131,14 @@ def _bounds(result: VerifyResult) -> list[str]:
     widest = max(bounded, key=lambda bound: bound.bits)
     lines = [f"bounds: accumulators need at most {widest.bits} bits ({widest.name})"]
     pairs = [bound.name for bound in bounded if bound.saturates_pairs]
-    host = "exact" if result.host.exact else "NOT exact"
     if pairs:
+        host = "exact" if result.host.exact else "NOT exact"
         lines.append(
             f"kernels that add pairs of products in 16 bits can saturate in {len(pairs)} layers; "
             f"this host is {host}"
         )
     else:
-        lines.append(f"no pair of products can saturate 16 bits; this host is {host}")
+        lines.append("no pair of products can saturate 16 bits: the same integers on every processor")
     return lines
 
 

@@ -150,9 +150,18 @@ def _model(scaled: Scaled, *, integer: bool) -> highspy.HighsLp:
     return lp
 
 
+class _Silent(highspy.Highs):  # type: ignore[misc]
+    """A solver that prints nothing: from 1.16 on the constructor already does, when it enables callbacks."""
+
+    def enableCallbacks(self) -> None:  # noqa: N802
+        """Called by the constructor."""
+        self.setOptionValue("output_flag", False)
+        super().enableCallbacks()
+
+
 def _solver(lp: highspy.HighsLp) -> highspy.Highs:
     """A silent, single-threaded solver that stops at the optimum and nowhere before."""
-    highs = highspy.Highs()
+    highs = _Silent()
     options = {
         "output_flag": False,
         "threads": 1,

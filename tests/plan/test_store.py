@@ -184,6 +184,7 @@ def test_recipe_file(tmp_path):
             scale=DEFAULTS.scale,
             rounding=DEFAULTS.rounding,
             range="minmax",
+            reduce_range=DEFAULTS.reduce_range,
         ),
         rules=(
             Rule(op_type="Conv", name="a*", settings=Settings(weights="int5")),

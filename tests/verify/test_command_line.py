@@ -1,6 +1,7 @@
 """``quantize --integer-only`` and ``verify`` as people run them, and how every contradiction ends."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,7 @@ def test_a_difference_is_exit_code_3(folder, monkeypatch):
     assert made.exit_code == 3
     assert "integer-only: NOT proven" in made.stdout
     assert "of QLinearAdd Add_0: 1 of " in made.stdout and "at [0, 0, 0, 0] the reference has" in made.stdout
-    assert made.stderr.startswith("Error: q.onnx: 2 tensors differ from the reference; the first is ")
+    assert re.match(r"Error: q\.onnx: \d tensors differ from the reference; the first is g_q of", made.stderr)
 
 
 def test_a_float_model_is_exit_code_3(folder):
