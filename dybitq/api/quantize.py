@@ -371,7 +371,7 @@ def coverage_of(
             format=name,
             bits=found[0].format.bits,
             layers=len(found),
-            weights=sum(w.codes.size for w in found),
+            weights=sum(layers[n].weight_count for n in names[name]),  # features may be split: more codes
             macs=_sum_macs([layers[n] for n in names[name]]),
             packed_bytes=sum(-(-w.codes.size * w.format.bits // 8) for w in found),
         )

@@ -80,7 +80,9 @@ def smooth(network: Network, layers: Mapping[str, LayerWork], plan: Plan, statis
         if read is not None:
             features[names] = read
     count = f"{len(groups)} input{'' if len(groups) == 1 else 's'} with ranges of the run"
-    notes = (f"smoothing: {count} found, {len(features)} smoothed",)
+    split = sum(read.index.size > read.index.max() + 1 for read in features.values())
+    with_split = f", {split} of them with split features" if split else ""
+    notes = (f"smoothing: {count} found, {len(features)} smoothed{with_split}",)
     if not features:
         return replace(unchanged, notes=notes)
     changed, found = with_features(network, layers, features)

@@ -153,7 +153,7 @@ def _model(scaled: Scaled, *, integer: bool) -> highspy.HighsLp:
 class _Silent(highspy.Highs):  # type: ignore[misc]
     """A solver that prints nothing: from 1.16 on the constructor already does, when it enables callbacks."""
 
-    def enableCallbacks(self) -> None:  # noqa: N802
+    def enableCallbacks(self) -> None:
         """Called by the constructor."""
         self.setOptionValue("output_flag", False)
         super().enableCallbacks()

@@ -171,3 +171,68 @@ def test_small_features_are_not_enlarged(tmp_path, size):
         if "factors" in (value.name or "")
     ]
     assert inverse.max() == 1 and inverse[6] == 1 and (inverse[[3, 7, 11]] < 1).all()
+
+
+def wide(spread: float, seed: int = 0) -> list[dict[str, np.ndarray]]:
+    """Batches ``[8, 5, 120]`` with one feature ``spread`` times the others: enough features to split two."""
+    rng = np.random.default_rng(seed)
+    size = np.where(np.arange(120) == 17, spread, 1)
+    return [{"x": (rng.standard_normal((8, 5, 120)) * size).astype(np.float32)} for _ in range(12)]
+
+
+def wide_made(tmp_path: Path, spread: float = 8.0) -> Made:
+    """Two readers of 120 features, at 4 bits, where dividing costs the weights more than it brings."""
+    rng = np.random.default_rng(1)
+    weights = {"w": rng.standard_normal((120, 16)), "v": rng.standard_normal((120, 16))}
+    proto = make_model(
+        "q = MatMul (x, w)\n k = MatMul (x, v)\n y = Add (q, k)",
+        inputs="float[N, 5, 120] x",
+        outputs="float[N, 5, 16] y",
+        weights={name: array.astype(np.float32) for name, array in weights.items()},
+    )
+    return make(proto, tmp_path, batches=wide(spread), weights="int4", activations="dynamic8")
+
+
+def test_large_features_are_split(tmp_path):
+    """Copies of the largest feature share its value; the network stays the same but for float rounding."""
+    made = wide_made(tmp_path)
+    found = smoothed(made)
+    note = "smoothing: 1 input with ranges of the run found, 1 smoothed, 1 of them with split features"
+    assert found.notes == (note,)
+    nodes = [node.op_type for node in found.network.model.graph]
+    assert nodes[:3] == ["Gather", "Concat", "Mul"] and nodes.count("Mul") == 1
+    assert {layer.name: layer for layer in survey(found.network)} == dict(found.layers)
+    assert all(layer.weight_shape == (122, 16) for layer in found.layers.values())
+    before, after = to_bytes(made.network.model), to_bytes(found.network.model)
+    for batch in wide(8, seed=9):
+        np.testing.assert_allclose(run(before, batch)["y"], run(after, batch)["y"], rtol=1e-4, atol=1e-4)
+
+
+def test_moments_of_split_features(tmp_path):
+    """They are those of what the layers read now."""
+    made = wide_made(tmp_path)
+    found = smoothed(made)
+    layer = next(iter(found.layers.values()))
+    x = np.concatenate([batch["x"].reshape(-1, 120) for batch in wide(8)])
+    third = x[:, 17:18] / 3
+    patches = np.concatenate([x[:, :17], third, x[:, 18:], third, third], axis=1)
+    expected, moment = moment_of(patches[None]), found.statistics.moments[moment_key(layer)]
+    np.testing.assert_allclose(moment.second / moment.rows, expected.second / expected.rows, atol=0.3)
+    np.testing.assert_allclose(moment.maximum, expected.maximum, rtol=1e-6)
+
+
+def test_split_features_lose_less(tmp_path):
+    """The quantized network is nearer to the float one than without."""
+    made = wide_made(tmp_path)
+    found = smoothed(made)
+    fitted = fit(found.network, found.layers, made.plan, found.statistics)
+    model, reference = (
+        to_bytes(emit(found.network, found.layers, made.plan, fitted)),
+        to_bytes(made.network.model),
+    )
+
+    def lost(quantized: bytes) -> float:
+        batches = wide(8.0, seed=5)
+        return sum(float(((run(quantized, b)["y"] - run(reference, b)["y"]) ** 2).sum()) for b in batches)
+
+    assert lost(model) < 0.95 * lost(made.model)
