@@ -43,6 +43,7 @@ GOAL_NETWORKS = (
 )
 TABLES = ("goals", "formats", "onnxruntime", "speed")
 ROUNDS = 40
+WINDOWS = ("sparq4-5opt", "sparq4-5opt-nopair", "sparq3-6opt", "sparq2-7opt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +189,7 @@ def onnxruntime_model(bench: prepared.Bench, name: str, path: Path, *, bits: int
 
 
 def speed(bench: prepared.Bench, name: str) -> dict[str, Any]:
-    """One sample on one thread, int8 and SPARQ with and without pairing in turns.
+    """One sample on one thread, int8 and SPARQ windows in turns.
 
     Milliseconds of int8, and how many times that the others take: processor time of the thread, medians of
     what each round gives.
@@ -196,12 +197,11 @@ def speed(bench: prepared.Bench, name: str) -> dict[str, Any]:
     from dybitq.runtime.session import Session
 
     feeds = next(bench.batches(name, "val", 1))
-    recipes = {"int8": "int8", "sparq4-5opt": "sparq4-5opt", "sparq4-5opt-nopair": "sparq4-5opt-nopair"}
     with tempfile.TemporaryDirectory() as folder:
         sessions = {}
-        for key, activations in recipes.items():
+        for key in ("int8", *WINDOWS):
             path = Path(folder) / f"{key}.onnx"
-            quantized(bench, name, Setting(recipe={"activations": activations}), path)
+            quantized(bench, name, Setting(recipe={"activations": key}), path)
             sessions[key] = Session(path, 1)
         times: dict[str, list[float]] = {key: [] for key in sessions}
         for _ in range(ROUNDS):
@@ -341,13 +341,13 @@ def onnxruntime_table(cells: Cells) -> None:
 
 def speed_table(cells: Cells) -> None:
     """Processor milliseconds of one sample, and how many times that of the plain int8 model."""
-    row = prepared.table(("network", "int8 ms", "sparq4-5opt", "sparq4-5opt-nopair"))
+    row = prepared.table(("network", "int8 ms", *WINDOWS))
     for name in cells.bench.networks:
         found = cells.get(name, "speed")
         if "failed" in found:
-            row(name, found["failed"], "", "")
+            row(name, found["failed"], *[""] * len(WINDOWS))
             continue
-        ratios = [f"{found[key]:.2f}x" for key in ("sparq4-5opt", "sparq4-5opt-nopair")]
+        ratios = [f"{found[key]:.2f}x" for key in WINDOWS]
         row(name, f"{found['int8']:.2f}", *ratios)
 
 

@@ -15,6 +15,7 @@ from dybitq.records import FittedWeight, LayerPlan, LayerWork, Moment, NumberFor
 
 _BIAS_LIMIT = 2.0**29  # largest int32 bias code: leaves room for the products beside it
 _FEW = 5  # of the scales that a rounding can try: enough to compare formats by
+_SMALL = 1 << 14  # weights of a matrix that is rounded at many more scales
 _IMPORTANCE_FLOOR = 1e-4  # inputs that calibration never saw alive still count this much of the mean
 
 
@@ -129,7 +130,7 @@ def round_matrix(
     scale = _floor(first_scale(plan, fmt, matrix, channels, form) if start is None else start, arrays)
     if plan.granularity == "tensor":
         channels = np.zeros_like(channels)
-    trials = _trials(plan, scale, arrays.grid, thorough=thorough)
+    trials = _trials(plan, scale, arrays.grid, weights=matrix.size, thorough=thorough)
     scale, codes = _round(plan, fmt, matrix, channels, trials, form)
     better = roundings.get(plan.rounding).improve
     if thorough and better is not None:
@@ -191,10 +192,15 @@ def _floor(scale: np.ndarray, arrays: LayerArrays) -> np.ndarray:
     return floored if arrays.grid is None else arrays.grid.snap(floored)
 
 
-def _trials(plan: LayerPlan, scale: np.ndarray, grid: ScaleGrid | None, *, thorough: bool) -> np.ndarray:
+def _trials(
+    plan: LayerPlan, scale: np.ndarray, grid: ScaleGrid | None, *, weights: int, thorough: bool
+) -> np.ndarray:
     """Scales that a rounding tries, float32 ``[trials, channels]``; on a grid its points around them."""
-    factors = np.array(roundings.get(plan.rounding).trials, np.float32)
-    factors = factors if thorough else factors[:_FEW]
+    rounding = roundings.get(plan.rounding)
+    given = (
+        rounding.trials[:_FEW] if not thorough else rounding.finer if weights <= _SMALL else rounding.trials
+    )
+    factors = np.array(given, np.float32)
     trials = factors[:, None] * scale
     if grid is None:
         return trials

@@ -36,17 +36,20 @@ class Rounding:
         round: codes at a given scale.
         trials: multiples of the searched scale that are tried, the most telling first; one that compensates
             wants another scale, and its error jumps from one to the next.
+        finer: the same for matrices so small that it takes no time; at least ``trials``.
         improve: what is done to the codes of the best trial.
     """
 
     round: Round
     trials: Sequence[float] = (1.0,)
+    finer: Sequence[float] = (1.0,)
     improve: Improve | None = None
 
 
 roundings: Registry[Rounding] = Registry("rounding", "dybitq.fit.methods")
 
 _TRIALS = (1.0, 0.8, 0.9, 1.1, 1.25, 0.6, 0.65, 0.7, 0.75, 0.85, 0.95, 1.05, 1.15, 1.2, 1.3, 1.4)
+_FINER = (1.0, *np.geomspace(0.5, 1.5, 48).tolist())
 _SWEEPS = 4  # of coordinate descent; later ones move one weight in a thousand
 _BLOCK = 32  # columns between two updates of everything that follows
 _ELEMENTS = 1 << 18  # of a block of columns that are worked on at a time: they stay in the cache
@@ -136,4 +139,6 @@ def descended(
 
 
 roundings.register("nearest")(Rounding(round=nearest))
-roundings.register("compensated")(Rounding(round=compensated, trials=_TRIALS, improve=descended))
+roundings.register("compensated")(
+    Rounding(round=compensated, trials=_TRIALS, finer=_FINER, improve=descended)
+)

@@ -150,7 +150,7 @@ def _model(scaled: Scaled, *, integer: bool) -> highspy.HighsLp:
     return lp
 
 
-class _Silent(highspy.Highs):  # type: ignore[misc]
+class _Silent(highspy.Highs):
     """A solver that prints nothing: from 1.16 on the constructor already does, when it enables callbacks."""
 
     def enableCallbacks(self) -> None:
