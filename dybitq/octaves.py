@@ -31,6 +31,12 @@ def centres() -> np.ndarray:
     return np.concatenate([middle, -middle])
 
 
+def widths() -> np.ndarray:
+    """Width of every bin, 0 for the one around zero; float64 ``[768]``."""
+    middle = np.abs(centres())
+    return np.where(middle > 0, np.ldexp(1.0, np.frexp(middle)[1] - 1) / 8, 0.0)
+
+
 def divided(counts: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Counts ``[rows, 768]`` of the values of every row divided by its ``scale``, powers of two."""
     result = np.zeros_like(counts)

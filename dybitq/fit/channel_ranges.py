@@ -54,7 +54,7 @@ _ZEROS = (0, 8, 16, 32, 48, 64, 96, 128, 160, 192, 255)  # zero points that are 
 _AN_OCTAVE = 4  # steps
 _OCTAVES = 12  # that channels may lie apart
 _SHARES = (1.0, 0.5)  # of the factors' logarithms behind the function
-_PHASES = np.array([-3, -1, 1, 3]) / 8  # of a step: where a value may lie between two codes
+_PHASES = np.array([-3, -1, 1, 3]) / 8  # of a step or a bin: where a value may lie in it
 _HUGE = 1e300
 _WORTH = 0.03  # of the energy that readers put out: by how much the error has to fall
 
@@ -204,10 +204,17 @@ class _Work:
             known = np.flatnonzero(np.isfinite(ends))
             counts[known, octaves.bin_of(ends[known])] += 1
         used = counts.any(axis=0)
-        values, counts = octaves.centres()[used], counts[:, used]
+        values, counts, through = octaves.centres()[used], counts[:, used], stretch.function
+        within = values[:, None] + octaves.widths()[used, None] * _PHASES
         return (
-            _Codes(name=stretch.source, values=values, counts=counts, function=stretch.function),
-            _Codes(name=stretch.result, values=stretch.function(values), counts=counts, function=_same),
+            _Codes(name=stretch.source, values=values, within=within, counts=counts, function=through),
+            _Codes(
+                name=stretch.result,
+                values=through(values),
+                within=through(within),
+                counts=counts,
+                function=_same,
+            ),
         )
 
     def _moment(self, name: str) -> Moment:
@@ -280,12 +287,14 @@ class _Codes:
     Attributes:
         name: of the tensor.
         values: that occur, float64 ``[bins]``.
+        within: values spread over each bin, float64 ``[bins, phases]``.
         counts: of each value in each channel, int32 ``[channels, bins]``.
         function: what readers make of a value.
     """
 
     name: str
     values: np.ndarray
+    within: np.ndarray
     counts: np.ndarray
     function: Response
 
@@ -321,12 +330,18 @@ class _Codes:
         return _Ranges(zero=ranges.zero, steps=steps, noise=(self.shares * errors).sum(axis=1))
 
     def _inside(self, steps: np.ndarray) -> np.ndarray:
-        """Mean squared errors of values that are not cut off, float64 ``[steps, bins]``."""
+        """Mean squared errors of values that are not cut off, float64 ``[steps, bins]``.
+
+        A channel may have one value over large parts of an image. Where a bin is narrower than a step, what
+        rounding does to its values is known; elsewhere they may lie anywhere between two codes.
+        """
         step, exact = steps[:, None], self.function(self.values)
         with np.errstate(all="ignore"):  # what is not finite is no candidate
             moved = [(self.function(self.values + phase * step) - exact) ** 2 for phase in _PHASES]
-            zero = (self.function(np.zeros(1)) - exact) ** 2
-        return np.asarray(np.where(np.abs(self.values) < step / 2, zero, np.mean(moved, axis=0)))
+            coded = steps[:, None, None] * np.rint(self.within / steps[:, None, None])
+            known = np.mean((self.function(coded) - self.function(self.within)) ** 2, axis=2)
+        narrow = np.ptp(self.within, axis=1) < step
+        return np.asarray(np.where(narrow, known, np.mean(moved, axis=0)))
 
     def _clipped(self, zero: int, steps: np.ndarray, inside: np.ndarray) -> np.ndarray:
         """The same of all values, with ranges that end."""

@@ -109,7 +109,7 @@ def test_known_extents_are_not_read_at_run_time(tmp_path):
 
 
 def test_one_look_up_serves_both_windows(tmp_path):
-    """What becomes of values beside a zero is the second half of one table; bytes are never chosen by Where."""
+    """Windows of values beside a zero are the second half of one table; Where never chooses bytes."""
     layer = layer_of(tmp_path, "conv")
     extents = LAYERS["conv"][1]
     for name in ("sparq3-6opt", "sparq4-5opt"):

@@ -7,9 +7,10 @@ import numpy as np
 import onnx
 import pytest
 
+from dybitq import octaves
 from dybitq.emit.emit import emit
 from dybitq.fit.balance import balance
-from dybitq.fit.channel_ranges import ChannelRanges, give_channel_ranges
+from dybitq.fit.channel_ranges import ChannelRanges, _Codes, _same, give_channel_ranges
 from dybitq.fit.fit import fit
 from dybitq.graph.export import to_bytes
 from dybitq.graph.survey import survey
@@ -234,3 +235,27 @@ def test_integer_networks_keep_their_tables(tmp_path):
     plan = replace(made.plan, arithmetic="integer-fast")
     assert balance(made.network, made.layers, plan, made.statistics).network is made.network
     assert balance(made.network, made.layers, made.plan, made.statistics).notes == (ALL,)
+
+
+def test_a_value_that_a_channel_mostly_has_is_hit():
+    """A step that holds the value of a plateau exactly is better than a finer one that does not."""
+    values = octaves.centres()
+    counts = np.zeros((1, octaves.BINS), np.int64)
+    plateau = octaves.bin_of(np.array([-0.27], np.float32))[0]
+    counts[0, plateau] = 3000
+    counts[0, octaves.bin_of(np.linspace(0.1, 60, 1000).astype(np.float32))] += 1
+    used = counts.any(axis=0)
+    values, counts = values[used], counts[:, used]
+    within = values[:, None] + octaves.widths()[used, None] * np.array([-3, -1, 1, 3]) / 8
+    codes = _Codes(name="x", values=values, within=within, counts=counts, function=_same)
+    step = codes.best(np.ones(1)).steps[0]
+    assert abs(-0.27 - step * np.rint(-0.27 / step)) < 0.03
+    coarser = 60 / 255
+    assert abs(-0.27 - coarser * np.rint(-0.27 / coarser)) > 0.03
+
+
+def test_bins_cover_the_numbers():
+    """Every bin begins where the one before ends."""
+    middle, width = octaves.centres()[1:383], octaves.widths()[1:383]
+    np.testing.assert_allclose(middle[:-1] + width[:-1] / 2, middle[1:] - width[1:] / 2, rtol=1e-12)
+    assert octaves.widths()[0] == 0 and (octaves.widths()[385:] == octaves.widths()[1:384]).all()
