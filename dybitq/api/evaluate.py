@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,10 @@ from dybitq.data.padding import real_positions
 from dybitq.data.source import Batch, DataSource
 from dybitq.data.spec import load_data
 from dybitq.data.tasks import TASKS, Task
-from dybitq.errors import ConfigError, DataError
+from dybitq.errors import ConfigError, DataError, ModelError
+from dybitq.runtime.host import products_are_exact
 from dybitq.runtime.pair import Pair, common_inputs, open_pair
+from dybitq.runtime.session import Session
 
 Progress = Callable[[str, int, int], None]
 
@@ -71,6 +73,8 @@ class EvaluateResult:
         edges: error of each quantized activation, in topological order; None if not asked for.
         rescaled: quantized activations that cannot be compared, as equalization changed their channels.
         gates: limits and whether they were kept.
+        saturation_db: smallest SQNR of an output against exact kernels, on the first batch, where this
+            processor's kernels saturate (see :mod:`dybitq.runtime.host`); None where they give the same.
     """
 
     model: Path
@@ -83,6 +87,7 @@ class EvaluateResult:
     edges: tuple[TensorError, ...] | None
     rescaled: tuple[str, ...]
     gates: tuple[Gate, ...]
+    saturation_db: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,11 +153,35 @@ def evaluate(
         )
     start = time.perf_counter()
     totals = _Totals(pair, task, source)
+    saturation: float | None = None
     for batch in source:
+        if not totals.samples:
+            saturation = _saturation_db(model, pair, batch, chosen.threads)
         totals.add(batch)
         if progress is not None:
             progress("evaluate", totals.samples, max(source.samples or 0, totals.samples))
-    return totals.result(model, reference, chosen, time.perf_counter() - start)
+    result = totals.result(model, reference, chosen, time.perf_counter() - start)
+    return replace(result, saturation_db=saturation)
+
+
+def _saturation_db(model: Path, pair: Pair, batch: Batch, threads: int | None) -> float | None:
+    """What this processor's kernels do to the outputs of a batch; None if nothing, or nothing is known."""
+    if products_are_exact():
+        return None
+    try:
+        exact = Session(model, threads, exact_products=True).run(batch.feeds)
+    except ModelError:  # onnxruntime fails to make weights unsigned where two layers share them
+        return None
+    found = pair.model.run(batch.feeds, list(exact))
+    differing = [
+        name for name, value in exact.items() if not np.array_equal(value, found[name], equal_nan=True)
+    ]
+    if not differing:
+        return None
+    totals = {name: fidelity.init() for name in differing if exact[name].dtype.kind == "f"}
+    for name, total in totals.items():
+        fidelity.update(total, _real(found[name], batch), _real(exact[name], batch), name)
+    return min((fidelity.sqnr_db(total) for total in totals.values()), default=-math.inf)
 
 
 def _check_request(reference: Path | None, settings: Settings) -> None:

@@ -23,6 +23,9 @@ def evaluate_text(result: EvaluateResult) -> str:
     if result.rescaled:
         count = f"{len(result.rescaled)} activation{'s' if len(result.rescaled) > 1 else ''}"
         lines.append(f"left out: {count} whose channels were rescaled ({', '.join(result.rescaled)})")
+    if result.saturation_db is not None:
+        found = _db(result.saturation_db)
+        lines.append(f"this processor's kernels saturate: {found} against exact ones, on the first batch")
     lines += [_gate(gate) for gate in result.gates]
     return "\n".join(lines)
 
@@ -42,6 +45,7 @@ def evaluate_document(result: EvaluateResult) -> dict[str, Any]:
         "outputs": [_error(error) for error in result.outputs],
         "edges": None if result.edges is None else [_error(error) for error in result.edges],
         "rescaled": list(result.rescaled),
+        "saturation_db": result.saturation_db,
         "gates": [dataclasses.asdict(gate) for gate in result.gates],
     }
 

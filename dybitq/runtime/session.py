@@ -34,6 +34,8 @@ class Session:
         optimization: ``none``, ``basic``, ``extended`` or ``all`` (onnxruntime's default).
         optimized_model_path: where to write the graph that onnxruntime really runs.
         name: how messages call the model; by default its path, or "the model".
+        exact_products: multiply uint8 by int8 exactly on processors where the usual kernels saturate
+            (see :mod:`dybitq.runtime.host`), which takes longer there.
 
     Raises:
         ModelError: onnxruntime cannot load the model.
@@ -47,12 +49,15 @@ class Session:
         optimization: str = "all",
         optimized_model_path: Path | None = None,
         name: str | None = None,
+        exact_products: bool = False,
     ) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, _LEVELS[optimization])
+        if exact_products:
+            options.add_session_config_entry("session.x64quantprecision", "1")
         if threads is not None:
             options.intra_op_num_threads = threads
         if optimized_model_path is not None:

@@ -1,0 +1,82 @@
+"""Weights that no processor's kernels saturate at: which layers are bounded, and that outputs are exact."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from dybitq.api.evaluate import Settings, evaluate
+from dybitq.encodings import codec, formats
+from dybitq.fit.kernel_range import LARGEST, weight_format
+from dybitq.runtime.host import products_are_exact
+from dybitq.runtime.session import Session
+from tests.emit.toolkit import Made, make
+from tests.graph.conftest import make_model
+
+BODY = "d = Conv <group = 8> (x, depthwise)\n p = Conv (d, pointwise)\n y = Conv <group = 2> (p, grouped)"
+SHAPES = {"depthwise": (8, 1, 3, 3), "pointwise": (16, 8, 1, 1), "grouped": (16, 8, 1, 1)}
+
+
+def made_of(tmp_path: Path, *, reduce_range: bool) -> Made:
+    """Sums that saturate in 16 bits unless weights are small: everything is positive and large."""
+    rng = np.random.default_rng(0)
+    batches = [{"x": rng.uniform(0.5, 1, (2, 8, 9, 9)).astype(np.float32)} for _ in range(3)]
+    weights = {name: rng.uniform(0.8, 1, shape).astype(np.float32) for name, shape in SHAPES.items()}
+    proto = make_model(BODY, inputs="float[N, 8, 9, 9] x", outputs="float[N, 16, 7, 7] y", weights=weights)
+    return make(proto, tmp_path, batches=batches, weights="int8", reduce_range=reduce_range)
+
+
+def largest(made: Made) -> dict[str, int]:
+    """Largest magnitude of the integers of every layer, by the name of its weight."""
+    found = {}
+    for name, weight in made.fitted.weights.items():
+        integers = codec.decode(weight.codes, weight.format)
+        found[str(made.layers[name].weight)] = int(np.abs(integers).max())
+    return found
+
+
+def test_only_kernels_that_add_pairs_bound_their_weights(tmp_path):
+    """A depthwise convolution keeps the whole range, a grouped one does not."""
+    found = largest(made_of(tmp_path, reduce_range=True))
+    assert found["depthwise"] > LARGEST
+    assert found["pointwise"] <= LARGEST and found["grouped"] <= LARGEST
+    assert min(largest(made_of(tmp_path, reduce_range=False)).values()) > LARGEST
+
+
+@pytest.mark.parametrize("reduce_range", [True, False])
+def test_default_kernels_give_what_exact_ones_give(tmp_path, reduce_range):
+    """With small weights on every processor; with others on those whose products are exact."""
+    made = made_of(tmp_path, reduce_range=reduce_range)
+    default, exact = (Session(made.model, 1, exact_products=e).run(made.feeds)["y"] for e in (False, True))
+    assert np.array_equal(default, exact) == (reduce_range or products_are_exact())
+
+
+def test_evaluate_says_that_this_processor_saturates(tmp_path):
+    """Only where it does, in this very model."""
+    for reduce_range in (True, False):
+        made = made_of(tmp_path, reduce_range=reduce_range)
+        path = tmp_path / f"{reduce_range}.onnx"
+        onnx.save(onnx.load_model_from_string(made.model), path)
+        np.savez(tmp_path / "x.npz", x=np.concatenate([made.feeds["x"]] * 2))
+        found = evaluate(
+            path, tmp_path / "x.npz", reference=tmp_path / "float.onnx", settings=Settings(threads=1)
+        )
+        assert (found.saturation_db is None) == (reduce_range or products_are_exact())
+        assert found.saturation_db is None or found.saturation_db < 20
+
+
+@pytest.mark.parametrize("name", sorted(formats.names(signed=True)))
+def test_formats_without_their_large_integers(name):
+    """Codes keep their meaning; only 8-bit kernels' formats lose any, and none that is not too large."""
+    whole, bounded = formats.get(name), weight_format(name, bounded=True)
+    assert weight_format(name, bounded=False) is whole
+    if not whole.fits_int8 or whole.max_integer <= LARGEST:
+        assert bounded is whole
+        return
+    kept = np.setdiff1d(np.arange(whole.table.size), bounded.reserved)
+    assert np.array_equal(bounded.table[kept], whole.table[kept]) and bounded.max_integer <= LARGEST
+    lost = np.setdiff1d(np.arange(whole.table.size), [*kept, *whole.reserved])
+    assert (np.abs(whole.table[lost]) > LARGEST).all()
+    values = np.linspace(-200, 200, 999).astype(np.float32)
+    assert set(codec.encode(values, bounded).tolist()) <= set(kept.tolist())
