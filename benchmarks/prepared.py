@@ -62,7 +62,7 @@ class Bench:
             calibrate(self.model(name), self.spec(name), path)
         return path
 
-    def quantized(self, name: str, *, with_data: bool = False, **settings: str | None) -> Path:
+    def quantized(self, name: str, *, with_data: bool = False, **settings: str | bool | None) -> Path:
         """A model quantized by dybitq with the settings of a recipe; everything else at its default."""
         parts = [f"{key}={value}" for key, value in sorted(settings.items())] + ["data"] * with_data
         path = self.work / f"{name}.{'.'.join(parts) or 'default'}.onnx"
@@ -91,7 +91,7 @@ class Bench:
         return path
 
 
-def recipe_of(**settings: str | None) -> Recipe:
+def recipe_of(**settings: str | bool | None) -> Recipe:
     """The default recipe with some settings changed; ``first_last`` is one of them."""
     recipe = Recipe()
     if "first_last" in settings:

@@ -1,0 +1,76 @@
+"""What kernels that saturate do to 8-bit models: the section Processors without VNNI of docs/benchmarks.md.
+
+``python benchmarks/saturation.py --work FOLDER`` prints a Markdown table; on a processor with VNNI both
+columns of a model are equal. Every model runs on the same samples with onnxruntime's usual kernels and with
+exact ones; SQNR is that of the worst output against float32, time that of the thread with exact kernels over
+that with the usual ones, for the last model.
+"""
+
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+import prepared
+
+from dybitq.data import fidelity
+from dybitq.runtime.host import inspect_host
+from dybitq.runtime.session import Session
+
+SAMPLES = 128
+
+
+def main() -> None:
+    """Quantize in three ways, run each in two."""
+    prepared.run(__doc__, prepared.NETWORKS, measure)
+
+
+def measure(bench: prepared.Bench) -> None:
+    """Print the table."""
+    host = inspect_host()
+    print(f"VNNI: {host.vnni}, products exact: {host.exact}\n")
+    head = (
+        "network",
+        "onnxruntime int8, dB",
+        "exact",
+        "--no-reduce-range",
+        "exact",
+        "dybitq",
+        "exact",
+        "time",
+    )
+    row = prepared.table(head)
+    for name in bench.networks:
+        models = (
+            bench.onnxruntime(name),
+            bench.quantized(name, reduce_range=False),
+            bench.quantized(name),
+        )
+        cells, ratio = [], 0.0
+        for path in models:
+            usual, exact, ratio = both(bench, name, path)
+            cells += [f"{usual:.1f}", f"{exact:.1f}"]
+        row(name, *cells, f"{ratio:.2f}")
+
+
+def both(bench: prepared.Bench, name: str, path: Path) -> tuple[float, float, float]:
+    """SQNR with usual and with exact kernels in dB, and the time of exact ones over usual ones."""
+    reference = Session(bench.model(name), 1)
+    sessions = [Session(path, 1, exact_products=exact) for exact in (False, True)]
+    totals = [{o.name: fidelity.init() for o in reference.outputs} for _ in sessions]
+    ratios = []
+    for feeds in bench.batches(name, "val", SAMPLES):
+        wanted, spent = reference.run(feeds), []
+        for session, total in zip(sessions, totals):
+            start = time.thread_time()
+            found = session.run(feeds)
+            spent.append(time.thread_time() - start)
+            for output, error in total.items():
+                fidelity.update(error, np.asarray(found[output]), np.asarray(wanted[output]), output)
+        ratios.append(spent[1] / spent[0])
+    usual, exact = (min(fidelity.sqnr_db(error) for error in total.values()) for total in totals)
+    return usual, exact, statistics.median(ratios)
+
+
+if __name__ == "__main__":
+    main()
