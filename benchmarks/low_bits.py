@@ -85,6 +85,9 @@ SETTINGS = {
         recipe={"weights": "auto4", "activations": "sparq4-5opt"}, data=True, goals=W4A4_GOALS
     ),
     "W8-sparq5opt": Setting(recipe={"activations": "sparq4-5opt"}, goals=(0.4, 0.5, 1.0, 1.2, 0.6, 0.7)),
+    "W8-sparq5opt-data": Setting(
+        recipe={"activations": "sparq4-5opt"}, data=True, goals=(0.4, 0.5, 1.0, 1.2, 0.6, 0.7)
+    ),
     "W8A8-pow2": Setting(recipe={"scale": "pow2", "range": "pow2"}, goals=(0.5, 0.5, 1.2, 2.0, 0.6, 0.7)),
 }
 FORMATS = {4: ("int4", "dybit4", "e2m1", "pot4", "auto4"), 3: ("int3", "dybit3", "pot3", "auto3")}
