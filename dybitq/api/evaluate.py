@@ -73,8 +73,9 @@ class EvaluateResult:
         edges: error of each quantized activation, in topological order; None if not asked for.
         rescaled: quantized activations that cannot be compared, as equalization changed their channels.
         gates: limits and whether they were kept.
-        saturation_db: smallest SQNR of an output against exact kernels, on the first batch, where this
-            processor's kernels saturate (see :mod:`dybitq.runtime.host`); None where they give the same.
+        saturates: whether this processor's kernels saturate in the model (see :mod:`dybitq.runtime.host`), as
+            the first batch shows; None where that cannot be told.
+        saturation_db: if so, smallest SQNR of a float output against exact kernels.
     """
 
     model: Path
@@ -87,6 +88,7 @@ class EvaluateResult:
     edges: tuple[TensorError, ...] | None
     rescaled: tuple[str, ...]
     gates: tuple[Gate, ...]
+    saturates: bool | None = False
     saturation_db: float | None = None
 
 
@@ -151,37 +153,37 @@ def evaluate(
         raise ConfigError(
             f"{source.where}: nothing to measure: give a --reference, or 'task:' and labels in the data spec"
         )
-    start = time.perf_counter()
-    totals = _Totals(pair, task, source)
-    saturation: float | None = None
+    totals, start = _Totals(pair, task, source), time.perf_counter()
+    first: Batch | None = None
     for batch in source:
-        if not totals.samples:
-            saturation = _saturation_db(model, pair, batch, chosen.threads)
+        first = first or batch
         totals.add(batch)
         if progress is not None:
             progress("evaluate", totals.samples, max(source.samples or 0, totals.samples))
     result = totals.result(model, reference, chosen, time.perf_counter() - start)
-    return replace(result, saturation_db=saturation)
+    if first is None or products_are_exact():
+        return result
+    saturates, decibels = _saturation(model, first, chosen.threads)
+    return replace(result, saturates=saturates, saturation_db=decibels)
 
 
-def _saturation_db(model: Path, pair: Pair, batch: Batch, threads: int | None) -> float | None:
-    """What this processor's kernels do to the outputs of a batch; None if nothing, or nothing is known."""
-    if products_are_exact():
-        return None
+def _saturation(model: Path, batch: Batch, threads: int | None) -> tuple[bool | None, float | None]:
+    """Whether kernels that saturate change the outputs of a batch (None: unknown), and by how much."""
+    found = Session(model, threads).run(batch.feeds)
     try:
         exact = Session(model, threads, exact_products=True).run(batch.feeds)
     except ModelError:  # onnxruntime fails to make weights unsigned where two layers share them
-        return None
-    found = pair.model.run(batch.feeds, list(exact))
-    differing = [
-        name for name, value in exact.items() if not np.array_equal(value, found[name], equal_nan=True)
-    ]
-    if not differing:
-        return None
-    totals = {name: fidelity.init() for name in differing if exact[name].dtype.kind == "f"}
-    for name, total in totals.items():
+        return None, None
+    numbers = {n: v for n, v in exact.items() if isinstance(v, np.ndarray) and v.dtype.kind in "fiub"}
+    floats = {name: fidelity.init() for name, value in numbers.items() if value.dtype.kind == "f"}
+    for name, total in floats.items():
         fidelity.update(total, _real(found[name], batch), _real(exact[name], batch), name)
-    return min((fidelity.sqnr_db(total) for total in totals.values()), default=-math.inf)
+    saturates = any(
+        not np.array_equal(value, found[name], equal_nan=value.dtype.kind == "f")
+        for name, value in numbers.items()
+    )
+    decibels = min((fidelity.sqnr_db(total) for total in floats.values()), default=math.inf)
+    return saturates, decibels if saturates and math.isfinite(decibels) else None
 
 
 def _check_request(reference: Path | None, settings: Settings) -> None:

@@ -16,7 +16,7 @@ class Balanced:
     """A network that computes the same, and all that belongs to it.
 
     Attributes:
-        network: with other parameters and perhaps a few more Muls.
+        network: with other parameters, and perhaps a few more operators in front of layers.
         layers: its survey.
         plan: for its tensors.
         statistics: of its tensors and channels.

@@ -3,8 +3,9 @@
 x86 processors without VNNI multiply uint8 codes by int8 weights with an instruction that adds two
 neighbouring products in 16 bits and saturates: 255 * 127 twice is 64770, which becomes 32767. Weights of
 magnitude up to 64 cannot reach that, whatever they meet, so that one file gives the same integers on every
-processor. The remedy is known as ``reduce_range``; only formats of 8 bits have larger integers. Depthwise
-convolutions have a kernel of their own that adds in 32 bits, and keep the whole range.
+processor. The remedy is known as ``reduce_range``; of the formats for int8 kernels only ``int8``, ``odd7``
+and ``e2m4`` have larger integers. Depthwise convolutions have a kernel of their own that adds in 32 bits, and
+keep the whole range.
 """
 
 from dybitq.encodings import formats

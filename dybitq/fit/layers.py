@@ -197,9 +197,9 @@ def _trials(
 ) -> np.ndarray:
     """Scales that a rounding tries, float32 ``[trials, channels]``; on a grid its points around them."""
     rounding = roundings.get(plan.rounding)
-    given = (
-        rounding.trials[:_FEW] if not thorough else rounding.finer if weights <= _SMALL else rounding.trials
-    )
+    given = rounding.trials if thorough else rounding.trials[:_FEW]
+    if thorough and rounding.finer is not None and weights <= _SMALL:
+        given = rounding.finer
     factors = np.array(given, np.float32)
     trials = factors[:, None] * scale
     if grid is None:

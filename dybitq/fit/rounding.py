@@ -36,13 +36,13 @@ class Rounding:
         round: codes at a given scale.
         trials: multiples of the searched scale that are tried, the most telling first; one that compensates
             wants another scale, and its error jumps from one to the next.
-        finer: the same for matrices so small that it takes no time; at least ``trials``.
+        finer: the same for matrices so small that it takes no time; None: no others.
         improve: what is done to the codes of the best trial.
     """
 
     round: Round
     trials: Sequence[float] = (1.0,)
-    finer: Sequence[float] = (1.0,)
+    finer: Sequence[float] | None = None
     improve: Improve | None = None
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from dybitq.calibrate.merge import merge_moments
+from dybitq.fit.kernel_range import bounds_weights
 from dybitq.fit.layers import LayerArrays, fit_layer, shifted_bias
 from dybitq.fit.moments import flat, quadratic
 from dybitq.patches import row_channels, to_matrix
@@ -30,7 +31,8 @@ def sharing(layers: Mapping[str, LayerWork], plan: Plan) -> dict[str, tuple[str,
 
 def _key(layer: LayerWork, plan: LayerPlan) -> tuple[object, ...]:
     layout = (layer.kind, layer.transposed, layer.weight_on_left, layer.window and layer.window.group)
-    return (layer.weight, *layout, plan.weights, plan.granularity, plan.scale, plan.rounding, plan.snap)
+    decisions = (plan.weights, plan.granularity, plan.scale, plan.rounding, plan.snap)
+    return (layer.weight, *layout, *decisions, bounds_weights(layer, plan))
 
 
 def fit_together(

@@ -21,6 +21,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dybitq.encodings import formats
+from dybitq.fit.auto import is_auto
 from dybitq.fit.recode import NONE
 from dybitq.fit.rescale import (
     OverlaidMoments,
@@ -113,13 +115,18 @@ def _groups(
         layer = layers[layer_plan.layer]
         dynamic = layer_plan.activations is ActivationMode.DYNAMIC and layer_plan.recode == NONE
         known = moment_key(layer) in statistics.moments
-        if dynamic and known and layer_plan.weights != "float":
+        if dynamic and known and _has_codes(layer_plan.weights):
             found.setdefault(layer.input, []).append(layer_plan)
     return {
         tuple(p.layer for p in plans): plans
         for plans in found.values()
         if all(shared[layers[p.layer].weight] == 1 for p in plans)
     }
+
+
+def _has_codes(weights: str) -> bool:
+    """Whether a layer with these weights multiplies codes: what fits no int8 kernel computes in float."""
+    return weights != "float" and (is_auto(weights) or formats.get(weights).fits_int8)
 
 
 def _best(readers: Mapping[Reader, float], moment: Moment, *, correct_bias: bool) -> Features | None:

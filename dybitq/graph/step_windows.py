@@ -7,7 +7,7 @@ import onnx_ir as ir
 from dybitq.graph.values import constant, int_attribute, ints_attribute, shape_of
 from dybitq.records import Window
 
-_LARGEST_WEIGHT = 127  # of an int8
+_LARGEST_PAIR = 128  # of weights that a kernel may add two products of, see fit/kernel_range.py
 
 
 def mean_count(node: ir.Node) -> int | None:
@@ -69,8 +69,8 @@ def interpolation(node: ir.Node) -> tuple[int, bool] | None:
         return None
     factor = int(scales[2])
     half_pixel = place != "asymmetric"
-    largest = 2 * factor - 1 if half_pixel and factor % 2 == 0 else factor
-    if scales[2] != factor or factor < 1 or largest**2 > _LARGEST_WEIGHT:
+    largest, next_to_it = (2 * factor - 1, 1) if half_pixel and factor % 2 == 0 else (factor, 0)
+    if scales[2] != factor or factor < 1 or largest * (largest + next_to_it) >= _LARGEST_PAIR:
         return None
     return factor, half_pixel
 

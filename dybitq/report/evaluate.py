@@ -23,9 +23,11 @@ def evaluate_text(result: EvaluateResult) -> str:
     if result.rescaled:
         count = f"{len(result.rescaled)} activation{'s' if len(result.rescaled) > 1 else ''}"
         lines.append(f"left out: {count} whose channels were rescaled ({', '.join(result.rescaled)})")
-    if result.saturation_db is not None:
-        found = _db(result.saturation_db)
-        lines.append(f"this processor's kernels saturate: {found} against exact ones, on the first batch")
+    if result.saturates:
+        found = "" if result.saturation_db is None else f": {_db(result.saturation_db)} against exact ones"
+        lines.append(f"this processor's kernels saturate in the model{found}, on the first batch")
+    elif result.saturates is None:
+        lines.append("whether this processor's kernels saturate in the model could not be found out")
     lines += [_gate(gate) for gate in result.gates]
     return "\n".join(lines)
 
@@ -45,6 +47,7 @@ def evaluate_document(result: EvaluateResult) -> dict[str, Any]:
         "outputs": [_error(error) for error in result.outputs],
         "edges": None if result.edges is None else [_error(error) for error in result.edges],
         "rescaled": list(result.rescaled),
+        "saturates": result.saturates,
         "saturation_db": result.saturation_db,
         "gates": [dataclasses.asdict(gate) for gate in result.gates],
     }

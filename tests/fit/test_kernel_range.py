@@ -1,14 +1,19 @@
 """Weights that no processor's kernels saturate at: which layers are bounded, and that outputs are exact."""
 
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner
 
-from dybitq.api.evaluate import Settings, evaluate
+from dybitq.api.evaluate import Settings as EvaluateSettings
+from dybitq.api.evaluate import evaluate
+from dybitq.cli.main import group
 from dybitq.encodings import codec, formats
 from dybitq.fit.kernel_range import LARGEST, weight_format
+from dybitq.plan.recipe import Rule, Settings
 from dybitq.runtime.host import products_are_exact
 from dybitq.runtime.session import Session
 from tests.emit.toolkit import Made, make
@@ -60,10 +65,10 @@ def test_evaluate_says_that_this_processor_saturates(tmp_path):
         onnx.save(onnx.load_model_from_string(made.model), path)
         np.savez(tmp_path / "x.npz", x=np.concatenate([made.feeds["x"]] * 2))
         found = evaluate(
-            path, tmp_path / "x.npz", reference=tmp_path / "float.onnx", settings=Settings(threads=1)
+            path, tmp_path / "x.npz", reference=tmp_path / "float.onnx", settings=EvaluateSettings(threads=1)
         )
-        assert (found.saturation_db is None) == (reduce_range or products_are_exact())
-        assert found.saturation_db is None or found.saturation_db < 20
+        assert found.saturates == (not reduce_range and not products_are_exact())
+        assert found.saturation_db is None or (found.saturates and found.saturation_db < 20)
 
 
 @pytest.mark.parametrize("name", sorted(formats.names(signed=True)))
@@ -80,3 +85,70 @@ def test_formats_without_their_large_integers(name):
     assert (np.abs(whole.table[lost]) > LARGEST).all()
     values = np.linspace(-200, 200, 999).astype(np.float32)
     assert set(codec.encode(values, bounded).tolist()) <= set(kept.tolist())
+
+
+SHARED = "a = MatMul (x, w)\n b = Relu (a)\n y = MatMul (b, w)"
+
+
+def test_layers_that_share_a_weight_are_bounded_each_by_itself(tmp_path):
+    """What bounds one of two readers does not bound the other, whichever comes first."""
+    rng = np.random.default_rng(0)
+    weights = {"w": rng.standard_normal((16, 16)).astype(np.float32)}
+    proto = make_model(SHARED, inputs="float[N, 16] x", outputs="float[N, 16] y", weights=weights)
+    for number in (0, 1):
+        rules = (Rule(name=f"MatMul_{number}", settings=Settings(reduce_range=False)),)
+        made = make(proto, tmp_path, weights="int8", activations="dynamic8", rules=rules)
+        found = {
+            name: int(np.abs(codec.decode(weight.codes, weight.format)).max())
+            for name, weight in made.fitted.weights.items()
+        }
+        assert found[f"MatMul_{number}"] > LARGEST >= found[f"MatMul_{1 - number}"]
+
+
+@pytest.mark.parametrize("settings", [{"weights": "auto8"}, {"scale": "pow2"}, {"granularity": "tensor"}])
+def test_no_other_setting_escapes_the_bound(tmp_path, settings):
+    """Whatever chooses formats and scales keeps to it."""
+    rng = np.random.default_rng(3)
+    weights = {"w": rng.standard_normal((6, 8, 3, 3)).astype(np.float32)}
+    proto = make_model(
+        "y = Conv (x, w)", inputs="float[N, 8, 9, 9] x", outputs="float[N, 6, 7, 7] y", weights=weights
+    )
+    made = make(proto, tmp_path, **{"weights": "int8", **settings})
+    (weight,) = made.fitted.weights.values()
+    assert np.abs(codec.decode(weight.codes, weight.format)).max() <= LARGEST
+
+
+def test_recipe_plan_and_command_line(tmp_path, monkeypatch):
+    """The setting goes into rules and plans, and a plan that was carried out gives the same file."""
+    monkeypatch.chdir(tmp_path)
+    runner = CliRunner()
+    assert runner.invoke(group, ["demo", "-q", "-o", "digits"]).exit_code == 0
+    base = ["quantize", "digits/digits.onnx", "--statistics", "digits/digits.stats", "-q"]
+    Path("rule.yaml").write_text("rules:\n- {name: block1, reduce_range: false}\n")
+    for name, options in (
+        ("default", []),
+        ("whole", ["--no-reduce-range"]),
+        ("rule", ["--recipe", "rule.yaml"]),
+    ):
+        made = runner.invoke(group, [*base, *options, "-o", f"{name}.onnx", "--save-plan", f"{name}.plan"])
+        assert made.exit_code == 0, made.output
+        again = runner.invoke(group, [*base, "--plan", f"{name}.plan", "-o", f"{name}2.onnx"])
+        assert again.exit_code == 0, again.output
+        assert Path(f"{name}.onnx").read_bytes() == Path(f"{name}2.onnx").read_bytes()
+    plans = {name: Path(f"{name}.plan").read_text() for name in ("default", "whole", "rule")}
+    counts = {name: text.count("reduce_range: false") for name, text in plans.items()}
+    assert counts == {"default": 0, "whole": 7, "rule": 1}
+
+
+def test_outputs_that_are_no_numbers_are_not_compared(tmp_path):
+    """A classifier that hands out names beside scores is evaluated as before."""
+    proto = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[N, 4] x) => (float[N, 4] y, string[1] label) <string[1] name = {"cat"}>
+        { y = Relu (x)\n label = Identity (name) }"""
+    )
+    onnx.save(proto, tmp_path / "m.onnx")
+    np.savez(tmp_path / "x.npz", x=np.ones((3, 4), np.float32))
+    with mock.patch("dybitq.api.evaluate.products_are_exact", return_value=False):
+        found = evaluate(tmp_path / "m.onnx", tmp_path / "x.npz", reference=tmp_path / "m.onnx")
+    assert found.saturates is False and found.saturation_db is None
