@@ -99,8 +99,11 @@ class Quadratic:
 
 
 def quadratic(moment: Moment, width: int, *, centred: bool) -> Quadratic:
-    """Turn the sums of a moment into ``H``; ``width`` is K without the padding of blocks."""
-    rows = max(1, moment.rows)
+    """Turn the sums of a moment into ``H``; ``width`` is K without the padding of blocks.
+
+    One patch has no covariance, only what float32 leaves of it: then ``H`` is the second moment.
+    """
+    rows, centred = max(1, moment.rows), centred and moment.rows > 1
     mean = moment.first[:, :width] / rows
     shift = mean if centred else np.zeros_like(mean)
     if moment.kind is MomentKind.DIAGONAL:

@@ -46,8 +46,9 @@ def open_pair(model: Path, reference: Path | None, *, per_layer: bool, threads: 
     outputs = _pair_outputs(*plain)
     original = load(reference)
     stored, sha256 = read(model)
-    rescaled = set(stored.metadata_props.get(RESCALED_KEY, "").split("\n"))
-    found = counterparts(stored, frozenset(float_tensors(original.model)))
+    names = frozenset(float_tensors(original.model))
+    rescaled = stored.metadata_props.get(RESCALED_KEY, "").split("\n")
+    found = counterparts(stored, names)
     edges = [edge for edge in found if edge.tensor not in rescaled]
     network = Network(model=stored, path=model, sha256=sha256, notes=())
     tested = Session(
@@ -60,7 +61,10 @@ def open_pair(model: Path, reference: Path | None, *, per_layer: bool, threads: 
         reference=wanted,
         outputs=outputs,
         edges=tuple(e for e in edges if set(e.outputs) <= given),
-        rescaled=tuple(edge.tensor for edge in found if edge.tensor in rescaled),
+        rescaled=(
+            *(edge.tensor for edge in found if edge.tensor in rescaled),
+            *(name for name in rescaled if name and name not in names),  # made by smoothing
+        ),
     )
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from dybitq.encodings import formats
 from dybitq.fit.layers import LayerArrays, fit_layer
+from dybitq.fit.moments import quadratic
 from dybitq.patches import to_matrix
 from dybitq.records import FittedWeight, LayerKind, LayerPlan, LayerWork, MomentKind, Window
 from tests.fit.conftest import moment_of
@@ -275,3 +276,13 @@ def test_compensation_lowers_the_output_error():
         relative = errors[rounding] / float(((wanted - wanted.mean(axis=0)) ** 2).sum())
         assert fitted.error == pytest.approx(relative, rel=0.05)
     assert errors["compensated"] < 0.5 * errors["nearest"]
+
+
+def test_one_patch_has_no_covariance():
+    """What float32 leaves of a covariance of one row is no reason to round by it."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0, 3, (1, 1, 24)).astype(np.float32)
+    form = quadratic(moment_of(x), 24, centred=True)
+    np.testing.assert_allclose(form.diagonal[0], x[0, 0].astype(np.float64) ** 2, rtol=1e-5)
+    again = quadratic(moment_of(np.concatenate([x, 2 * x], axis=1)), 24, centred=True)
+    np.testing.assert_allclose(again.diagonal[0], x[0, 0].astype(np.float64) ** 2 / 4, rtol=1e-4)
