@@ -113,8 +113,14 @@ def _transposed(
     assert window is not None
     given = step.attributes.get("output_padding", (0, 0))
     padding = tuple(int(extra) for extra in given) if isinstance(given, tuple) else (0, 0)
-    zero_code = int(np.flatnonzero(fitted.format.table == 0)[0])
-    phases = transposed_kernels(fitted.codes, zero_code, window, padding)
+    zero_codes = np.flatnonzero(fitted.format.table == 0)
+    if not zero_codes.size:
+        name, bits = fitted.format.name, fitted.format.bits
+        raise UnsupportedError(
+            f"layer {step.name}: the phases of an integer ConvTranspose are filled up with zeros, which "
+            f"{name} does not have; give this layer another format, such as int{bits}"
+        )
+    phases = transposed_kernels(fitted.codes, int(zero_codes[0]), window, padding)
     square = phases.block**2
     if target.multiplier.size > 1:
         multiplier, shift = target.multiplier.repeat(square), target.shift.repeat(square)

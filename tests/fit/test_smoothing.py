@@ -236,3 +236,9 @@ def test_split_features_lose_less(tmp_path):
         return sum(float(((run(quantized, b)["y"] - run(reference, b)["y"]) ** 2).sum()) for b in batches)
 
     assert lost(model) < 0.95 * lost(made.model)
+
+
+def test_layers_that_compute_in_float_are_left_alone(tmp_path):
+    """Formats that fit no int8 kernel are decoded to float, and no range of their inputs is found."""
+    found = smoothed(made_of(tmp_path, 64, weights="dybit8"))
+    assert found.notes == () and not any(n.op_type == "Mul" for n in found.network.model.graph)

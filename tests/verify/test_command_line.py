@@ -253,3 +253,15 @@ def test_the_same_command_twice_gives_the_same_bytes(folder):
         for output in ("a.onnx", "b.onnx"):
             assert quantize("net", "--flavour", flavour, "--force", output=output).exit_code == 0
         assert Path("a.onnx").read_bytes() == Path("b.onnx").read_bytes()
+
+
+def test_a_transposed_convolution_needs_a_zero(tmp_path, monkeypatch):
+    """Formats without a zero are refused with the layer's name and what to do."""
+    monkeypatch.chdir(tmp_path)
+    net = NETWORKS["grouped transposed convolution"]
+    onnx.save(net.proto(), "net.onnx")
+    np.savez("net.npz", **net.data(1, 8))
+    assert dybitq_run("calibrate", "net.onnx", "--data", "net.npz", "-o", "net.stats").exit_code == 0
+    made = quantize("net", "--weights", "odd4", "--first-last", "same")
+    assert made.exit_code == 1 and not Path("q.onnx").exists()
+    assert "which odd4 does not have; give this layer another format, such as int4" in made.stderr
