@@ -85,6 +85,14 @@ def patch_geometry(layer: LayerWork) -> tuple[int, int]:
     return 1, shape[-1] if layer.transposed or layer.weight_on_left else shape[-2]
 
 
+def reduction_axis(layer: LayerWork) -> tuple[int, int, int]:
+    """Axis of the input along which a layer's pairs lie, its extent, and the groups that pairs stay in."""
+    shape = tuple(int(d or 1) for d in layer.weight_shape)
+    if layer.kind is LayerKind.CONV and layer.window is not None:
+        return 1, shape[1] * layer.window.group, layer.window.group
+    return -1, shape[-1] if layer.transposed else shape[-2], 1
+
+
 def patch_grid(shape: tuple[int, ...], layer: LayerWork) -> tuple[int, ...]:
     """Extents of the positions at which one sample of an input ``[batch, ...]`` has a patch.
 

@@ -7,10 +7,11 @@ import onnx_ir as ir
 
 from dybitq.emit.builder import Builder
 from dybitq.emit.edges import Coded, Edges
-from dybitq.emit.recode import add_recoding, reduction_axis
+from dybitq.emit.recode import add_recoding
 from dybitq.emit.unpack import add_decode
 from dybitq.graph.quantized import REASON_KEY
 from dybitq.graph.values import constant
+from dybitq.patches import reduction_axis
 from dybitq.records import ActivationMode, FittedWeight, LayerKind, LayerPlan, LayerWork, Recoding
 
 

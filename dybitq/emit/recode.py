@@ -6,7 +6,8 @@ import onnx_ir as ir
 from dybitq.emit.builder import Builder
 from dybitq.emit.lookup import add_flat, add_flat_lookup
 from dybitq.encodings.sparq import partners
-from dybitq.records import LayerKind, LayerWork, Recoding, Shape
+from dybitq.patches import reduction_axis
+from dybitq.records import LayerWork, Recoding, Shape
 
 
 def add_recoding(
@@ -45,14 +46,6 @@ def add_recoding(
         perm = [0, rank - 1, *range(1, rank - 1)]
         recoded = builder.node("Transpose", [recoded], attributes={"perm": perm}, output="q", before=before)
     return recoded
-
-
-def reduction_axis(layer: LayerWork) -> tuple[int, int, int]:
-    """Axis of the input along which a layer's pairs lie, its extent, and the groups that pairs stay in."""
-    shape = tuple(int(d or 1) for d in layer.weight_shape)
-    if layer.kind is LayerKind.CONV and layer.window is not None:
-        return 1, shape[1] * layer.window.group, layer.window.group
-    return -1, shape[-1] if layer.transposed else shape[-2], 1
 
 
 def _beside_zero(

@@ -114,6 +114,15 @@ def partners(count: int, groups: int = 1) -> tuple[np.ndarray, np.ndarray]:
     return np.where(lone, np.arange(count), np.arange(count) - inside + (inside ^ 1)), lone
 
 
+def share_alone(count: int, groups: int, zeros: float) -> float:
+    """Expected share of values without a live partner, ``zeros`` being the share of zeros among all values.
+
+    ``count`` and ``groups`` as in :func:`partners`. Zeros of two neighbours are taken as independent.
+    """
+    lone = float(partners(count, groups)[1].mean())
+    return lone + (1 - lone) * zeros
+
+
 def _around(table: np.ndarray, zero_point: int) -> np.ndarray:
     signed = np.arange(256) - zero_point
     remaining = np.sign(signed) * table[np.abs(signed)].astype(np.int64)

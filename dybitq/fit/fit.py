@@ -8,6 +8,7 @@ from dybitq.fit.kernel_range import bounds_weights
 from dybitq.fit.layers import LayerArrays
 from dybitq.fit.recode import NONE, fit_recoding
 from dybitq.fit.shared import fit_together, sharing
+from dybitq.fit.windows import window_readers, windowed_edge
 from dybitq.graph.load import Network
 from dybitq.graph.tensors import Tensors
 from dybitq.patches import moment_key
@@ -41,7 +42,7 @@ def fit(
         StatisticsError: the statistics lack a tensor that the plan codes.
     """
     tensors = Tensors(network)
-    edges = fit_edges(plan, statistics, tensors)
+    edges = fit_edges(layers, plan, statistics, tensors)
     weights: dict[str, FittedWeight] = {}
     todo = [p for p in plan.layers if p.weights not in ("float", "activation")]
     alike = sharing(layers, plan)
@@ -85,9 +86,12 @@ def fit_recodings(
     return found
 
 
-def fit_edges(plan: Plan, statistics: Statistics, tensors: Tensors) -> dict[str, FittedEdge]:
-    """Fit the coded tensors of a plan."""
+def fit_edges(
+    layers: Mapping[str, LayerWork], plan: Plan, statistics: Statistics, tensors: Tensors
+) -> dict[str, FittedEdge]:
+    """Fit the coded tensors of a plan, for the windows that layers read them through."""
     edges: dict[str, FittedEdge] = {}
+    readers = window_readers(layers, plan, tensors)
     for edge in plan.edges:
         found = statistics.tensors.get(edge.tensor)
         if found is None:
@@ -95,7 +99,9 @@ def fit_edges(plan: Plan, statistics: Statistics, tensors: Tensors) -> dict[str,
                 f"tensor {edge.tensor}: not in the statistics, which hold {len(statistics.tensors)} tensors; "
                 "calibrate this model again"
             )
-        own = fit_edge(edge, found, tensors.clamp(edge.tensor), tensors.response(edge.tensor))
+        clamp = tensors.clamp(edge.tensor)
+        own = fit_edge(edge, found, clamp, tensors.response(edge.tensor))
+        own = windowed_edge(edge, own, found, clamp, readers.get(edge.tensor, ()))
         roots = [tensors.coded_root(part, edges) for part in tensors.concatenated(edge.tensor)]
         parts = [edges[root] for root in roots if root is not None]
         edges[edge.tensor] = joined_edge(own, parts) if len(parts) == len(roots) else own

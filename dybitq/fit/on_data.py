@@ -93,7 +93,7 @@ def fit_on_data(
         progress: called with ("fitting layers", done, total).
     """
     tensors = Tensors(network)
-    edges = fit_edges(plan, statistics, tensors)
+    edges = fit_edges(layers, plan, statistics, tensors)
     recodings = fit_recodings(layers, plan, statistics, tensors, edges)
     weights: dict[str, FittedWeight] = {}
     scarce: dict[str, tuple[int, int]] = {}

@@ -9,9 +9,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from dybitq.emit.emit import emit
-from dybitq.emit.recode import reduction_axis
 from dybitq.encodings import formats, sparq
 from dybitq.graph.export import to_bytes
+from dybitq.patches import reduction_axis
 from dybitq.records import FittedEdge, FittedWeight, Plan
 from tests.emit.toolkit import Made, make, run
 from tests.graph.conftest import make_model

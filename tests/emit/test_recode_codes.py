@@ -9,11 +9,12 @@ import onnx_ir as ir
 import pytest
 
 from dybitq.emit.builder import Builder
-from dybitq.emit.recode import add_recoding, reduction_axis
+from dybitq.emit.recode import add_recoding
 from dybitq.encodings import sparq
 from dybitq.graph.export import to_bytes
 from dybitq.graph.load import load
 from dybitq.graph.survey import survey
+from dybitq.patches import reduction_axis
 from dybitq.records import LayerWork, Recoding
 from tests.emit.toolkit import run
 from tests.graph.conftest import make_model

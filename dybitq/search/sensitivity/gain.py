@@ -40,7 +40,7 @@ def gain(subject: Subject) -> Scores:
         return losses(errors, lambda name: reaction.of_weight(noise.parameters(layer, name), distance))
 
     def of_codes(root: str, names: Sequence[str], layer: LayerWork | None) -> Mapping[str, float]:
-        errors = {name: noise.code_noise(root, name, layer.input if layer else None) for name in names}
+        errors = {name: noise.code_noise(root, name, layer) for name in names}
 
         def measured(name: str) -> float:
             return reaction.of_tensor(root, partial(noise.coding_error, root, name, layer), distance)

@@ -40,7 +40,7 @@ def hutchinson(subject: Subject) -> Scores:
         if len(names) < 2:
             return dict.fromkeys(names, 0.0)
         curvature = _tensor_curvature(reaction, root, rng)
-        return {name: curvature * noise.code_noise(root, name, layer.input) for name in names}
+        return {name: curvature * noise.code_noise(root, name, layer) for name in names}
 
     weights, activations = judged(subject, of_weight, of_codes)
     return Scores(weights=weights, activations=activations)

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from dybitq.encodings import sparq
 from dybitq.fit.edges import edge_within
 from dybitq.fit.fit import moment_of
 from dybitq.fit.kernel_range import bounds_weights
@@ -17,6 +18,7 @@ from dybitq.fit.moments import Quadratic, flat, quadratic
 from dybitq.fit.on_data import Feed, fed
 from dybitq.fit.ranges import Profile, bins, profile
 from dybitq.fit.recode import fit_recoding
+from dybitq.fit.windows import Reader, reader_of, windowed_edge, windowed_error
 from dybitq.graph.tensors import Tensors
 from dybitq.patches import from_matrix, row_channels, to_matrix
 from dybitq.records import EdgePlan, FittedEdge, LayerWork, Moment, MomentKind, Statistics, TensorStatistics
@@ -191,6 +193,8 @@ class LayerNoise:
         edge = self._edge(root, "int8")
         if layer is None:
             return _uniform_codes(values, edge)
+        if setting in set(sparq.RECODINGS):
+            edge = self._windowed(root, reader_of(layer, setting))
         recoding = fit_recoding(setting, edge, self.statistics.tensors[root])
         return fed(values, layer, Feed(edge=edge, recoding=recoding))
 
@@ -204,7 +208,7 @@ class LayerNoise:
         """Relative error of the output for coded inputs; their errors are taken as independent."""
         if root not in self.statistics.tensors or layer.weight is None:
             return 0.0
-        return self.code_noise(root, setting, layer.input) * self._white_gain(layer)
+        return self.code_noise(root, setting, layer) * self._white_gain(layer)
 
     def _white_gain(self, layer: LayerWork) -> float:
         """Relative error of the output for independent errors of variance 1 in every input."""
@@ -214,21 +218,22 @@ class LayerNoise:
             self._white[layer.name] = _ratio(float((matrix**2).sum()), energy)
         return self._white[layer.name]
 
-    def code_noise(self, root: str, setting: str, tensor: str | None = None) -> float:
-        """Mean squared error of a tensor's values in ``setting``; ``tensor`` is what a layer reads of it."""
+    def code_noise(self, root: str, setting: str, layer: LayerWork | None = None) -> float:
+        """Mean squared error of a tensor's values in ``setting``, as ``layer`` reads them."""
         seen = self.statistics.tensors[root]
         if setting in ("float", "dynamic8"):
             return 0.0
-        if self._by_edge(root, setting):
+        if self._by_edge(root, setting) or layer is None:
             return self._uniform(root, bits_of(setting))
         edge = self._edge(root, "int8")
-        recoding = fit_recoding(setting, edge, self.statistics.tensors.get(tensor or root, seen))
         centres, counts = bins(seen)
+        if setting in set(sparq.RECODINGS):
+            reader = reader_of(layer, setting)
+            error = windowed_error(self._windowed(root, reader), reader, centres, counts) / counts.sum()
+            return max(error, self._uniform(root, 8))
+        table = fit_recoding(setting, edge, self.statistics.tensors.get(layer.input, seen)).both
         codes = np.clip(np.rint(centres / edge.scale) + edge.zero_point, edge.low, edge.high).astype(int)
-        zero = float(counts[codes == edge.zero_point].sum() / counts.sum()) if recoding.paired else 0.0
-        change = zero * (recoding.single[codes].astype(float) - codes) ** 2
-        change += (1 - zero) * (recoding.both[codes].astype(float) - codes) ** 2
-        wider = float((change * counts).sum() / counts.sum()) * edge.scale**2
+        wider = float((table[codes].astype(float) - codes) ** 2 @ counts / counts.sum()) * edge.scale**2
         return wider + self._uniform(root, 8)
 
     def written_narrow(self, root: str) -> bool:
@@ -242,11 +247,18 @@ class LayerNoise:
     def _edge(self, root: str, format: str) -> FittedEdge:
         key = f"{root}|{format}"
         if key not in self._edges:
-            plan = replace(self._ranges.get(root) or EdgePlan(tensor=root), format=format)
+            plan = replace(self._plan(root), format=format)
             if root not in self._shaped:
                 self._shaped[root] = profile(self._seen(root), self._tensors.response(root))
             self._edges[key] = edge_within(plan, self._shaped[root], self._tensors.clamp(root))
         return self._edges[key]
+
+    def _windowed(self, root: str, reader: Reader) -> FittedEdge:
+        edge, seen = self._edge(root, "int8"), self.statistics.tensors[root]
+        return windowed_edge(self._plan(root), edge, seen, self._tensors.clamp(root), (reader,))
+
+    def _plan(self, root: str) -> EdgePlan:
+        return self._ranges.get(root) or EdgePlan(tensor=root)
 
     def _seen(self, root: str) -> TensorStatistics:
         """Statistics of a tensor with four bins of its histogram in one: enough to judge, and faster."""

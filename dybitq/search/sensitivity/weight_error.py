@@ -27,7 +27,7 @@ def weight_nrmse(subject: Subject) -> Scores:
             }
         sigma = energy_of(statistics, choice.root) if choice.root is not None else None
         activations[choice.layer] = {
-            name: (noise.code_noise(choice.root, name, layer.input) / sigma) ** 0.5
+            name: (noise.code_noise(choice.root, name, layer) / sigma) ** 0.5
             if sigma and choice.root is not None
             else 0.0
             for name in choice.activations
