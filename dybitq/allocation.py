@@ -4,11 +4,12 @@ It is the multiple-choice knapsack of HAWQ-V3 (spec section 3.6) with any number
 and ties. Objective and costs are sums over the groups; nothing here knows about networks.
 """
 
-import difflib
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+
+from dybitq.errors import did_you_mean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,12 +82,6 @@ def mistakes(problem: Problem, unread: Collection[str] = ()) -> list[str]:
     for tie in problem.ties:
         found.extend(_wrong_tie(tie, by_name, unread))
     return found
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A sentence with the nearest known name, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def _repeated(names: Iterable[str]) -> list[str]:

@@ -3,7 +3,9 @@
 Every message says which tensor, layer or file, what was found, what was expected and what to do.
 """
 
-from collections.abc import Iterator
+import difflib
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 
@@ -52,3 +54,38 @@ class GateMissed(DybitqError):
     """The work is done, but a gate such as ``--max-drop`` was missed, or a proof found a difference."""
 
     exit_code = 3
+
+
+_SHORTEST_RUN = 3  # of names that differ in a number behind them
+
+
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """A sentence with the nearest known name, or nothing; it begins with a space."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:
+    """The error for a name that is none of the known ones: the nearest of them, and all of them."""
+    known = list(known)
+    return ConfigError(f"unknown {kind} {name!r}.{did_you_mean(name, known)} Known: {listed(known)}.")
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names in their order, three and more that count up as ``dybit2 to dybit8``."""
+    runs: list[list[str]] = []
+    for name in names:
+        if runs and _follows(runs[-1][-1], name):
+            runs[-1].append(name)
+        else:
+            runs.append([name])
+    return ", ".join(
+        f"{run[0]} to {run[-1]}" if len(run) >= _SHORTEST_RUN else ", ".join(run) for run in runs
+    )
+
+
+def _follows(name: str, other: str) -> bool:
+    first, second = (re.fullmatch(r"(.*?)(\d+)", each) for each in (name, other))
+    if first is None or second is None:
+        return False
+    return first[1] == second[1] and int(second[2]) == int(first[2]) + 1

@@ -4,13 +4,12 @@ A folder that registers things imports nothing at import time; :meth:`Registry.g
 modules on first use, so that adding a file is all it takes to add a name.
 """
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-from dybitq.errors import ConfigError
+from dybitq.errors import unknown
 
 T = TypeVar("T")
 
@@ -55,10 +54,7 @@ class Registry(Generic[T]):
         try:
             return self._entries[name]
         except KeyError:
-            close = difflib.get_close_matches(name, self._entries, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            known = ", ".join(sorted(self._entries))
-            raise ConfigError(f"unknown {self.kind} {name!r}.{hint} Known: {known}.") from None
+            raise unknown(self.kind, name, sorted(self._entries)) from None
 
     def __iter__(self) -> Iterator[str]:
         self._load()

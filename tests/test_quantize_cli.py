@@ -243,15 +243,15 @@ def test_damaged_statistics(folder, content):
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        (("--weights", "dybti4"), 2, r"unknown number format 'dybti4'.*Did you mean 'dybit4'"),
-        (("--weights", "int9"), 2, r"unknown number format 'int9'"),
-        (("--weights", "auto9"), 2, r"unknown number format 'auto9'; auto2 to auto8 choose the best one"),
+        (("--weights", "dybti4"), 2, r"unknown weights 'dybti4'.*Did you mean 'dybit4'"),
+        (("--weights", "int9"), 2, r"unknown weights 'int9'"),
+        (("--weights", "auto9"), 2, r"unknown weights 'auto9'.*auto2 to auto8"),
         (("--weights", "uint4"), 2, r"has no negative numbers"),
         (("--activations", "int9"), 2, r"unknown activations 'int9'"),
         (("--scale", "mes"), 2, r"unknown scale method 'mes'.*Did you mean 'mse'"),
         (("--rounding", "nearset"), 2, r"unknown rounding 'nearset'.*Did you mean 'nearest'"),
         (("--range", "percentle"), 2, r"unknown range method 'percentle'.*Did you mean 'percentile'"),
-        (("--first-last", "8"), 2, r"unknown number format '8'"),
+        (("--first-last", "8"), 2, r"first and last layers: unknown weights '8'"),
         (("--granularity", "row"), 2, r"'row' is not one of 'channel', 'tensor'"),
         (("--weights", "float"), 1, r"nothing would be quantized: layer .* stay in float; choose formats"),
         (("--samples", "4"), 2, r"--samples chooses from the samples of --data"),
@@ -409,7 +409,7 @@ def test_disk_that_is_really_full(folder):
     assert contents(folder) == before
 
 
-@pytest.mark.parametrize("stage", ["load", "fit", "emit", "probe", "inspect", "plan_text"])
+@pytest.mark.parametrize("stage", ["opened", "fit", "emit", "probe", "inspect", "plan_text"])
 def test_interrupted(folder, monkeypatch, stage):
     """Ctrl-C at any moment: 130, and nothing left."""
 

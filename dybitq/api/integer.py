@@ -12,7 +12,7 @@ from dybitq.graph.load import Network
 from dybitq.graph.steps import IntegerSteps
 from dybitq.integer import Program
 from dybitq.plan.integer import check_integer_plan, make_integer_plan, steps_of_plan
-from dybitq.plan.recipe import Recipe, make_plan
+from dybitq.plan.recipe import Recipe, check_recipe, make_plan
 from dybitq.records import Fitted, LayerWork, Plan, Statistics
 from dybitq.verify.bounds import check_registers
 
@@ -48,7 +48,12 @@ class IntegerNetwork:
 
 
 def plan_of(network: Network, layers: Sequence[LayerWork], recipe: Recipe) -> Plan:
-    """The plan that a recipe asks for, in its arithmetic."""
+    """The plan that a recipe asks for, in its arithmetic.
+
+    Raises:
+        ConfigError: the recipe has names that nothing has, or contradicts the model.
+    """
+    check_recipe(recipe)
     if recipe.arithmetic == FLOAT_RESCALE:
         return make_plan(network, layers, recipe)
     return make_integer_plan(network, layers, recipe)

@@ -10,18 +10,17 @@ from typing import Any
 
 from dybitq.api.inspect import inspect
 from dybitq.api.integer import FloatOperator, plan_of, quantize_to_integers
+from dybitq.api.opened import opened
 from dybitq.arithmetic import FLOAT_RESCALE
-from dybitq.calibrate.store import load as load_statistics
 from dybitq.data.source import DataSource
 from dybitq.data.spec import data_files, load_data
 from dybitq.emit.emit import emit
 from dybitq.emit.metadata import reasons, stamp
 from dybitq.emit.prefix import prefix
 from dybitq.emit.validity import check_valid
-from dybitq.encodings import formats
-from dybitq.errors import ConfigError, ModelError, OutputError, StatisticsError, UnsupportedError, naming
+from dybitq.errors import ConfigError, ModelError, OutputError, UnsupportedError, naming
 from dybitq.files import atomic_output, check_output
-from dybitq.fit.auto import is_auto, resolve_auto
+from dybitq.fit.auto import resolve_auto
 from dybitq.fit.balance import balance
 from dybitq.fit.fit import fit
 from dybitq.fit.magnitudes import check_magnitudes
@@ -32,9 +31,8 @@ from dybitq.fit.recode import check_recoding
 from dybitq.fit.rounding import roundings
 from dybitq.fit.scales import scale_methods
 from dybitq.graph.export import to_bytes
-from dybitq.graph.load import Network, load
+from dybitq.graph.load import Network
 from dybitq.graph.read import external_files, read
-from dybitq.graph.survey import survey
 from dybitq.plan.check import check_plan
 from dybitq.plan.recipe import Recipe
 from dybitq.plan.store import plan_text
@@ -143,7 +141,7 @@ def quantize(
         OutputError: an output exists or cannot be written.
     """
     _check_outputs(model, statistics, output, plan_output, data, force=force)
-    network, layers, found = _opened(model, statistics)
+    network, layers, found = opened(model, statistics)
     if plan is None:
         plan = plan_of(network, tuple(layers.values()), recipe or Recipe())
     _check_decisions(network, layers, plan)
@@ -169,13 +167,6 @@ def quantize(
 def _invalid(problem: str | None) -> tuple[str, ...]:
     """A note on what the ONNX checker has against the network, if it has anything."""
     return () if problem is None else (f"the ONNX checker has something against the network: {problem}",)
-
-
-def _opened(model: Path, statistics: Path) -> tuple[Network, dict[str, LayerWork], Statistics]:
-    """Network, survey by name, and the statistics of this network."""
-    network, found = load(model), load_statistics(statistics)
-    _check_statistics(network, found, statistics)
-    return network, {layer.name: layer for layer in survey(network)}, found
 
 
 def _sha256(path: Path) -> str:
@@ -264,14 +255,6 @@ def _float_notes(found: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _check_statistics(network: Network, statistics: Statistics, path: Path) -> None:
-    if statistics.model_sha256 != network.sha256:
-        raise StatisticsError(
-            f"{path}: made for another model (sha256 {statistics.model_sha256[:12]}...), but "
-            f"{network.path} has {network.sha256[:12]}...; run dybitq calibrate on this model"
-        )
-
-
 def _check_decisions(network: Network, layers: Mapping[str, LayerWork], plan: Plan) -> None:
     """The plan fits the model, every name in it is known, and there is something to do."""
     check_plan(network, layers, plan)
@@ -292,10 +275,6 @@ def _check_layer(layer: LayerPlan) -> None:
     scale_methods.get(layer.scale)
     roundings.get(layer.rounding)
     check_recoding(layer.recode)
-    if layer.weights in ("float", "activation") or is_auto(layer.weights):
-        return
-    if not formats.get(layer.weights).signed:
-        raise ConfigError(f"{layer.weights} has no negative levels, but weights need some")
 
 
 def _check_something(plan: Plan, network: Network) -> None:

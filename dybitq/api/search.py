@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dybitq.api.measured import DropWalk, Measured
+from dybitq.api.opened import opened
 from dybitq.api.search_request import (
     SEARCHED,
     Request,
@@ -15,19 +16,16 @@ from dybitq.api.search_request import (
     goal_of,
     output_paths,
 )
-from dybitq.calibrate.store import load as load_statistics
 from dybitq.data.source import DataSource
 from dybitq.data.spec import load_data
-from dybitq.errors import ConfigError, StatisticsError, UnsupportedError
+from dybitq.errors import ConfigError, UnsupportedError
 from dybitq.files import atomic_output, check_output
 from dybitq.graph.export import to_bytes
-from dybitq.graph.load import Network, load
-from dybitq.graph.survey import survey
+from dybitq.graph.load import Network
 from dybitq.graph.workload import read_workload
 from dybitq.hardware.machine import load_machine
 from dybitq.plan.recipe import Recipe
 from dybitq.plan.store import plan_text
-from dybitq.records import Statistics
 from dybitq.runtime.session import Session
 from dybitq.schema_machine import Machine
 from dybitq.search.budgets import COSTS, Limit, parse_budgets, sqnr_db
@@ -216,11 +214,8 @@ def _prepared(
 ) -> _Ready:
     """Prices of all choices and scores of all that may be taken."""
     machine = load_machine(hardware, request.machine_settings)
-    network = load(model)
-    seen = _statistics(network, statistics)
-    space = open_space(
-        network, {layer.name: layer for layer in survey(network)}, recipe or Recipe(defaults=SEARCHED)
-    )
+    network, layers, seen = opened(model, statistics)
+    space = open_space(network, layers, recipe or Recipe(defaults=SEARCHED))
     if all(choice.weights[0] in ("float", "activation") for choice in space.choices):
         raise UnsupportedError(f"{model}: nothing would be quantized: it has no layer with weights to code")
     everything, workload = space, read_workload(model, request.shapes)
@@ -248,16 +243,6 @@ def _prepared(
         prices=prices, scores=scores, allowed=allowed, strategy=request.strategy, settings=request.settings
     )
     return _Ready(machine=machine, searcher=searcher, reduced=space.choices != everything.choices)
-
-
-def _statistics(network: Network, path: Path) -> Statistics:
-    found = load_statistics(path)
-    if found.model_sha256 != network.sha256:
-        raise StatisticsError(
-            f"{path}: made for another model (sha256 {found.model_sha256[:12]}..., this one has "
-            f"{network.sha256[:12]}...); run dybitq calibrate on this model"
-        )
-    return found
 
 
 def _source(network: Network, data: Path, request: Request) -> Callable[[], DataSource]:

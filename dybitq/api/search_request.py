@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dybitq.allocation import did_you_mean
-from dybitq.errors import ConfigError
+from dybitq.errors import ConfigError, did_you_mean
 from dybitq.plan.recipe import DEFAULTS
 from dybitq.search.budgets import COSTS, Limit, error_limit
 from dybitq.search.formulation import ERROR, Goal

@@ -98,7 +98,7 @@ def load(path: Path, *, model_sha256: str | None = None) -> Statistics:
     found = header["model_sha256"]
     if model_sha256 is not None and found != model_sha256:
         raise StatisticsError(
-            f"{path}: statistics of another model (sha256 {found[:12]}..., this model has "
+            f"{path}: made for another model (sha256 {found[:12]}..., this one has "
             f"{model_sha256[:12]}...); run dybitq calibrate on this model"
         )
     try:

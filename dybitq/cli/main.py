@@ -4,7 +4,6 @@
 for, so a new verb is one new file, and one verb's imports never slow another down.
 """
 
-import difflib
 import importlib
 import logging
 import pkgutil
@@ -18,6 +17,7 @@ import click
 import dybitq
 import dybitq.cli
 from dybitq.cli import console, failures, options
+from dybitq.errors import did_you_mean
 
 FRAME = frozenset({"main", "options", "console", "failures"})
 """Modules of ``dybitq.cli`` that are not verbs; names with a leading underscore are none either."""
@@ -45,9 +45,7 @@ class VerbGroup(click.Group):
         """As click does it, with a suggestion for a misspelt verb."""
         known = self.list_commands(ctx)
         if args[0] not in known and not args[0].startswith("-"):
-            close = difflib.get_close_matches(args[0], known, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            ctx.fail(f"No such command {args[0]!r}.{hint}")
+            ctx.fail(f"No such command {args[0]!r}.{did_you_mean(args[0], known)}")
         return super().resolve_command(ctx, args)
 
     def main(

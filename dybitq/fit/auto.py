@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from dybitq.encodings import formats
+from dybitq.errors import ConfigError, listed, unknown
 from dybitq.fit.fit import layer_arrays, moment_of
 from dybitq.fit.kernel_range import weight_format
 from dybitq.fit.layers import LayerArrays, first_scale, form_of, has_own_rows, round_matrix
@@ -26,6 +27,22 @@ _AUTO = re.compile(r"auto([2-8])")
 def is_auto(weights: str) -> bool:
     """Whether a weight format is a request to choose."""
     return _AUTO.fullmatch(weights) is not None
+
+
+def check_weight_format(weights: str) -> None:
+    """Refuse what is neither a number format for weights, nor ``autoN``, nor ``float``.
+
+    Raises:
+        ConfigError: with the known names.
+    """
+    signed = formats.names(signed=True)
+    if weights in ("float", *signed) or is_auto(weights):
+        return
+    if weights in formats.names(signed=False):
+        other = weights.removeprefix("u")
+        instead = f"use {other!r}" if other in signed else f"known: {listed(signed)}"
+        raise ConfigError(f"the format {weights!r} has no negative numbers, but weights do; {instead}")
+    raise unknown("weights", weights, ("float", *(f"auto{bits}" for bits in range(2, 9)), *signed))
 
 
 def width_of(weights: str) -> int:

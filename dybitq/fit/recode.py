@@ -6,10 +6,12 @@ point of its own; for the others it may be any number, and the table that comes 
 multiplies. Nothing about either is approximate: the integers of the table are the operands.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from dybitq.encodings import codec, formats, sparq
-from dybitq.errors import ConfigError
+from dybitq.errors import ConfigError, did_you_mean, listed
 from dybitq.fit.ranges import bins
 from dybitq.records import FittedEdge, Recoding, TensorStatistics
 
@@ -27,16 +29,23 @@ def is_recoding(name: str) -> bool:
     return name in set(sparq.RECODINGS) or (both_forms and formats.get(name).bits < 8)
 
 
-def check_recoding(name: str) -> None:
+def check_recoding(name: str, kind: str = "re-coding", besides: Sequence[str] = (NONE,)) -> None:
     """Refuse an unknown name.
+
+    Args:
+        name: of a re-coding.
+        kind: what such names are called where this one stands.
+        besides: what else it may be there.
 
     Raises:
         ConfigError: with the known names.
     """
-    if name != NONE and not is_recoding(name):
-        narrow = sorted(n for n in formats.FORMATS if is_recoding(n))
-        known = ", ".join([*narrow, *sparq.RECODINGS])
-        raise ConfigError(f"unknown activations {name!r}; known: auto, int8, dynamic8, float, {known}")
+    if name in besides or is_recoding(name):
+        return
+    plain = [*besides, *(n for n in formats.FORMATS if is_recoding(n))]
+    hint = did_you_mean(name, [*plain, *sparq.RECODINGS])
+    known = f"{listed([*plain, *sparq.WINDOWS])}; -raw, -nopair or both behind the last five"
+    raise ConfigError(f"unknown {kind} {name!r}.{hint} Known: {known}.")
 
 
 def fit_recoding(name: str, edge: FittedEdge, statistics: TensorStatistics) -> Recoding:

@@ -1,6 +1,5 @@
 """Machines as YAML: the presets inside the package, files of the user's, ``extends``, settings on top."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib import resources
@@ -9,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from dybitq.errors import ConfigError
+from dybitq.errors import ConfigError, did_you_mean
 from dybitq.schema import parse_yaml
 from dybitq.schema_machine import Machine, validate
 
@@ -60,10 +59,9 @@ def _read(name: str, folder: Path | None) -> tuple[dict[str, Any], str, Path | N
             raise ConfigError(f"{path}: not a text file; expected a machine in YAML") from error
     known = preset_names()
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ConfigError(
-            f"unknown machine {name!r}.{hint} Name a preset ({', '.join(known)}) or a .yaml file of your own."
+            f"unknown machine {name!r}.{did_you_mean(name, known)} Name a preset ({', '.join(known)}) or a "
+            ".yaml file of your own."
         )
     return _parse(_preset_text(name), f"preset {name}"), f"preset {name}", None
 

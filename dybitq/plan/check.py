@@ -1,14 +1,13 @@
 """Whether a plan fits a model: for plans that were edited by hand or made for another model."""
 
-import difflib
-import re
 from collections.abc import Mapping
 
 import onnx_ir as ir
 
 from dybitq.arithmetic import FLOAT_RESCALE
 from dybitq.encodings import formats
-from dybitq.errors import ConfigError, naming
+from dybitq.errors import ConfigError, did_you_mean, naming
+from dybitq.fit.auto import check_weight_format
 from dybitq.graph.load import Network
 from dybitq.graph.operators import Role, role
 from dybitq.graph.values import is_constant, values_by_name
@@ -33,7 +32,7 @@ def _check(network: Network, layers: Mapping[str, LayerWork], plan: Plan) -> Non
         )
     for layer_plan in plan.layers:
         if layer_plan.layer not in layers:
-            raise ConfigError(f"no layer {layer_plan.layer!r}.{_suggest(layer_plan.layer, list(layers))}")
+            raise ConfigError(f"no layer {layer_plan.layer!r}.{did_you_mean(layer_plan.layer, layers)}")
         _check_weights(layers[layer_plan.layer], layer_plan)
         if layer_plan.weights != "float" and plan.arithmetic == FLOAT_RESCALE:
             _check_mode(layers[layer_plan.layer], layer_plan.activations)
@@ -54,22 +53,9 @@ def _check_weights(layer: LayerWork, plan: LayerPlan) -> None:
         raise ConfigError(
             f"layer {layer.name!r} {what}; its weights can be {allowed}, found {plan.weights!r}"
         )
-    if dynamic or re.fullmatch("auto[2-8]", plan.weights):
-        return
-    if plan.weights.startswith("auto"):
-        raise ConfigError(
-            f"layer {layer.name!r}: unknown number format {plan.weights!r}; auto2 to auto8 choose the best "
-            "one of that width"
-        )
-    try:
-        found = formats.get(plan.weights)
-    except ConfigError as error:
-        raise ConfigError(f"layer {layer.name!r}: {error}") from error
-    if not found.signed:
-        raise ConfigError(
-            f"layer {layer.name!r}: the format {plan.weights!r} has no negative numbers, but weights do; "
-            f"use {plan.weights.removeprefix('u')!r}"
-        )
+    if not dynamic:
+        with naming(f"layer {layer.name!r}"):
+            check_weight_format(plan.weights)
 
 
 def _check_mode(layer: LayerWork, mode: ActivationMode) -> None:
@@ -107,7 +93,7 @@ def _check_edges(network: Network, layers: Mapping[str, LayerWork], plan: Plan) 
     }
     for edge in plan.edges:
         if edge.tensor not in activations:
-            hint = _suggest(edge.tensor, list(activations))
+            hint = did_you_mean(edge.tensor, activations)
             raise ConfigError(f"no float activation {edge.tensor!r} to code.{hint}")
         if formats.get(edge.format).family != "int":
             raise ConfigError(
@@ -126,8 +112,3 @@ def _check_edges(network: Network, layers: Mapping[str, LayerWork], plan: Plan) 
                 )
             if value.name and (moved or value.name in own):
                 coded.add(value.name)
-
-
-def _suggest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""

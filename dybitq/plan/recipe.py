@@ -1,6 +1,5 @@
 """Recipe to plan: defaults, then rules by operator type and name pattern, first match wins."""
 
-import difflib
 import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,8 +7,12 @@ from dataclasses import dataclass, field, replace
 import onnx_ir as ir
 
 from dybitq.arithmetic import DEFAULT_OPTIONS, FLOAT_RESCALE, IntegerOptions
-from dybitq.errors import ConfigError
+from dybitq.errors import ConfigError, did_you_mean, naming
+from dybitq.fit.auto import check_weight_format
+from dybitq.fit.ranges import range_methods
 from dybitq.fit.recode import check_recoding
+from dybitq.fit.rounding import roundings
+from dybitq.fit.scales import scale_methods
 from dybitq.graph.load import Network
 from dybitq.plan.regions import Regions, find_regions
 from dybitq.records import ActivationMode, EdgePlan, LayerKind, LayerPlan, LayerWork, Plan
@@ -88,7 +91,7 @@ class Recipe:
     source: str = field(default="options", compare=False)
 
 
-_PLAIN = ("auto", "int8", "dynamic8", "float")  # activations without a re-coding
+PLAIN = ("auto", "int8", "dynamic8", "float")  # activations without a re-coding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +100,36 @@ class Resolved:
 
     settings: Settings
     reason: str
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Refuse names that nothing has, where the recipe says them and not layer by layer.
+
+    Raises:
+        ConfigError: the setting, with the known names.
+    """
+    with naming(recipe.source):
+        _check_settings(recipe.defaults)
+        if recipe.first_last is not None:
+            with naming("first and last layers"):
+                check_weight_format(recipe.first_last)
+        for number, rule in enumerate(recipe.rules, start=1):
+            with naming(f"rule {number}"):
+                _check_settings(rule.settings)
+
+
+def _check_settings(settings: Settings) -> None:
+    checks = (
+        (settings.weights, check_weight_format),
+        (settings.scale, scale_methods.get),
+        (settings.rounding, roundings.get),
+        (settings.range, range_methods.get),
+    )
+    for name, check in checks:
+        if name is not None:
+            check(name)
+    if settings.activations is not None:
+        check_recoding(settings.activations, "activations", PLAIN)
 
 
 def make_plan(network: Network, layers: Sequence[LayerWork], recipe: Recipe) -> Plan:
@@ -165,8 +198,7 @@ def _check_rules(layers: Sequence[LayerWork], recipe: Recipe) -> None:
         names = [layer.name for layer in layers]
         wanted = rule.name if rule.name is not None else rule.op_type or ""
         pool = names if rule.name is not None else sorted({layer.op_type for layer in layers})
-        close = difflib.get_close_matches(wanted.strip("*"), pool, n=1, cutoff=0.3)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(wanted.strip("*"), pool, cutoff=0.3)
         stated = (("op_type", rule.op_type), ("name", rule.name))
         pattern = ", ".join(f"{field}: {value}" for field, value in stated if value is not None)
         raise ConfigError(
@@ -184,7 +216,7 @@ def _merge(base: Settings, over: Settings) -> Settings:
 def _resolve(layer: LayerWork, recipe: Recipe, outermost: frozenset[str]) -> Resolved:
     settings, reason = _merge(DEFAULTS, recipe.defaults), "default"
     if layer.name in outermost and recipe.first_last is not None and settings.weights != "float":
-        activations = settings.activations if settings.activations in _PLAIN else "int8"
+        activations = settings.activations if settings.activations in PLAIN else "int8"
         settings = replace(settings, weights=recipe.first_last, activations=activations)
         reason = "first or last layer"
     for number, rule in enumerate(recipe.rules, start=1):
@@ -209,8 +241,6 @@ def _layer_plan(layer: LayerWork, resolved: Resolved) -> LayerPlan:
     settings = resolved.settings
     assert settings.weights and settings.activations and settings.granularity  # DEFAULTS has them all
     assert settings.scale and settings.rounding and settings.reduce_range is not None
-    if settings.activations not in _PLAIN:
-        check_recoding(settings.activations)
     mode = activation_mode(layer, settings.activations)
     weights, reason = settings.weights, resolved.reason
     if layer.kind is LayerKind.MATMUL_DYNAMIC:
@@ -226,7 +256,7 @@ def _layer_plan(layer: LayerWork, resolved: Resolved) -> LayerPlan:
         rounding=settings.rounding,
         activations=mode,
         recode="none"
-        if settings.activations in _PLAIN or mode is not ActivationMode.STATIC
+        if settings.activations in PLAIN or mode is not ActivationMode.STATIC
         else settings.activations,
         reduce_range=settings.reduce_range,
         reason=reason,

@@ -5,8 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dybitq.allocation import did_you_mean
-from dybitq.errors import ConfigError
+from dybitq.errors import ConfigError, did_you_mean
 
 _TIME = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
 _BYTES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 1024.0, "MiB": 1024.0**2, "GiB": 1024.0**3}

@@ -19,7 +19,7 @@ from dybitq.graph.load import Network
 from dybitq.graph.tensors import Tensors
 from dybitq.plan.integer import make_integer_plan
 from dybitq.plan.parts import with_narrow_parts
-from dybitq.plan.recipe import Recipe, Rule, Settings, activation_mode, make_plan, resolve_settings
+from dybitq.plan.recipe import PLAIN, Recipe, Rule, Settings, activation_mode, make_plan, resolve_settings
 from dybitq.records import ActivationMode, LayerKind, LayerWork, Plan
 
 Assignment = Mapping[str, tuple[str, str]]
@@ -27,7 +27,6 @@ Assignment = Mapping[str, tuple[str, str]]
 
 WEIGHTS = ",".join((*(f"int{bits}" for bits in range(2, 9)), *(f"dybit{bits}" for bits in range(3, 6))))
 ACTIVATIONS = ",".join(("auto", *(f"int{bits}" for bits in range(2, 8)), "sparq4-5opt"))
-_WIDE = ("auto", "int8", "dynamic8", "float")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,8 +204,7 @@ def _activations(layer: LayerWork, settings: Settings) -> tuple[str, ...]:
     if not names:
         raise ConfigError(f"layer {layer.name!r}: no activations given; expected names such as int8,int4")
     for name in names:
-        if name not in _WIDE:
-            check_recoding(name)
+        check_recoding(name, "activations", PLAIN)
     if layer.kind is LayerKind.MATMUL_DYNAMIC and "auto" in names:
         return ("auto",)
     if len(names) == 1:
@@ -221,7 +219,7 @@ def _activations(layer: LayerWork, settings: Settings) -> tuple[str, ...]:
 
 def _integer_only(activations: Sequence[str]) -> tuple[str, ...]:
     """Integer-only arithmetic takes plain codes."""
-    kept = tuple(name for name in activations if name in _WIDE or name.startswith("int"))
+    kept = tuple(name for name in activations if name in PLAIN or name.startswith("int"))
     return kept or tuple(activations)
 
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import onnx
 import pytest
 from click.testing import CliRunner
 
@@ -261,15 +262,26 @@ def test_rules_that_match_nothing(run, tmp_path):
 
 def test_statistics_of_another_model(run, digits, tmp_path):
     """Statistics of another file are refused."""
-    changed = tmp_path / "other.onnx"
-    quantized = run("quantize", "{d}/digits.onnx", "--statistics", "{d}/digits.stats", "-o", str(changed))
-    assert quantized.exit_code == 0
+    model = onnx.load(digits / "digits.onnx")
+    model.doc_string = "another file"
+    onnx.save(model, tmp_path / "other.onnx")
     result = run(
-        *("search", str(changed), "--statistics", "{d}/digits.stats", "--hardware", HARDWARE),
+        *("search", "other.onnx", "--statistics", "{d}/digits.stats", "--hardware", HARDWARE),
         *("--budget", "size=0.5", "-o", "plan.yaml"),
     )
     assert result.exit_code == 1
     assert "made for another model" in result.stderr
+
+
+@pytest.mark.parametrize("verb", ["search", "quantize"])
+def test_a_model_that_is_quantized_already(run, verb):
+    """The message says so, not that the statistics are of another model."""
+    common = ("{d}/int8.onnx", "--statistics", "{d}/digits.stats", "-o", "out")
+    more = ("--hardware", HARDWARE, "--budget", "size=0.5") if verb == "search" else ()
+    result = run(verb, *common, *more)
+    assert result.exit_code == 1
+    assert "int8.onnx: quantized already" in result.stderr
+    assert "start from the float model" in result.stderr
 
 
 @pytest.mark.parametrize(

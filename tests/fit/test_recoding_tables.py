@@ -96,5 +96,7 @@ def test_names():
         check_recoding(name)
     assert not is_recoding("int8") and not is_recoding("none")
     for name in ("int8", "int9", "uint4", "normal4", "odd4", "sparq5", "nonsense"):
-        with pytest.raises(ConfigError, match=rf"unknown activations '{name}'; known: .*sparq4-5opt"):
+        with pytest.raises(ConfigError, match=rf"unknown re-coding '{name}'.* Known: none, .*sparq4-5opt"):
             check_recoding(name)
+    with pytest.raises(ConfigError, match=r"unknown activations 'sparq4'. Did you mean 'sparq4-5opt'"):
+        check_recoding("sparq4", "activations", ("int8",))

@@ -89,13 +89,19 @@ def test_what_the_statistics_lack_is_said(folder, statistics, note):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--weights", "int9"), "layer 'Conv_[0-9]': unknown number format 'int9'"),
-        (("--weights", "uint4"), "layer .*: the format 'uint4' has no negative numbers"),
-        (("--weights", "dybit9"), "layer .*: unknown number format 'dybit9'"),
+        (
+            ("--weights", "int9"),
+            "options: unknown weights 'int9'..*Known: float, auto2 to auto8",
+        ),
+        (("--weights", "uint4"), "options: the format 'uint4' has no negative numbers"),
+        (("--weights", "dybit9"), "options: unknown weights 'dybit9'"),
         (("--activations", "int8.5"), "unknown activations 'int8.5'"),
         (("--activations", "uint4"), "unknown activations 'uint4'"),
         (("--activations", "normal4"), "unknown activations 'normal4'"),
-        (("--activations", "sparq5-1opt"), "unknown activations 'sparq5-1opt'; known: .*sparq4-5opt"),
+        (
+            ("--activations", "sparq5-1opt"),
+            "unknown activations 'sparq5-1opt'.*Known: .*sparq4-5opt",
+        ),
         (("--scale", "pow3"), "unknown scale method 'pow3'"),
         (("--rounding", "up"), "unknown rounding 'up'"),
         (("--range", "pow3"), "unknown range method 'pow3'"),

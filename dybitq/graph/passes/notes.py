@@ -19,7 +19,7 @@ _QUANTIZERS = (
 def note_float_parts(model: ir.Model) -> tuple[str, ...]:
     """:func:`float_parts`, what can be overridden, and whether the model is quantized already."""
     notes = list(float_parts(model))
-    quantized = sum(is_op(node, *_QUANTIZERS) for node in model.graph)
+    quantized = quantizing_operators(model)
     if quantized:
         notes.append(
             f"the model is quantized already: {quantized} quantizing operators were left as they are"
@@ -30,6 +30,11 @@ def note_float_parts(model: ir.Model) -> tuple[str, ...]:
         if value.const_value is not None
     )
     return tuple(notes)
+
+
+def quantizing_operators(model: ir.Model) -> int:
+    """How many operators of the graph make codes, read them or multiply them."""
+    return sum(is_op(node, *_QUANTIZERS) for node in model.graph)
 
 
 def float_parts(model: ir.Model) -> tuple[str, ...]:
