@@ -24,7 +24,7 @@ from dybitq.graph.export import to_bytes
 from dybitq.graph.load import Network
 from dybitq.graph.workload import read_workload
 from dybitq.hardware.machine import load_machine
-from dybitq.plan.recipe import Recipe
+from dybitq.plan.recipe import FIRST_OR_LAST, Recipe
 from dybitq.plan.store import plan_text
 from dybitq.runtime.session import Session
 from dybitq.schema_machine import Machine
@@ -183,6 +183,11 @@ def _advice(limits: Sequence[Limit], ready: "_Ready", error: InfeasibleError) ->
     if ready.reduced:
         parts.append(
             f"only widths that {ready.machine.name} runs were tried; --stored adds those that it only stores"
+        )
+    fixed = [choice for choice in ready.searcher.prices.space.choices if choice.reason == FIRST_OR_LAST]
+    if fixed and any(reach.row.cost == "size" and reach.binds for reach in error.reaches):
+        parts.append(
+            f"first and last layers stay at {fixed[0].weights[0]}; --first-last same lets them take less"
         )
     return "; ".join(parts)
 

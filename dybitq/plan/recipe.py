@@ -91,6 +91,7 @@ class Recipe:
     source: str = field(default="options", compare=False)
 
 
+FIRST_OR_LAST = "first or last layer"  # as a reason
 PLAIN = ("auto", "int8", "dynamic8", "float")  # activations without a re-coding
 
 
@@ -218,7 +219,7 @@ def _resolve(layer: LayerWork, recipe: Recipe, outermost: frozenset[str]) -> Res
     if layer.name in outermost and recipe.first_last is not None and settings.weights != "float":
         activations = settings.activations if settings.activations in PLAIN else "int8"
         settings = replace(settings, weights=recipe.first_last, activations=activations)
-        reason = "first or last layer"
+        reason = FIRST_OR_LAST
     for number, rule in enumerate(recipe.rules, start=1):
         if rule.matches(layer):
             return Resolved(settings=_merge(settings, rule.settings), reason=f"rule {number}")

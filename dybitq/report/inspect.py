@@ -7,6 +7,7 @@ from dybitq.records import Granularity, LayerKind, PerBlock, PerChannel, Quantiz
 from dybitq.report.simulate import table
 
 _LARGEST = 10
+_NAMES_SHOWN = 6
 
 
 def granularity_text(granularity: Granularity | None) -> str:
@@ -73,7 +74,7 @@ def inspection_text(result: Inspection, *, all_tensors: bool = False) -> str:
     header = ("layer", "operator", "weight", "stored as", "scale", "activation", "out", "MACs", "bytes", "")
     total = result.coverage.tensor_bytes
     lines = [_file_line(result)]
-    lines += [f"{key}: {value}" for key, value in result.metadata.items()]
+    lines += [f"{key}: {_in_short(value)}" for key, value in result.metadata.items()]
     rows = [_row(layer, total) for layer in result.layers]
     if rows:
         lines += ["", table(header, rows, left=6), ""]
@@ -81,6 +82,13 @@ def inspection_text(result: Inspection, *, all_tensors: bool = False) -> str:
     lines += _tensor_lines(result, all_tensors=all_tensors)
     lines += [f"note: {note}" for note in result.notes]
     return "\n".join(lines)
+
+
+def _in_short(value: str) -> str:
+    """Names, of which metadata have one a line, on one line."""
+    names = value.splitlines()
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return ", ".join(names[:_NAMES_SHOWN]) + more
 
 
 def _file_line(result: Inspection) -> str:

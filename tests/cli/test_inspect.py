@@ -60,6 +60,16 @@ def test_text(model):
     assert result.stdout == TEXT.format(size=size, rest=size - 36)
 
 
+def test_metadata_of_several_lines(model):
+    """Names on one line; of many the first ones and how many more there are."""
+    proto = onnx.load(model)
+    onnx.helper.set_model_props(proto, {"dybitq.rescaled": "a\nb", "dybitq.many": "\n".join("abcdefgh")})
+    onnx.save(proto, model)
+    lines = CliRunner().invoke(group, ["inspect", "m.onnx"]).stdout.splitlines()
+    assert "dybitq.rescaled: a, b" in lines
+    assert "dybitq.many: a, b, c, d, e, f and 2 more" in lines
+
+
 def test_all_tensors(model):
     """In the order of the file."""
     result = CliRunner().invoke(group, ["inspect", "m.onnx", "--tensors"])

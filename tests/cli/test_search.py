@@ -260,6 +260,14 @@ def test_rules_that_match_nothing(run, tmp_path):
     assert "matches none" in refused(run, "--budget", "size=0.7", "--recipe", "recipe.yaml")
 
 
+def test_a_size_out_of_reach(run):
+    """What keeps it out of reach: widths the machine does not run, and the layers at both ends."""
+    message = refused(run, "--budget", "size=0.2", "--weights", "int8,int2")
+    assert "size <= 9353.6: the least reachable is" in message
+    assert "first and last layers stay at int8; --first-last same lets them take less" in message
+    assert "--first-last" not in refused(run, "--budget", "size=0.2", "--first-last", "same")
+
+
 def test_statistics_of_another_model(run, digits, tmp_path):
     """Statistics of another file are refused."""
     model = onnx.load(digits / "digits.onnx")

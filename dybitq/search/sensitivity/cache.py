@@ -16,7 +16,7 @@ from dybitq.files import atomic_output
 from dybitq.search.sensitivity import SENSITIVITIES, Scores, Subject
 from dybitq.search.space import Space
 
-_VERSION = 5  # raised when a sensitivity computes something else
+_VERSION = 6  # raised when a sensitivity computes something else
 _KEY_DIGITS = 16
 
 
