@@ -9,7 +9,7 @@ from dybitq.errors import ConfigError, UnsupportedError
 from dybitq.graph.integer_steps import integer_steps
 from dybitq.graph.load import Network
 from dybitq.graph.steps import IntegerSteps, Step, StepKind
-from dybitq.plan.recipe import DEFAULTS, Recipe, Resolved, resolve_settings
+from dybitq.plan.recipe import Recipe, Resolved, resolve_settings
 from dybitq.records import ActivationMode, EdgePlan, LayerKind, LayerPlan, LayerWork, Plan
 
 _WIDTHS = tuple(f"int{bits}" for bits in range(2, 9))
@@ -37,7 +37,7 @@ def make_integer_plan(network: Network, layers: Sequence[LayerWork], recipe: Rec
     )
     steps = steps_of_plan(network, {layer.name: layer for layer in layers}, plan)
     check_strict(steps, recipe.integer)
-    return replace(plan, edges=_edge_plans(steps, layers, plans, resolved))
+    return replace(plan, edges=_edge_plans(steps, layers, plans, resolved, recipe.usual.range or "mse"))
 
 
 def steps_of_plan(network: Network, layers: Mapping[str, LayerWork], plan: Plan) -> IntegerSteps:
@@ -161,8 +161,12 @@ def _edge_plans(
     layers: Sequence[LayerWork],
     plans: Sequence[LayerPlan],
     resolved: Mapping[str, Resolved],
+    default: str,
 ) -> tuple[EdgePlan, ...]:
-    """An encoding for every root; narrow ones where all layers that read it ask for the same width."""
+    """An encoding for every root; narrow ones where all layers that read it ask for the same width.
+
+    Ranges are those of the layers that read a tensor; ``default`` where none does.
+    """
     quantized = {p.layer for p in plans if p.weights != "float"}
     readers: dict[str, list[str]] = {}
     for layer in layers:
@@ -184,7 +188,7 @@ def _edge_plans(
             EdgePlan(
                 tensor=root,
                 format=str(widths.pop()) if narrow else "int8",
-                range=(settings[0].range if settings else DEFAULTS.range) or "mse",
+                range=(settings[0].range if settings else None) or default,
                 reason="read by " + ", ".join(names) if names else "between integer operators",
             )
         )

@@ -90,6 +90,11 @@ class Recipe:
     integer: IntegerOptions = DEFAULT_OPTIONS
     source: str = field(default="options", compare=False)
 
+    @property
+    def usual(self) -> Settings:
+        """Settings of what no rule is about; none is missing."""
+        return _merge(DEFAULTS, self.defaults)
+
 
 FIRST_OR_LAST = "first or last layer"  # as a reason
 PLAIN = ("auto", "int8", "dynamic8", "float")  # activations without a re-coding
@@ -144,7 +149,7 @@ def make_plan(network: Network, layers: Sequence[LayerWork], recipe: Recipe) -> 
     modes = {p.layer: p.activations for p in layer_plans if p.weights != "float"}
     by_name = {layer.name: layer for layer in layers}
     regions = find_regions(network.model.graph, by_name, modes)
-    edges = _edge_plans(regions, layers, modes, resolved, _merge(DEFAULTS, recipe.defaults).range or "mse")
+    edges = _edge_plans(regions, layers, modes, resolved, recipe.usual.range or "mse")
     layer_plans, edges = _narrow_edges(regions, layers, layer_plans, edges)
     return Plan(
         model_sha256=network.sha256,
@@ -215,7 +220,7 @@ def _merge(base: Settings, over: Settings) -> Settings:
 
 
 def _resolve(layer: LayerWork, recipe: Recipe, outermost: frozenset[str]) -> Resolved:
-    settings, reason = _merge(DEFAULTS, recipe.defaults), "default"
+    settings, reason = recipe.usual, "default"
     if layer.name in outermost and recipe.first_last is not None and settings.weights != "float":
         activations = settings.activations if settings.activations in PLAIN else "int8"
         settings = replace(settings, weights=recipe.first_last, activations=activations)

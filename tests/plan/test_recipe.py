@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from dybitq.api.integer import plan_of
+from dybitq.arithmetic import FLOAT_RESCALE, INTEGER_EXPLICIT, INTEGER_FAST
 from dybitq.errors import ConfigError
 from dybitq.plan.check import check_plan
 from dybitq.plan.recipe import DEFAULTS, Recipe, Rule, Settings, end_layers, make_plan
@@ -98,6 +100,18 @@ def test_range_method_follows_the_reader(chain):
     plan = planned(chain, rules=(Rule(name="Conv_1", settings=Settings(range="minmax")),))
     assert {edge.tensor: edge.range for edge in plan.edges}["b"] == "minmax"
     assert {edge.range for edge in plan.edges if edge.tensor != "b"} == {"mse"}
+
+
+@pytest.mark.parametrize("arithmetic", [FLOAT_RESCALE, INTEGER_FAST, INTEGER_EXPLICIT])
+def test_range_method_of_what_no_layer_reads(surveyed, arithmetic):
+    """Operands of an addition have the range of the defaults, in every arithmetic."""
+    body = "a = Conv (x, w0)\n b = Conv (a, w1)\n s = Add (a, b)\n y = Conv (s, w2)"
+    shapes = {"w0": (4, 4, 1, 1), "w1": (4, 4, 1, 1), "w2": (4, 4, 1, 1)}
+    found = surveyed(body, shapes, inputs="float[1, 4, 9, 8] x", outputs="float[1, 4, 9, 8] y")
+    recipe = Recipe(defaults=replace(DEFAULTS, range="minmax"), arithmetic=arithmetic)
+    plan = plan_of(found.network, tuple(found.layers.values()), recipe)
+    assert {"b", "s"} <= {edge.tensor for edge in plan.edges}
+    assert {edge.range for edge in plan.edges} == {"minmax"}
 
 
 def test_several_ends(surveyed):
