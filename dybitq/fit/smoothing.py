@@ -82,7 +82,7 @@ def smooth(network: Network, layers: Mapping[str, LayerWork], plan: Plan, statis
         if read is not None:
             features[names] = read
     count = f"{len(groups)} input{'' if len(groups) == 1 else 's'} with ranges of the run"
-    split = sum(read.index.size > read.index.max() + 1 for read in features.values())
+    split = sum(read.split for read in features.values())
     with_split = f", {split} of them with split features" if split else ""
     notes = (f"smoothing: {count} found, {len(features)} smoothed{with_split}",)
     if not features:
@@ -218,7 +218,7 @@ def _candidates(split: Features, largest: np.ndarray) -> list[Features]:
     below_top = np.log2(np.maximum(largest, usual) / largest.max())
     exponents = [np.rint(share * above_usual) for share in _SHARES]
     exponents += [np.ceil(below_top + cut) for cut in _CUTS]
-    if split.index.size > split.index.max() + 1:
+    if split.split:
         exponents.append(np.zeros_like(largest))
     scales = {np.exp2(np.clip(e, 0, _MOST)).tobytes(): np.exp2(np.clip(e, 0, _MOST)) for e in exponents}
     return [replace(split, scale=split.scale * scale) for scale in scales.values()]

@@ -25,6 +25,11 @@ class Features:
     scale: np.ndarray
 
     @property
+    def split(self) -> bool:
+        """Whether any feature is read more than once."""
+        return self.index.size > int(self.index.max()) + 1
+
+    @property
     def copies(self) -> np.ndarray:
         """How often the feature of each one that is read is read, int64 ``[K']``."""
         return np.asarray(np.bincount(self.index)[self.index])
@@ -72,7 +77,7 @@ def _reading(namer: Namer, value: ir.Value, read: Features) -> list[ir.Node]:
     """Operators from ``value`` to what is read of it."""
     added = []
     source, width = value, len(np.unique(read.index))
-    if len(read.index) > width:
+    if read.split:
         more = namer.initializer(read.index[width:], base=f"{value.name}_copied")
         copies = namer.node("Gather", [value, more], {"axis": -1}, base=f"{value.name}_copies", like=value)
         widened = namer.node(
