@@ -43,7 +43,8 @@ from dybitq.runtime.session import Session
 # (weights and edges fitted so far, name of a tensor) -> model that computes it in the quantized network
 Build = Callable[[Fitted, str], bytes]
 
-_RIDGE = 0.01  # of the mean diagonal of H, or K over rows if that is more: how far W' may follow few samples
+_RIDGE = 0.01  # of the mean diagonal of H, or K over pairs if that is more: how far W' may follow few samples
+_EACH_COUNTS = 8  # pairs that all those of one sample count for: neighbouring patches are much alike
 _MEMORY_BYTES = 2 << 30  # for the two matrices of one layer
 _FEWEST = 8  # K over rows beyond which pairs say less than the statistics
 _ROWS_EACH, _FEWEST_ROWS = 64, 1 << 14  # patches for each of K inputs, and for a layer at least
@@ -57,16 +58,23 @@ class Paired:
 
     Attributes:
         rows: number of pairs.
+        samples: number of samples that they are from.
         mean_x, mean_z: ``[groups, K]``.
         cov_z: ``[groups, K, K]``, covariance of z.
         cross: ``[groups, K, K]``, covariance of x (rows) with z (columns).
     """
 
     rows: int
+    samples: int
     mean_x: np.ndarray
     mean_z: np.ndarray
     cov_z: np.ndarray
     cross: np.ndarray
+
+    @property
+    def independent(self) -> int:
+        """How many pairs that have nothing to do with each other would say as much."""
+        return max(1, min(self.rows, _EACH_COUNTS * self.samples))
 
 
 def fit_on_data(
@@ -234,7 +242,7 @@ def measure_pairs(
         real = real_positions(batch.feeds)
         sums.add(*(sampled_patches(v, layer, wanted, seen, size, batch.count, real) for v in (x, z)))
         seen += batch.count
-    return sums.result()
+    return sums.result(seen)
 
 
 def _enough(source: DataSource, layer: LayerWork, rows: int) -> DataSource:
@@ -281,12 +289,13 @@ class _Sums:
         self.zz += np.matmul(z.transpose(0, 2, 1), z)
         self.xz += np.matmul(x.transpose(0, 2, 1), z)
 
-    def result(self) -> Paired:
-        """Means and covariances of what was added."""
+    def result(self, samples: int) -> Paired:
+        """Means and covariances of what was added, which is from so many samples."""
         rows = max(1, self.rows)
         mean_x, mean_z = self.x / rows, self.z / rows
         return Paired(
             rows=self.rows,
+            samples=samples,
             mean_x=mean_x,
             mean_z=mean_z,
             cov_z=shrunk(self.zz / rows - mean_z[:, :, None] * mean_z[:, None, :], rows),
@@ -325,7 +334,7 @@ def correction(paired: Paired) -> np.ndarray:
         float64 ``[groups, K, K]``.
     """
     mean = np.diagonal(paired.cov_z, axis1=1, axis2=2).mean(axis=1)
-    ridge = np.where(mean > 0, mean, 1.0) * max(_RIDGE, paired.cov_z.shape[1] / max(1, paired.rows))
+    ridge = np.where(mean > 0, mean, 1.0) * max(_RIDGE, paired.cov_z.shape[1] / paired.independent)
     damped = paired.cov_z + ridge[:, None, None] * np.eye(paired.cov_z.shape[1])
     # damped is symmetric: (C - H) damped^-1 is the transpose of a solve with the transposed right side
     return np.linalg.solve(damped, (paired.cross - paired.cov_z).swapaxes(1, 2)).swapaxes(1, 2)

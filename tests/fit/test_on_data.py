@@ -193,6 +193,7 @@ def test_the_correction_is_the_least_squares_answer(groups):
     dx, dz = x - mean_x[:, None], z - mean_z[:, None]
     paired = Paired(
         rows=n,
+        samples=n,
         mean_x=mean_x,
         mean_z=mean_z,
         cov_z=np.einsum("gnk,gnl->gkl", dz, dz) / n,
@@ -207,12 +208,29 @@ def test_the_correction_is_the_least_squares_answer(groups):
         np.testing.assert_allclose(found[g], expected, atol=1e-9)
 
 
+def test_patches_of_few_samples_say_less():
+    """All pairs of one sample count for eight, so that few samples move the weights less."""
+    covariance, cross = np.eye(4)[None], 0.5 * np.eye(4)[None]
+    mean = np.zeros((1, 4))
+
+    def moved(samples: int) -> float:
+        found = correction(
+            Paired(rows=4000, samples=samples, mean_x=mean, mean_z=mean, cov_z=covariance, cross=cross)
+        )
+        return float(-found[0, 0, 0])
+
+    assert moved(4000) == moved(50) == pytest.approx(0.5 / 1.01)
+    assert moved(10) == pytest.approx(0.5 / (1 + 4 / 80))
+    assert moved(1) == pytest.approx(0.5 / (1 + 4 / 8))
+
+
 def test_no_correction_where_nothing_was_lost():
     """Equal inputs in both networks, dead and constant ones among them: the weights stay."""
     covariance = np.zeros((1, 4, 4))
     covariance[0, :2, :2] = [[2.0, 0.5], [0.5, 1.0]]
     for cov in (covariance, np.zeros((1, 4, 4))):
-        paired = Paired(rows=9, mean_x=np.ones((1, 4)), mean_z=np.ones((1, 4)), cov_z=cov, cross=cov.copy())
+        mean = np.ones((1, 4))
+        paired = Paired(rows=9, samples=9, mean_x=mean, mean_z=mean, cov_z=cov, cross=cov.copy())
         np.testing.assert_array_equal(correction(paired), np.zeros((1, 4, 4)))
 
 
