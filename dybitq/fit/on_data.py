@@ -44,7 +44,7 @@ from dybitq.runtime.session import Session
 Build = Callable[[Fitted, str], bytes]
 
 _RIDGE = 0.01  # of the mean diagonal of H, or K over pairs if that is more: how far W' may follow few samples
-_EACH_COUNTS = 8  # pairs that all those of one sample count for: neighbouring patches are much alike
+_EACH_COUNTS = 16  # pairs that all those of one sample count for: neighbouring patches are much alike
 _MEMORY_BYTES = 2 << 30  # for the two matrices of one layer
 _FEWEST = 8  # K over rows beyond which pairs say less than the statistics
 _ROWS_EACH, _FEWEST_ROWS = 64, 1 << 14  # patches for each of K inputs, and for a layer at least

@@ -209,7 +209,7 @@ def test_the_correction_is_the_least_squares_answer(groups):
 
 
 def test_patches_of_few_samples_say_less():
-    """All pairs of one sample count for eight, so that few samples move the weights less."""
+    """All pairs of one sample count for sixteen, so that few samples move the weights less."""
     covariance, cross = np.eye(4)[None], 0.5 * np.eye(4)[None]
     mean = np.zeros((1, 4))
 
@@ -220,8 +220,8 @@ def test_patches_of_few_samples_say_less():
         return float(-found[0, 0, 0])
 
     assert moved(4000) == moved(50) == pytest.approx(0.5 / 1.01)
-    assert moved(10) == pytest.approx(0.5 / (1 + 4 / 80))
-    assert moved(1) == pytest.approx(0.5 / (1 + 4 / 8))
+    assert moved(10) == pytest.approx(0.5 / (1 + 4 / 160))
+    assert moved(1) == pytest.approx(0.5 / (1 + 4 / 16))
 
 
 def test_no_correction_where_nothing_was_lost():
