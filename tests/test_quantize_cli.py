@@ -252,6 +252,8 @@ def test_damaged_statistics(folder, content):
         (("--rounding", "nearset"), 2, r"unknown rounding 'nearset'.*Did you mean 'nearest'"),
         (("--range", "percentle"), 2, r"unknown range method 'percentle'.*Did you mean 'percentile'"),
         (("--first-last", "8"), 2, r"first and last layers: unknown weights '8'"),
+        (("--scales", "pow2", "--scale", "max"), 2, r"--scales pow2 makes .* found --scale max: leave one"),
+        (("--scales", "pow2", "--range", "minmax"), 2, r"--scales pow2 makes .* found --range minmax"),
         (("--granularity", "row"), 2, r"'row' is not one of 'channel', 'tensor'"),
         (("--weights", "float"), 1, r"nothing would be quantized: layer .* stay in float; choose formats"),
         (("--samples", "4"), 2, r"--samples chooses from the samples of --data"),
@@ -291,6 +293,7 @@ def test_bad_recipe(folder, text, message):
         ({"layers": [{"layer": "nowhere", "weights": "int8"}]}, r"plan.yaml: no layer 'nowhere'"),
         ({"edges": [{"tensor": "nowhere"}]}, "no float activation 'nowhere'"),
         ({"layers": []}, "nothing would be quantized"),
+        ({"integer": {"only": "strict"}}, "plan.yaml: integer: has options of integer-only arithmetic"),
     ],
 )
 def test_bad_plan(folder, change, message):

@@ -268,7 +268,8 @@ def _check_methods(plan: Plan) -> None:
         with naming(f"layer {layer.layer}"):
             _check_layer(layer)
     for edge in plan.edges:
-        range_methods.get(edge.range)
+        with naming(f"tensor {edge.tensor!r}"):
+            range_methods.get(edge.range)
 
 
 def _check_layer(layer: LayerPlan) -> None:

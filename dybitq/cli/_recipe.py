@@ -54,7 +54,9 @@ class RecipeRequest:
         from dybitq.plan.store import read_recipe
 
         base = base or DEFAULTS
-        chosen = read_recipe(self.file, base) if self.file is not None else Recipe(defaults=base)
+        chosen = Recipe(defaults=base)
+        if self.file is not None:
+            chosen = read_recipe(self.file, base, integer_only="integer_only" in self.changes)
         settings = {name: self.changes[name] for name in _SETTINGS if name in self.changes}
         chosen = replace(chosen, defaults=replace(chosen.defaults, **settings))
         if "first_last" in self.changes:
@@ -72,7 +74,7 @@ class RecipeRequest:
         if not used:
             return chosen
         if used == ["scales"] and chosen.arithmetic == FLOAT_RESCALE:
-            return _with_scales(chosen, self.changes["scales"])
+            return _with_scales(chosen, self.changes)
         if "integer_only" not in used and chosen.arithmetic == FLOAT_RESCALE:
             raise ConfigError(
                 f"--{used[0].replace('_', '-')} is about integer-only arithmetic; add --integer-only"
@@ -86,10 +88,18 @@ class RecipeRequest:
         return replace(chosen, arithmetic=arithmetic, integer=replace(chosen.integer, **given))
 
 
-def _with_scales(chosen: Any, scales: str) -> Any:
+def _with_scales(chosen: Any, changes: dict[str, Any]) -> Any:
     """``--scales`` outside integer-only arithmetic: powers of two for weights and activations."""
-    if scales != "pow2":
+    from dybitq.errors import ConfigError
+
+    if changes["scales"] != "pow2":
         return chosen
+    for name in ("scale", "range"):
+        if changes.get(name, "pow2") != "pow2":
+            raise ConfigError(
+                f"--scales pow2 makes --scale and --range pow2; found --{name} {changes[name]}: leave one of "
+                "the two out"
+            )
     return replace(chosen, defaults=replace(chosen.defaults, scale="pow2", range="pow2"))
 
 

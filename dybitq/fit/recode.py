@@ -13,7 +13,8 @@ import numpy as np
 from dybitq.encodings import codec, formats, sparq
 from dybitq.errors import ConfigError, did_you_mean, listed
 from dybitq.fit.ranges import bins
-from dybitq.records import FittedEdge, Recoding, TensorStatistics
+from dybitq.patches import reduction_axis
+from dybitq.records import FittedEdge, LayerWork, Recoding, TensorStatistics
 
 NONE = "none"
 _STEPS = 48  # steps tried for a format that is not uniform
@@ -27,6 +28,20 @@ def is_recoding(name: str) -> bool:
     known = set(formats.FORMATS)
     both_forms = name in known and f"u{name}" in known
     return name in set(sparq.RECODINGS) or (both_forms and formats.get(name).bits < 8)
+
+
+def as_read(name: str, layer: LayerWork) -> str:
+    """What ``name`` comes to in ``layer``: ``int8`` for windows that leave every code as it is.
+
+    Values without a partner have both multipliers of a pair to themselves; in a depthwise convolution that
+    is all of them.
+    """
+    if name not in set(sparq.RECODINGS):
+        return name
+    recoding = sparq.get(name)
+    _, count, groups = reduction_axis(layer)
+    alone = recoding.paired and bool(sparq.partners(count, groups)[1].all())
+    return "int8" if alone and (recoding.single == np.arange(256)).all() else name
 
 
 def check_recoding(name: str, kind: str = "re-coding", besides: Sequence[str] = (NONE,)) -> None:

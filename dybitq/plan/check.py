@@ -5,13 +5,15 @@ from collections.abc import Mapping
 import onnx_ir as ir
 
 from dybitq.arithmetic import FLOAT_RESCALE
-from dybitq.encodings import formats
 from dybitq.errors import ConfigError, did_you_mean, naming
 from dybitq.fit.auto import check_weight_format
 from dybitq.graph.load import Network
 from dybitq.graph.operators import Role, role
+from dybitq.graph.tensors import Tensors
 from dybitq.graph.values import is_constant, values_by_name
 from dybitq.records import ActivationMode, LayerKind, LayerPlan, LayerWork, Plan
+
+_EDGE_FORMATS = tuple(f"int{bits}" for bits in range(2, 9))
 
 
 def check_plan(network: Network, layers: Mapping[str, LayerWork], plan: Plan) -> None:
@@ -36,6 +38,7 @@ def _check(network: Network, layers: Mapping[str, LayerWork], plan: Plan) -> Non
         _check_weights(layers[layer_plan.layer], layer_plan)
         if layer_plan.weights != "float" and plan.arithmetic == FLOAT_RESCALE:
             _check_mode(layers[layer_plan.layer], layer_plan.activations)
+        _check_recode(layer_plan)
     if plan.arithmetic == FLOAT_RESCALE:  # integer-only arithmetic: see plan/integer.py
         _check_edges(network, layers, plan)
 
@@ -74,6 +77,17 @@ def _check_mode(layer: LayerWork, mode: ActivationMode) -> None:
         )
 
 
+def _check_recode(plan: LayerPlan) -> None:
+    """Only codes with a scale of calibration can be re-coded."""
+    if plan.recode == "none" or (plan.activations is ActivationMode.STATIC and plan.weights != "float"):
+        return
+    found = "weights: float" if plan.weights == "float" else f"activations: {plan.activations}"
+    raise ConfigError(
+        f"layer {plan.layer!r} has recode: {plan.recode} and {found}; re-coding takes quantized weights and "
+        "static activations"
+    )
+
+
 def _what(layer: LayerWork) -> str:
     if layer.kind is LayerKind.GATHER:
         return "an embedding"
@@ -82,6 +96,18 @@ def _what(layer: LayerWork) -> str:
     if layer.kind is LayerKind.MATMUL and len(layer.weight_shape) != 2:
         return "a MatMul by a stack of matrices"
     return f"a {layer.op_type}"
+
+
+def _check_recoded(tensors: Tensors, layers: Mapping[str, LayerWork], plan: Plan) -> None:
+    """Codes of fewer than 8 bits are not re-coded."""
+    formats = {edge.tensor: edge.format for edge in plan.edges}
+    for layer in plan.layers:
+        root = None if layer.recode == "none" else tensors.coded_root(layers[layer.layer].input, formats)
+        if root is not None and formats[root] != "int8":
+            raise ConfigError(
+                f"layer {layer.layer!r} re-codes its input as {layer.recode!r}, but tensor {root!r} has "
+                f"format {formats[root]!r}; only int8 is re-coded"
+            )
 
 
 def _check_edges(network: Network, layers: Mapping[str, LayerWork], plan: Plan) -> None:
@@ -95,10 +121,11 @@ def _check_edges(network: Network, layers: Mapping[str, LayerWork], plan: Plan) 
         if edge.tensor not in activations:
             hint = did_you_mean(edge.tensor, activations)
             raise ConfigError(f"no float activation {edge.tensor!r} to code.{hint}")
-        if formats.get(edge.format).family != "int":
+        if edge.format not in _EDGE_FORMATS:
             raise ConfigError(
                 f"tensor {edge.tensor!r} has format {edge.format!r}; activations take int2 to int8"
             )
+    _check_recoded(Tensors(network), layers, plan)
     own = {edge.tensor for edge in plan.edges}
     coded = {value.name or "" for value in network.model.graph.inputs if value.name in own}
     for node in network.model.graph:

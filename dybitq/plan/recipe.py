@@ -10,7 +10,7 @@ from dybitq.arithmetic import DEFAULT_OPTIONS, FLOAT_RESCALE, IntegerOptions
 from dybitq.errors import ConfigError, did_you_mean, naming
 from dybitq.fit.auto import check_weight_format
 from dybitq.fit.ranges import range_methods
-from dybitq.fit.recode import check_recoding
+from dybitq.fit.recode import as_read, check_recoding
 from dybitq.fit.rounding import roundings
 from dybitq.fit.scales import scale_methods
 from dybitq.graph.load import Network
@@ -198,8 +198,18 @@ def end_layers(graph: ir.Graph, layers: Sequence[LayerWork]) -> frozenset[str]:
 
 
 def _check_rules(layers: Sequence[LayerWork], recipe: Recipe) -> None:
+    taken: dict[str, int] = {}
     for number, rule in enumerate(recipe.rules, start=1):
-        if any(rule.matches(layer) for layer in layers):
+        matched = [layer.name for layer in layers if rule.matches(layer)]
+        for name in matched:
+            taken.setdefault(name, number)
+        if matched and number not in {taken[name] for name in matched}:
+            others = ", ".join(str(other) for other in sorted({taken[name] for name in matched}))
+            raise ConfigError(
+                f"{recipe.source}: rule {number} never applies: rule {others} before it takes all of its "
+                f"{len(matched)} layers; put it first"
+            )
+        if matched:
             continue
         names = [layer.name for layer in layers]
         wanted = rule.name if rule.name is not None else rule.op_type or ""
@@ -254,6 +264,7 @@ def _layer_plan(layer: LayerWork, resolved: Resolved) -> LayerPlan:
         weights = "activation" if static else "float"
         mode = ActivationMode.STATIC if static else ActivationMode.FLOAT
         reason = "both operands are activations"
+    activations = as_read(settings.activations, layer)
     return LayerPlan(
         layer=layer.name,
         weights=weights,
@@ -261,9 +272,7 @@ def _layer_plan(layer: LayerWork, resolved: Resolved) -> LayerPlan:
         scale=settings.scale,
         rounding=settings.rounding,
         activations=mode,
-        recode="none"
-        if settings.activations in PLAIN or mode is not ActivationMode.STATIC
-        else settings.activations,
+        recode="none" if activations in PLAIN or mode is not ActivationMode.STATIC else activations,
         reduce_range=settings.reduce_range,
         reason=reason,
     )

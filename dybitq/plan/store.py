@@ -6,7 +6,13 @@ from typing import Any
 
 import yaml
 
-from dybitq.arithmetic import DEFAULT_OPTIONS, IntegerOptions
+from dybitq.arithmetic import (
+    DEFAULT_OPTIONS,
+    FLOAT_RESCALE,
+    INTEGER_EXPLICIT,
+    INTEGER_FAST,
+    IntegerOptions,
+)
 from dybitq.errors import ConfigError
 from dybitq.plan.recipe import DEFAULTS, Recipe, Rule, Settings
 from dybitq.records import ActivationMode, EdgePlan, LayerPlan, Plan
@@ -16,13 +22,21 @@ from dybitq.schema_plan import PlanShape, RecipeShape, SettingsShape
 _VERSION = 1
 
 
-def read_recipe(path: Path, base: Settings = DEFAULTS) -> Recipe:
+def read_recipe(path: Path, base: Settings = DEFAULTS, *, integer_only: bool = False) -> Recipe:
     """Read a recipe file; its defaults stand in for those of ``base``.
 
+    Args:
+        path: of the file.
+        base: settings of what the recipe does not say.
+        integer_only: whether integer-only arithmetic is asked for beside the recipe.
+
     Raises:
-        ConfigError: not readable, or fields that a recipe does not have, all of them at once.
+        ConfigError: not readable, fields that a recipe does not have, all of them at once, or options of
+            integer-only arithmetic without it.
     """
     shape = validate(RecipeShape, read_document(path), source=str(path))
+    if not integer_only:
+        _check_arithmetic(shape, str(path))
     rules = []
     for number, rule in enumerate(shape.rules, start=1):
         if rule.op_type is None and rule.name is None:
@@ -34,12 +48,20 @@ def read_recipe(path: Path, base: Settings = DEFAULTS) -> Recipe:
     return Recipe(
         defaults=defaults,
         rules=tuple(rules),
-        first_last=shape.first_last,
+        first_last=None if shape.first_last == "same" else shape.first_last,
         bias_correction=shape.bias_correction,
         arithmetic=shape.arithmetic,
         integer=IntegerOptions(**shape.integer.model_dump()),
         source=str(path),
     )
+
+
+def _check_arithmetic(shape: RecipeShape | PlanShape, source: str) -> None:
+    if "integer" in shape.model_fields_set and shape.arithmetic == FLOAT_RESCALE:
+        raise ConfigError(
+            f"{source}: integer: has options of integer-only arithmetic, but arithmetic is {FLOAT_RESCALE}; "
+            f"add 'arithmetic: {INTEGER_FAST}' or 'arithmetic: {INTEGER_EXPLICIT}'"
+        )
 
 
 def _settings(shape: SettingsShape) -> Settings:
@@ -58,6 +80,7 @@ def read_plan(path: Path) -> Plan:
 def parse_plan(document: Any, *, source: str) -> Plan:
     """A plan from parsed YAML or JSON."""
     shape = validate(PlanShape, document, source=source)
+    _check_arithmetic(shape, source)
     layers = tuple(
         LayerPlan(**(layer.model_dump() | {"activations": ActivationMode(layer.activations)}))
         for layer in shape.layers

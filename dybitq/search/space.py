@@ -13,7 +13,7 @@ from dybitq.arithmetic import FLOAT_RESCALE
 from dybitq.encodings import formats
 from dybitq.errors import ConfigError
 from dybitq.fit.auto import candidates, is_auto
-from dybitq.fit.recode import check_recoding
+from dybitq.fit.recode import as_read, check_recoding
 from dybitq.fit.shared import sharing
 from dybitq.graph.load import Network
 from dybitq.graph.tensors import Tensors
@@ -207,6 +207,7 @@ def _activations(layer: LayerWork, settings: Settings) -> tuple[str, ...]:
         check_recoding(name, "activations", PLAIN)
     if layer.kind is LayerKind.MATMUL_DYNAMIC and "auto" in names:
         return ("auto",)
+    names = list(dict.fromkeys(as_read(name, layer) for name in names))
     if len(names) == 1:
         return (names[0],)
     static = [name for name in names if activation_mode(layer, name) is ActivationMode.STATIC]

@@ -95,6 +95,17 @@ def test_rule_without_a_layer(chain, rule, hint):
     assert f"Did you mean {hint}" in str(caught.value)
 
 
+def test_rule_behind_one_that_takes_everything(chain):
+    """A rule all of whose layers an earlier one takes is an error; one that gets some of them is not."""
+    wide = Rule(op_type="Conv", settings=Settings(weights="int8"))
+    narrow = Rule(name="Conv_1", settings=Settings(weights="int4"))
+    with pytest.raises(
+        ConfigError, match=r"options: rule 2 never applies: rule 1 before it takes all of its 1"
+    ):
+        planned(chain, rules=(wide, narrow))
+    assert weights(planned(chain, rules=(narrow, wide)))[:2] == ["int8", "int4"]
+
+
 def test_range_method_follows_the_reader(chain):
     """The range of a tensor is what the layer that reads it asks for."""
     plan = planned(chain, rules=(Rule(name="Conv_1", settings=Settings(range="minmax")),))
@@ -165,6 +176,11 @@ def test_products_of_activations(surveyed):
         ({"weights": "activation"}, "layer 'Conv_0' has weights of its own"),
         ({"activations": ActivationMode.DYNAMIC}, "layer 'Conv_0' is a Conv; only a MatMul"),
         ({"layer": "Conv_00"}, "no layer 'Conv_00'. Did you mean 'Conv_0'"),
+        (
+            {"recode": "sparq4-5opt", "activations": ActivationMode.FLOAT},
+            "layer 'Conv_0' has recode: sparq4-5opt and activations: float; re-coding takes",
+        ),
+        ({"recode": "int4", "weights": "float"}, "layer 'Conv_0' has recode: int4 and weights: float"),
     ],
 )
 def test_edited_layers_are_checked(chain, change, message):
@@ -181,6 +197,7 @@ def test_edited_layers_are_checked(chain, change, message):
         ({"tensor": "bb"}, "no float activation 'bb' to code. Did you mean 'b'"),
         ({"tensor": "w1"}, "no float activation 'w1'"),
         ({"format": "dybit4"}, "tensor 'x' has format 'dybit4'; activations take int2 to int8"),
+        ({"format": "int1"}, "tensor 'x' has format 'int1'; activations take int2 to int8"),
         ({"tensor": "a"}, "'b' has the codes of 'a', which Relu"),
     ],
 )
@@ -189,6 +206,20 @@ def test_edited_edges_are_checked(chain, change, message):
     plan = planned(chain)
     edited = replace(plan, edges=(replace(plan.edges[0], **change), *plan.edges[1:]))
     with pytest.raises(ConfigError, match=message):
+        check_plan(chain.network, chain.layers, edited)
+
+
+def test_narrow_codes_are_not_recoded(chain):
+    """A plan that wants fewer bits of a tensor whose codes have few already contradicts itself."""
+    plan = planned(chain)
+    edited = replace(
+        plan,
+        layers=(replace(plan.layers[0], recode="int5"), *plan.layers[1:]),
+        edges=(replace(plan.edges[0], format="int3"), *plan.edges[1:]),
+    )
+    with pytest.raises(
+        ConfigError, match=r"'Conv_0' re-codes its input as 'int5', but tensor 'x' has format 'int3'"
+    ):
         check_plan(chain.network, chain.layers, edited)
 
 

@@ -195,6 +195,27 @@ def test_recipe_file(tmp_path):
     )
 
 
+def test_recipe_without_an_exception_for_the_ends(tmp_path):
+    """``same`` as on the command line, or null."""
+    path = tmp_path / "recipe.yaml"
+    for word in ("same", "null"):
+        path.write_text(f"first_last: {word}\n")
+        assert read_recipe(path).first_last is None
+
+
+@pytest.mark.parametrize("options", ["{only: strict}", "{multiplier_bits: 31, scales: pow2}", "{}"])
+def test_options_of_another_arithmetic(tmp_path, options):
+    """Options of integer-only arithmetic do nothing in float rescaling, unless the options ask for it."""
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"integer: {options}\n")
+    with pytest.raises(ConfigError, match=r"recipe.yaml: integer: .*add 'arithmetic: integer-fast'"):
+        read_recipe(path)
+    assert read_recipe(path, integer_only=True).source == str(path)
+    path.write_text(f"schema_version: 1\nmodel_sha256: a\ninteger: {options}\nlayers: []\nedges: []\n")
+    with pytest.raises(ConfigError, match=r"recipe.yaml: integer: .*arithmetic is float-rescale"):
+        read_plan(path)
+
+
 def test_empty_recipe_is_the_default(tmp_path):
     """A recipe may say nothing at all."""
     path = tmp_path / "recipe.yaml"
