@@ -14,9 +14,12 @@ from dybitq.data.source import Batch, DataSource
 from dybitq.data.spec import load_data
 from dybitq.data.tasks import TASKS, Task
 from dybitq.errors import ConfigError, DataError, ModelError
+from dybitq.graph.read import read
 from dybitq.runtime.host import products_are_exact
 from dybitq.runtime.pair import Pair, common_inputs, open_pair
 from dybitq.runtime.session import Session
+
+_ORIGIN = "dybitq.model_sha256"  # metadata: hash of the float file
 
 Progress = Callable[[str, int, int], None]
 
@@ -76,6 +79,7 @@ class EvaluateResult:
         saturates: whether this processor's kernels saturate in the model (see :mod:`dybitq.runtime.host`), as
             the first batch shows; None where that cannot be told.
         saturation_db: if so, smallest SQNR of a float output against exact kernels.
+        notes: what makes the figures doubtful.
     """
 
     model: Path
@@ -90,6 +94,7 @@ class EvaluateResult:
     gates: tuple[Gate, ...]
     saturates: bool | None = False
     saturation_db: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,10 +166,23 @@ def evaluate(
         if progress is not None:
             progress("evaluate", totals.samples, max(source.samples or 0, totals.samples))
     result = totals.result(model, reference, chosen, time.perf_counter() - start)
+    result = replace(result, notes=_origin_notes(model, reference))
     if first is None or products_are_exact():
         return result
     saturates, decibels = _saturation(model, first, chosen.threads)
     return replace(result, saturates=saturates, saturation_db=decibels)
+
+
+def _origin_notes(model: Path, reference: Path | None) -> tuple[str, ...]:
+    """Whether ``reference`` is neither what ``model`` says it was made from, nor made from it as well."""
+    made_from = read(model)[0].metadata_props.get(_ORIGIN)
+    if reference is None or made_from is None:
+        return ()
+    other, found = read(reference)
+    if made_from in (found, other.metadata_props.get(_ORIGIN)):
+        return ()
+    hashes = f"sha256 {made_from[:12]}..., the reference has {found[:12]}..."
+    return (f"{model} was made from another file than {reference} ({hashes})",)
 
 
 def _saturation(model: Path, batch: Batch, threads: int | None) -> tuple[bool | None, float | None]:

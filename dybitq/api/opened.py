@@ -18,6 +18,17 @@ def opened(model: Path, statistics: Path) -> tuple[Network, dict[str, LayerWork]
         UnsupportedError: all of its weights are codes already.
         StatisticsError: the statistics are damaged, or of another model.
     """
+    network, layers = opened_float(model)
+    return network, layers, load_statistics(statistics, model_sha256=network.sha256)
+
+
+def opened_float(model: Path) -> tuple[Network, dict[str, LayerWork]]:
+    """Network, and survey by name.
+
+    Raises:
+        ModelError: the model cannot be read.
+        UnsupportedError: all of its weights are codes already.
+    """
     network = load(model)
     layers = {layer.name: layer for layer in survey(network)}
     count = quantizing_operators(network.model)
@@ -26,4 +37,4 @@ def opened(model: Path, statistics: Path) -> tuple[Network, dict[str, LayerWork]
             f"{model}: quantized already: it has {count} quantizing operators and no layer with float "
             "weights; start from the float model, and from statistics of it"
         )
-    return network, layers, load_statistics(statistics, model_sha256=network.sha256)
+    return network, layers

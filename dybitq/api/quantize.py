@@ -18,7 +18,7 @@ from dybitq.emit.emit import emit
 from dybitq.emit.metadata import reasons, stamp
 from dybitq.emit.prefix import prefix
 from dybitq.emit.validity import check_valid
-from dybitq.errors import ConfigError, ModelError, OutputError, UnsupportedError, naming
+from dybitq.errors import ConfigError, ModelError, OutputError, UnsupportedError
 from dybitq.files import atomic_output, check_output
 from dybitq.fit.auto import resolve_auto
 from dybitq.fit.balance import balance
@@ -26,17 +26,13 @@ from dybitq.fit.fit import fit
 from dybitq.fit.magnitudes import check_magnitudes
 from dybitq.fit.notes import fit_notes
 from dybitq.fit.on_data import fit_on_data
-from dybitq.fit.ranges import range_methods
-from dybitq.fit.recode import check_recoding
-from dybitq.fit.rounding import roundings
-from dybitq.fit.scales import scale_methods
 from dybitq.graph.export import to_bytes
 from dybitq.graph.load import Network
 from dybitq.graph.read import external_files, read
 from dybitq.plan.check import check_plan
 from dybitq.plan.recipe import Recipe
 from dybitq.plan.store import plan_text
-from dybitq.records import Fitted, FittedWeight, LayerPlan, LayerWork, Plan, Statistics
+from dybitq.records import Fitted, FittedWeight, LayerWork, Plan, Statistics
 from dybitq.runtime.session import Session
 from dybitq.verify.probe import ProbeResult, probe
 
@@ -149,7 +145,7 @@ def quantize(
     reader = partial(_source, network, data, samples, split) if data is not None else None
     made = _carry_out(network, layers, plan, found, reader, progress)
     hashes = network.sha256, _sha256(statistics)
-    stamp(made.model, made.plan, hashes=hashes, rescaled=made.rescaled)
+    stamp(made.model, made.plan, hashes=hashes, rescaled=made.rescaled, fitted_on=made.fitted_on)
     written = _written(made, network, found, output, plan_output, force=force)
     return QuantizeResult(
         output=output,
@@ -185,6 +181,7 @@ class _Made:
     fitted: Fitted
     rescaled: tuple[str, ...]
     float_operators: tuple[FloatOperator, ...] = ()
+    fitted_on: str = ""
 
 
 def _carry_out(
@@ -210,14 +207,18 @@ def _carry_out(
         )
     network, layers, statistics = even.network, even.layers, even.statistics
     plan = resolve_auto(network, layers, even.plan, statistics)
+    fitted_on = ""
     if source is None:
         fitted = fit(network, layers, plan, statistics, progress)
     else:
+        samples = source()
+        fitted_on = f"{samples.samples or 'all'} samples of {samples.where}"
         build = partial(prefix, network, layers, plan)
-        fitted = fit_on_data(network, layers, plan, statistics, source(), build, progress)
+        fitted = fit_on_data(network, layers, plan, statistics, samples, build, progress)
+        fitted = replace(fitted, notes=(f"fitted layer by layer on {fitted_on}", *fitted.notes))
     fitted = replace(fitted, notes=(*fitted.notes, *even.notes))
     model = emit(network, layers, plan, fitted)
-    return _Made(model=model, plan=plan, fitted=fitted, rescaled=even.rescaled)
+    return _Made(model=model, plan=plan, fitted=fitted, rescaled=even.rescaled, fitted_on=fitted_on)
 
 
 def _check_outputs(
@@ -258,24 +259,7 @@ def _float_notes(found: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
 def _check_decisions(network: Network, layers: Mapping[str, LayerWork], plan: Plan) -> None:
     """The plan fits the model, every name in it is known, and there is something to do."""
     check_plan(network, layers, plan)
-    with naming(plan.source):
-        _check_methods(plan)
     _check_something(plan, network)
-
-
-def _check_methods(plan: Plan) -> None:
-    for layer in plan.layers:
-        with naming(f"layer {layer.layer}"):
-            _check_layer(layer)
-    for edge in plan.edges:
-        with naming(f"tensor {edge.tensor!r}"):
-            range_methods.get(edge.range)
-
-
-def _check_layer(layer: LayerPlan) -> None:
-    scale_methods.get(layer.scale)
-    roundings.get(layer.rounding)
-    check_recoding(layer.recode)
 
 
 def _check_something(plan: Plan, network: Network) -> None:

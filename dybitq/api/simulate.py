@@ -5,9 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dybitq.api.opened import opened_float
 from dybitq.errors import ConfigError
-from dybitq.graph.load import load
-from dybitq.graph.survey import survey
 from dybitq.graph.work_formats import format_integer_bits
 from dybitq.graph.workload import read_workload
 from dybitq.hardware.machine import load_machine, preset_names
@@ -16,6 +15,7 @@ from dybitq.hardware.sweep import parse_sweep
 from dybitq.hardware.sweep import sweep as price_grid
 from dybitq.hardware.topology import read_topology
 from dybitq.hardware.whatif import int8, requantized
+from dybitq.plan.check import check_plan
 from dybitq.plan.priced import PlanPricing
 from dybitq.plan.store import read_plan
 from dybitq.workload import Comparison, Simulation, SimulationReport, Sweep, Workload
@@ -57,9 +57,10 @@ def workload_of(
 
 
 def _as_planned(workload: Workload, model: Path, path: Path) -> Workload:
-    network = load(model)
-    layers = {layer.name: layer for layer in survey(network)}
-    return PlanPricing(workload, network, layers).workload_of(read_plan(path))
+    network, layers = opened_float(model)
+    wanted = read_plan(path)
+    check_plan(network, layers, wanted)
+    return PlanPricing(workload, network, layers).workload_of(wanted)
 
 
 def simulate(

@@ -13,7 +13,14 @@ from dybitq.plan.store import plan_document
 from dybitq.records import Plan
 
 
-def stamp(model: ir.Model, plan: Plan, *, hashes: tuple[str, str], rescaled: Sequence[str] = ()) -> None:
+def stamp(
+    model: ir.Model,
+    plan: Plan,
+    *,
+    hashes: tuple[str, str],
+    rescaled: Sequence[str] = (),
+    fitted_on: str = "",
+) -> None:
     """Write the plan (as JSON, without reasons) into the metadata, and what it was made from.
 
     What is integer-only is sealed as well, so that ``dybitq verify`` can tell whether it is still as written.
@@ -23,6 +30,7 @@ def stamp(model: ir.Model, plan: Plan, *, hashes: tuple[str, str], rescaled: Seq
         plan: as it was carried out.
         hashes: of the float32 model, and of the statistics.
         rescaled: names of the tensors whose channels have other factors than in the float network.
+        fitted_on: the samples that layers were fitted on, if not on the statistics alone.
     """
     model.producer_name, model.producer_version = "dybitq", dybitq.__version__
     document = plan_document(plan, reasons=False)
@@ -31,6 +39,8 @@ def stamp(model: ir.Model, plan: Plan, *, hashes: tuple[str, str], rescaled: Seq
     model.metadata_props["dybitq.model_sha256"], model.metadata_props["dybitq.statistics_sha256"] = hashes
     if rescaled:
         model.metadata_props[RESCALED_KEY] = "\n".join(rescaled)
+    if fitted_on:
+        model.metadata_props["dybitq.fitted_on"] = fitted_on
     if plan.arithmetic != FLOAT_RESCALE:
         seal(model)
 

@@ -7,6 +7,10 @@ import onnx_ir as ir
 from dybitq.arithmetic import FLOAT_RESCALE
 from dybitq.errors import ConfigError, did_you_mean, naming
 from dybitq.fit.auto import check_weight_format
+from dybitq.fit.ranges import range_methods
+from dybitq.fit.recode import check_recoding
+from dybitq.fit.rounding import roundings
+from dybitq.fit.scales import scale_methods
 from dybitq.graph.load import Network
 from dybitq.graph.operators import Role, role
 from dybitq.graph.tensors import Tensors
@@ -39,6 +43,7 @@ def _check(network: Network, layers: Mapping[str, LayerWork], plan: Plan) -> Non
         if layer_plan.weights != "float" and plan.arithmetic == FLOAT_RESCALE:
             _check_mode(layers[layer_plan.layer], layer_plan.activations)
         _check_recode(layer_plan)
+    _check_methods(plan)
     if plan.arithmetic == FLOAT_RESCALE:  # integer-only arithmetic: see plan/integer.py
         _check_edges(network, layers, plan)
 
@@ -75,6 +80,18 @@ def _check_mode(layer: LayerWork, mode: ActivationMode) -> None:
             f"layer {layer.name!r} is {_what(layer)}, which has no kernel for 8-bit activations; "
             "set its activations to 'float'"
         )
+
+
+def _check_methods(plan: Plan) -> None:
+    """Every scale method, rounding, re-coding and range method is one that there is."""
+    for layer in plan.layers:
+        with naming(f"layer {layer.layer!r}"):
+            scale_methods.get(layer.scale)
+            roundings.get(layer.rounding)
+            check_recoding(layer.recode)
+    for edge in plan.edges:
+        with naming(f"tensor {edge.tensor!r}"):
+            range_methods.get(edge.range)
 
 
 def _check_recode(plan: LayerPlan) -> None:

@@ -28,6 +28,7 @@ def evaluate_text(result: EvaluateResult) -> str:
         lines.append(f"this processor's kernels saturate in the model{found}, on the first batch")
     elif result.saturates is None:
         lines.append("whether this processor's kernels saturate in the model could not be found out")
+    lines += [f"note: {note}" for note in result.notes]
     lines += [_gate(gate) for gate in result.gates]
     return "\n".join(lines)
 
@@ -49,6 +50,7 @@ def evaluate_document(result: EvaluateResult) -> dict[str, Any]:
         "rescaled": list(result.rescaled),
         "saturates": result.saturates,
         "saturation_db": result.saturation_db,
+        "notes": list(result.notes),
         "gates": [dataclasses.asdict(gate) for gate in result.gates],
     }
 

@@ -8,6 +8,7 @@ from dybitq.errors import ConfigError
 from dybitq.graph.coded import Counterpart, counterparts
 from dybitq.graph.export import float_tensors, with_outputs
 from dybitq.graph.load import Network, load
+from dybitq.graph.passes.notes import quantizing_operators
 from dybitq.graph.quantized import RESCALED_KEY
 from dybitq.graph.read import read
 from dybitq.records import TensorInfo
@@ -45,6 +46,11 @@ def open_pair(model: Path, reference: Path | None, *, per_layer: bool, threads: 
     plain = Session(model, threads), Session(reference, threads)
     outputs = _pair_outputs(*plain)
     original = load(reference)
+    if quantizing_operators(original.model):
+        raise ConfigError(
+            f"{reference}: is quantized itself; --per-layer compares with the float32 network, name that "
+            "with --reference"
+        )
     stored, sha256 = read(model)
     names = frozenset(float_tensors(original.model))
     rescaled = stored.metadata_props.get(RESCALED_KEY, "").split("\n")

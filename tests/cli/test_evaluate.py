@@ -1,5 +1,6 @@
 """``dybitq evaluate`` from the command line: metrics, drops, errors, gates."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -90,6 +91,33 @@ def test_per_layer():
     table = result.stdout.splitlines()[-2:]
     assert table[0].split() == ["quantized", "activation", "SQNR", "dB", "largest", "difference"]
     assert table[1].split()[0] in ("h", "y")
+
+
+def test_a_reference_that_the_model_was_not_made_from():
+    """The hash in a file tells; figures against another network are given, but doubtful."""
+    model = onnx.load("q.onnx")
+    for origin, doubtful in (
+        (hashlib.sha256(Path("f.onnx").read_bytes()).hexdigest(), False),
+        ("ab" * 32, True),
+    ):
+        onnx.helper.set_model_props(model, {"dybitq.model_sha256": origin})
+        onnx.save(model, "q.onnx")
+        result = run("q.onnx", "--reference", "f.onnx")
+        assert result.exit_code == 0
+        assert (
+            "note: q.onnx was made from another file than f.onnx (sha256 abab" in result.stdout
+        ) is doubtful
+        notes = json.loads(run("q.onnx", "--reference", "f.onnx", "--json").stdout)["notes"]
+        assert len(notes) == doubtful
+    onnx.save(model, "other.onnx")  # made from the same
+    assert "note:" not in run("q.onnx", "--reference", "other.onnx").stdout
+
+
+def test_layers_against_a_quantized_reference():
+    """It is the reference that is named, not the model."""
+    result = run("q.onnx", "--reference", "q.onnx", "--per-layer")
+    assert result.exit_code == 2
+    assert "q.onnx: is quantized itself; --per-layer compares with the float32 network" in result.stderr
 
 
 def test_gates_kept_and_missed():

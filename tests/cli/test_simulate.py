@@ -1,6 +1,7 @@
 """``dybitq simulate`` from the command line: text, documents, exit codes."""
 
 import csv
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -200,18 +201,37 @@ model_sha256: {sha}
 layers:
 - {{layer: {layer}, weights: dybit4{recode}}}
 edges:
-- {{tensor: image, format: int4}}
+- {{tensor: image, format: {format}}}
 """
 
 
 def test_plan(folder):
-    """A float model is priced as a plan would have it; a plan of another model is refused."""
+    """A float model is priced as a plan would have it; what quantize refuses of a plan is refused."""
     words = ("net.onnx", "--hardware", "dybit_zcu102_like", "--plan", "p.yaml", "--json")
-    (folder / "p.yaml").write_text(PLAN.format(sha="ab" * 32, layer="Conv_0", recode=""))
+    sha = hashlib.sha256((folder / "net.onnx").read_bytes()).hexdigest()
+
+    def write(**changes: str) -> None:
+        text = PLAN.format(**{"sha": sha, "layer": "Conv_0", "recode": "", "format": "int4"} | changes)
+        (folder / "p.yaml").write_text(text)
+
+    write()
     conv = json.loads(simulate(*words).stdout)["layers"][0]
     assert conv["bits"]["weight"] == conv["bits"]["activation"] == 4
-    (folder / "p.yaml").write_text(PLAN.format(sha="ab" * 32, layer="Conv_0", recode=", recode: sparq3-6opt"))
-    assert json.loads(simulate(*words).stdout)["layers"][0]["runs_at"]["activation"] == 4
-    (folder / "p.yaml").write_text(PLAN.format(sha="ab" * 32, layer="Other", recode=""))
-    assert "has a layer 'Other'" in simulate(*words, code=2).stderr
+    write(recode=", recode: sparq3-6opt", format="int8")
+    assert json.loads(simulate(*words).stdout)["layers"][0]["runs_at"]["activation"] == 8
+    for changes, message in (
+        ({"layer": "Conv_1"}, "p.yaml: no layer 'Conv_1'. Did you mean 'Conv_0'?"),
+        ({"sha": "ab" * 32}, "p.yaml: made for another model"),
+        ({"recode": ", recode: sparq3-6opt"}, "tensor 'image' has format 'int4'; only int8 is re-coded"),
+        (
+            {"recode": ", recode: sparq4-6opt"},
+            "layer 'Conv_0': unknown re-coding 'sparq4-6opt'. Did you",
+        ),
+        ({"recode": ", scale: mx"}, "layer 'Conv_0': unknown scale method 'mx'. Did you mean 'max'?"),
+        ({"recode": ", activations: dynamic"}, "layer 'Conv_0' is a Conv; only a MatMul"),
+        ({"format": "dybit4"}, "tensor 'image' has format 'dybit4'; activations take int2 to int8"),
+        ({"format": "int8, range: mx"}, "tensor 'image': unknown range method 'mx'"),
+    ):
+        write(**changes)
+        assert message in simulate(*words, code=2).stderr
     assert "cannot be combined" in simulate(*words, "--weights", "int4", code=2).stderr
