@@ -35,7 +35,7 @@ from dybitq.search.formulation import ERROR, Goal, check_ties
 from dybitq.search.front import front
 from dybitq.search.modes import allowed_pairs, reduced_to_modes
 from dybitq.search.prices import Prices
-from dybitq.search.sensitivity import Subject
+from dybitq.search.sensitivity import SAMPLES, Subject
 from dybitq.search.sensitivity.cache import scores_of
 from dybitq.search.space import open_space
 from dybitq.search.walk import Found, Searcher
@@ -234,7 +234,7 @@ def _prepared(
         space=space,
         statistics=seen,
         source=None if data is None else _source(network, data, request),
-        samples=request.samples,
+        samples=request.samples or SAMPLES,
         progress=progress,
     )
     sensitivity = request.sensitivity or default_sensitivity(data)
@@ -253,13 +253,16 @@ def _prepared(
 def _source(network: Network, data: Path, request: Request) -> Callable[[], DataSource]:
     def opened() -> DataSource:
         inputs = Session(to_bytes(network.model), name=str(network.path)).inputs
-        return load_data(
+        source = load_data(
             data,
             inputs=inputs,
             split=request.split or "calib",
             batch_size=_BATCH,
             samples=request.samples,
         )
+        if request.samples is not None:
+            return source
+        return replace(source, limit=min(SAMPLES, source.samples or SAMPLES))
 
     return opened
 

@@ -36,7 +36,7 @@ class Request:
         reasons: say, layer by layer, what other choices would change.
         machine_settings: dotted machine fields to change.
         shapes: of graph inputs whose extents the model leaves open, for the prices.
-        samples: samples for sensitivities that run the network.
+        samples: samples for sensitivities that run the network; None: 32, or all if there are fewer.
         split: of the data; None for ``calib`` (sensitivities) and ``val`` (drop).
     """
 
@@ -50,7 +50,7 @@ class Request:
     reasons: bool = False
     machine_settings: Mapping[str, Any] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    samples: int = 32
+    samples: int | None = None
     split: str | None = None
 
 

@@ -60,9 +60,7 @@ from dybitq.cli._recipe import RecipeRequest, recipe_options
 @click.option(
     "--samples",
     type=click.IntRange(min=2),
-    default=32,
-    show_default=True,
-    help="Samples for sensitivities that run the network.",
+    help="Samples for sensitivities that run the network.  [default: 32, or all there are]",
 )
 @click.option("--split", help="Split of the data spec.  [default: calib; val to measure a drop]")
 @options.output_option(help="Plan to write, NAME.yaml.")

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
@@ -266,6 +267,17 @@ def test_a_size_out_of_reach(run):
     assert "size <= 9353.6: the least reachable is" in message
     assert "first and last layers stay at int8; --first-last same lets them take less" in message
     assert "--first-last" not in refused(run, "--budget", "size=0.2", "--first-last", "same")
+
+
+def test_fewer_samples_than_usual(run, digits, tmp_path):
+    """Where the split has fewer than 32, all are taken; more than there are cannot be asked for."""
+    with np.load(digits / "digits.npz") as data:
+        np.savez(tmp_path / "few.npz", **{name: data[name][:9] for name in data})
+    spec = (digits / "digits.yaml").read_text().replace("digits.npz", "few.npz")
+    (tmp_path / "few.yaml").write_text(spec)
+    words = ("--budget", "size=0.6", "--data", "few.yaml", "--weights", "int8,int4")
+    assert search(run, *words).exit_code == 0
+    assert "9 samples, 12 were asked for" in search(run, *words, "--samples", "12", "--force").stderr
 
 
 def test_statistics_of_another_model(run, digits, tmp_path):

@@ -15,6 +15,10 @@ from dybitq.search.space import Space
 Progress = Callable[[str, int, int], None]
 
 
+SAMPLES = 32
+"""How many are used where nothing else is said."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Subject:
     """What a sensitivity is asked about.
@@ -30,7 +34,7 @@ class Subject:
     space: Space
     statistics: Statistics
     source: Callable[[], DataSource] | None = None
-    samples: int = 32
+    samples: int = SAMPLES
     progress: Progress | None = None
 
     def data(self, sensitivity: str) -> DataSource:
