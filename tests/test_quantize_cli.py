@@ -329,6 +329,7 @@ def test_nothing_to_quantize(folder):
     ("args", "message"),
     [
         (("-o", "digits.onnx", "--force"), "digits.onnx: is an input of this command"),
+        (("-o", "digits.onnx"), "digits.onnx: is an input of this command"),
         (("-o", "digits.onnx.stats", "--force"), "digits.onnx.stats: is an input"),
         (("--save-plan", "digits.onnx", "--force"), "digits.onnx: is an input"),
         (("--recipe", "recipe.yaml", "--save-plan", "recipe.yaml", "--force"), "recipe.yaml: is an input"),

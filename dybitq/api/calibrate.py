@@ -13,7 +13,7 @@ from dybitq.calibrate import store
 from dybitq.calibrate.merge import merge_all
 from dybitq.calibrate.run import Settings, collect, model_inputs
 from dybitq.data.spec import data_files, load_data
-from dybitq.errors import ConfigError, UnsupportedError
+from dybitq.errors import ConfigError, StatisticsError, UnsupportedError
 from dybitq.files import atomic_output, check_output
 from dybitq.graph.load import load
 from dybitq.graph.survey import survey
@@ -129,6 +129,12 @@ def merge(parts: Sequence[Path], output: Path, *, force: bool = False) -> Calibr
             raise ConfigError(
                 f"{path} and {loaded[digest][0]} hold the same statistics; merging them would count every "
                 "sample twice"
+            )
+        first, known = next(iter(loaded.values()), (path, statistics))
+        if known.model_sha256 != statistics.model_sha256:
+            raise StatisticsError(
+                f"{path}: statistics of another model (sha256 {statistics.model_sha256[:12]}...) than "
+                f"{first} ({known.model_sha256[:12]}...); calibrate the same file on every machine"
             )
         loaded[digest] = (path, statistics)
     merged = merge_all([loaded[digest][1] for digest in sorted(loaded)])

@@ -49,7 +49,8 @@ def command(
 
     options.check_sampling(data)
     for path in filter(None, (output, save_plan)):
-        check_output(path, force=force, inputs=tuple(filter(None, (request.file, plan, data))))
+        inputs = (model, statistics, request.file, plan, data)
+        check_output(path, force=force, inputs=tuple(filter(None, inputs)))
     if plan is not None and not request.empty:
         raise ConfigError(
             "--plan is carried out as it stands; it cannot be combined with a recipe or settings"

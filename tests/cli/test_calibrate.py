@@ -143,6 +143,18 @@ def test_merging_a_file_with_its_copy_is_refused():
     assert result.exit_code == 2 and "hold the same statistics" in result.stderr
 
 
+def test_merging_statistics_of_two_models_is_refused():
+    """Both files are named."""
+    model = onnx.load("m.onnx")
+    model.doc_string = "another file"
+    onnx.save(model, "n.onnx")
+    for name, data in (("m", "a"), ("n", "b")):
+        assert run(f"{name}.onnx", "--data", f"{data}.npz", "-o", f"{name}.stats").exit_code == 0
+    result = run("--merge", "m.stats", "n.stats", "-o", "c.stats")
+    assert result.exit_code == 1 and "n.stats: statistics of another model" in result.stderr
+    assert "than m.stats (" in result.stderr and not Path("c.stats").exists()
+
+
 def test_the_model_is_not_touched():
     """Byte for byte."""
     before = Path("m.onnx").read_bytes()
