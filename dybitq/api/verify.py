@@ -72,9 +72,15 @@ class VerifyResult:
         return tuple(f for f in self.findings if self.only == "strict" or not f.floating)
 
     @property
+    def without_integers(self) -> bool:
+        """Whether all that the model computes is in float, so that there is nothing to prove."""
+        return bool(self.findings) and not self.nodes[NodeKind.INTEGER]
+
+    @property
     def proven(self) -> bool:
         """Whether the proof holds for the file as it is."""
-        return not self.broken and (self.comparison is None or self.comparison.clean)
+        clean = self.comparison is None or self.comparison.clean
+        return not self.broken and not self.without_integers and clean
 
     @property
     def passed(self) -> bool:

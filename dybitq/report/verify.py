@@ -24,7 +24,8 @@ def verify_text(result: VerifyResult) -> str:
 
 def _verdict(result: VerifyResult) -> str:
     if not result.proven:
-        return "integer-only: NOT proven"
+        reason = ": nothing computes in integers" if result.without_integers else ""
+        return f"integer-only: NOT proven{reason}"
     floating = sum(finding.floating for finding in result.findings)
     around = f" around {floating} float operators" if floating else ""
     edited = ", but the file is not what dybitq wrote" if result.changes else ""
@@ -69,6 +70,8 @@ def failure(result: VerifyResult) -> str | None:
         first = result.broken[0]
         more = f" (and {len(result.broken) - 1} more)" if len(result.broken) > 1 else ""
         return f"{result.model}: not integer-only: {first.op_type} {first.operator}: {first.problem}{more}"
+    if result.without_integers:
+        return f"{result.model}: nothing in it computes in integers, so there is nothing to prove"
     if result.proven:
         more = f" (and {len(result.changes) - 1} more)" if len(result.changes) > 1 else ""
         return f"{result.model}: changed since it was written: {_change(result.changes[0])}{more}"
@@ -88,7 +91,7 @@ def _nodes(result: VerifyResult) -> str:
     )
     floats = result.nodes[NodeKind.FLOAT]
     said = f" ({result.arithmetic})" if result.arithmetic else ""
-    return f"{result.model}{said}: {counts}; {floats} in float"
+    return f"{result.model}{said}: {counts or 'no integers'}; {floats} in float"
 
 
 def _table(operations: tuple[OperationFacts, ...]) -> list[str]:

@@ -118,6 +118,18 @@ def test_strict_names_what_cannot_be_integer(folder):
     assert not Path("q.onnx").exists()
 
 
+@pytest.mark.parametrize("model", ["net.onnx", "q.onnx"])
+def test_report_on_a_model_without_integers(folder, model):
+    """A float model, and one whose rescaling is in float, have nothing that could be proven."""
+    made = dybitq_run("quantize", "net.onnx", "--statistics", "net.stats", "-o", "q.onnx")
+    assert made.exit_code == 0, made.output
+    report = dybitq_run("verify", model, "--integer-only", "report")
+    assert report.exit_code == 3
+    assert report.stdout.endswith("integer-only: NOT proven: nothing computes in integers\n")
+    reason = {"net.onnx": "nothing in it computes in integers", "q.onnx": "not integer-only: QuantizeLinear"}
+    assert f"{model}: {reason[model]}" in report.stderr
+
+
 def test_report_lists_what_stays_in_float(folder):
     """The file is written, the operators listed, in text and JSON; verify lists them as well."""
     made = quantize("soft", "--integer-only=report")
