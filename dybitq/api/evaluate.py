@@ -14,12 +14,11 @@ from dybitq.data.source import Batch, DataSource
 from dybitq.data.spec import load_data
 from dybitq.data.tasks import TASKS, Task
 from dybitq.errors import ConfigError, DataError, ModelError
+from dybitq.graph.quantized import ORIGIN_KEY
 from dybitq.graph.read import read
 from dybitq.runtime.host import products_are_exact
 from dybitq.runtime.pair import Pair, common_inputs, open_pair
 from dybitq.runtime.session import Session
-
-_ORIGIN = "dybitq.model_sha256"  # metadata: hash of the float file
 
 Progress = Callable[[str, int, int], None]
 
@@ -175,11 +174,11 @@ def evaluate(
 
 def _origin_notes(model: Path, reference: Path | None) -> tuple[str, ...]:
     """Whether ``reference`` is neither what ``model`` says it was made from, nor made from it as well."""
-    made_from = read(model)[0].metadata_props.get(_ORIGIN)
-    if reference is None or made_from is None:
+    if reference is None:
         return ()
+    made_from = read(model)[0].metadata_props.get(ORIGIN_KEY)
     other, found = read(reference)
-    if made_from in (found, other.metadata_props.get(_ORIGIN)):
+    if made_from in (None, found, other.metadata_props.get(ORIGIN_KEY)):
         return ()
     hashes = f"sha256 {made_from[:12]}..., the reference has {found[:12]}..."
     return (f"{model} was made from another file than {reference} ({hashes})",)

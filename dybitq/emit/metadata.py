@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 import dybitq
 from dybitq.arithmetic import FLOAT_RESCALE
-from dybitq.graph.quantized import REASON_KEY, RESCALED_KEY
+from dybitq.graph.quantized import ORIGIN_KEY, REASON_KEY, RESCALED_KEY
 from dybitq.graph.seal import seal
 from dybitq.plan.store import plan_document
 from dybitq.records import Plan
@@ -36,7 +36,7 @@ def stamp(
     document = plan_document(plan, reasons=False)
     del document["model_sha256"]  # stands beside it
     model.metadata_props["dybitq.plan"] = json.dumps(document, separators=(",", ":"))
-    model.metadata_props["dybitq.model_sha256"], model.metadata_props["dybitq.statistics_sha256"] = hashes
+    model.metadata_props[ORIGIN_KEY], model.metadata_props["dybitq.statistics_sha256"] = hashes
     if rescaled:
         model.metadata_props[RESCALED_KEY] = "\n".join(rescaled)
     if fitted_on:

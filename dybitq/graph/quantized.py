@@ -31,6 +31,7 @@ from dybitq.records import LayerKind, LayerWork, PerBlock, QuantizedLayer, Shape
 REASON_KEY = "dybitq.reason"
 RESCALED_KEY = "dybitq.rescaled"  # metadata: names of tensors whose channels have other factors
 RECODE_KEY = "dybitq.recode"
+ORIGIN_KEY = "dybitq.model_sha256"  # metadata: hash of the float32 file
 LAYER_KEY = "dybitq.layer"
 
 # Where the scale and the zero point of the weight are, for operators that take them as inputs.
