@@ -14,7 +14,7 @@ from dybitq.encodings import codec, formats, sparq
 from dybitq.errors import ConfigError, did_you_mean, listed
 from dybitq.fit.ranges import bins
 from dybitq.patches import reduction_axis
-from dybitq.records import FittedEdge, LayerWork, Recoding, TensorStatistics
+from dybitq.records import FittedEdge, LayerKind, LayerWork, Recoding, TensorStatistics
 
 NONE = "none"
 _STEPS = 48  # steps tried for a format that is not uniform
@@ -36,7 +36,7 @@ def as_read(name: str, layer: LayerWork) -> str:
     Values without a partner have both multipliers of a pair to themselves; in a depthwise convolution that
     is all of them.
     """
-    if name not in set(sparq.RECODINGS):
+    if name not in set(sparq.RECODINGS) or layer.kind is not LayerKind.CONV:
         return name
     recoding = sparq.get(name)
     _, count, groups = reduction_axis(layer)
