@@ -29,12 +29,12 @@ def one(zoo: Path, name: str, way: str, samples: int, split: str) -> dict[str, f
     """One pass in this process: seconds, CPU seconds, and peak memory in MiB."""
     import resource
 
-    from dybitq.calibrate.lanes import Turnstile, cores, run_in_lanes
     from dybitq.calibrate.run import Settings, collect, model_inputs
+    from dybitq.calibrate.workers import Turnstile, cores, run_in_lanes
     from dybitq.data.spec import load_data
     from dybitq.graph.load import load
     from dybitq.graph.survey import survey
-    from dybitq.records import MomentKind
+    from dybitq.records.statistics import MomentKind
     from dybitq.runtime.session import Session
 
     network = load(zoo / f"models/{name}.onnx")

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from dybitq.encodings import codec, formats
-from dybitq.records import NumberFormat
+from dybitq.records.formats import NumberFormat
 
 Moments = tuple[np.ndarray, np.ndarray, np.ndarray]
 

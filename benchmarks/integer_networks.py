@@ -7,7 +7,7 @@ from typing import Any
 import prepared
 
 from dybitq.api.quantize import quantize
-from dybitq.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST, IntegerOptions
+from dybitq.records.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST, IntegerOptions
 
 ARITHMETICS = {"fast": INTEGER_FAST, "explicit": INTEGER_EXPLICIT}
 

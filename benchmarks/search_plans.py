@@ -29,11 +29,11 @@ from dybitq.data.spec import load_data
 from dybitq.data.tasks import TASKS
 from dybitq.graph.load import load
 from dybitq.graph.survey import survey
-from dybitq.graph.workload import read_workload
+from dybitq.graph.work.workload import read_workload
 from dybitq.hardware.machine import load_machine
 from dybitq.plan.recipe import Recipe
 from dybitq.plan.store import plan_text, read_plan
-from dybitq.records import Plan
+from dybitq.records.plan import Plan
 from dybitq.runtime.session import Session
 from dybitq.search.prices import Prices
 from dybitq.search.space import Space, open_space

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import prepared
 
-from dybitq.allocation import Budget, Choice, Group, Problem, Tie
+from dybitq.records.allocation import Budget, Choice, Group, Problem, Tie
 from dybitq.search.solve import solve
 
 STRATEGIES = ("ilp", "lagrangian", "ebs", "greedy-speedup", "greedy-error")

@@ -13,7 +13,7 @@ import numpy as np
 
 from dybitq.hardware.machine import load_machine
 from dybitq.hardware.price import simulate
-from dybitq.workload import ConvWork, OpWork, TensorWork, Workload
+from dybitq.records.workload import ConvWork, OpWork, TensorWork, Workload
 
 # Channels, filters, kernel, output size; the network is twice as wide as ResNet-18 and has 17 layers.
 LAYERS = {"conv1_a": (3, 128, 7, 112)}

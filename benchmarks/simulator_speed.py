@@ -10,7 +10,7 @@ from collections.abc import Callable
 import networks
 import onnx_ir as ir
 
-from dybitq.graph.workload import workload_of_model
+from dybitq.graph.work.workload import workload_of_model
 from dybitq.hardware.machine import load_machine
 from dybitq.hardware.oracle import oracle
 from dybitq.hardware.price import prepare, simulate

@@ -16,7 +16,7 @@ import numpy as np
 
 from dybitq.hardware.machine import load_machine
 from dybitq.hardware.price import simulate
-from dybitq.workload import OpWork, TensorWork, Workload
+from dybitq.records.workload import OpWork, TensorWork, Workload
 
 
 class Kernel(NamedTuple):

@@ -6,12 +6,12 @@ python benchmarks/simulator_whatif.py ZOO [NETWORK...]
 import argparse
 from pathlib import Path
 
-from dybitq.graph.work_formats import format_integer_bits
-from dybitq.graph.workload import read_workload
+from dybitq.graph.work.formats import format_integer_bits
+from dybitq.graph.work.workload import read_workload
 from dybitq.hardware.machine import load_machine
 from dybitq.hardware.price import simulate
 from dybitq.hardware.whatif import requantized
-from dybitq.workload import SimulationReport, Workload
+from dybitq.records.workload import SimulationReport, Workload
 
 NETWORKS = ("resnet20_cifar10", "mobilenet_v1_075_224", "squeezenet1_1", "minilm_l6_v2")
 MACHINES = ("dybit_zcu102_like", "sparq_sa", "stripes_like")

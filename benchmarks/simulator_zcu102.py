@@ -15,13 +15,13 @@ import networks
 import numpy as np
 import onnx_ir as ir
 
-from dybitq.graph.workload import workload_of_model
+from dybitq.graph.work.workload import workload_of_model
 from dybitq.hardware.engine import Prepared
 from dybitq.hardware.engines.dpu import block_cycles
 from dybitq.hardware.machine import load_machine
 from dybitq.hardware.price import prepare, simulate, workload_widths
 from dybitq.hardware.streaming import moved_once
-from dybitq.workload import Workload
+from dybitq.records.workload import Workload
 
 PRESET = "zcu102_dpu_b4096"
 MEASURED_MS = {

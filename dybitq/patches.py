@@ -7,7 +7,7 @@ the vector of input channels at one position, and each (output channel, tap) is 
 
 import numpy as np
 
-from dybitq.records import LayerKind, LayerWork
+from dybitq.records.layers import LayerKind, LayerWork
 
 
 def moment_key(layer: LayerWork) -> str:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dybitq.patches import extract_patches, patch_geometry, patch_grid, to_matrix
-from dybitq.records import LayerKind, LayerWork, Window
+from dybitq.records.layers import LayerKind, LayerWork, Window
 
 
 def layer_of(

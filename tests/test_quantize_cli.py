@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 import dybitq.api.quantize
 import dybitq.demo
 from dybitq.cli.main import group
-from tests.graph.conftest import make_model
+from tests.models import make_model
 
 DEMO = Path(dybitq.demo.__file__).parent
 NAMES = ("digits.onnx", "digits.npz", "digits.yaml")

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from dybitq.allocation import Problem
-from dybitq.schema_problem import read_problem
+from dybitq.records.allocation import Problem
+from dybitq.schema.problem import read_problem
 from dybitq.search.explain import Reason, explain
 from dybitq.search.solution import Solution
 from dybitq.search.solve import solve

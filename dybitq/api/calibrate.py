@@ -18,7 +18,8 @@ from dybitq.files import atomic_output, check_output
 from dybitq.graph.load import load
 from dybitq.graph.survey import survey
 from dybitq.patches import moment_key
-from dybitq.records import ChannelStatistics, LayerWork, MomentKind, Statistics
+from dybitq.records.layers import LayerWork
+from dybitq.records.statistics import ChannelStatistics, MomentKind, Statistics
 
 Progress = Callable[[str, int, int], None]
 

@@ -13,7 +13,7 @@ from dybitq.api.simulate import simulate
 from dybitq.errors import OutputError
 from dybitq.files import atomic_output, check_output
 from dybitq.plan.recipe import DEFAULTS, Recipe
-from dybitq.workload import Simulation
+from dybitq.records.workload import Simulation
 
 Progress = Callable[[str, int, int], None]
 

@@ -14,8 +14,8 @@ from dybitq.data.source import Batch, DataSource
 from dybitq.data.spec import load_data
 from dybitq.data.tasks import TASKS, Task
 from dybitq.errors import ConfigError, DataError, ModelError
-from dybitq.graph.quantized import ORIGIN_KEY
 from dybitq.graph.read import read
+from dybitq.graph.stored.quantized import ORIGIN_KEY
 from dybitq.runtime.host import products_are_exact
 from dybitq.runtime.pair import Pair, common_inputs, open_pair
 from dybitq.runtime.session import Session

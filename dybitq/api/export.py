@@ -13,12 +13,12 @@ import dybitq
 from dybitq.data.spec import load_data
 from dybitq.errors import ConfigError, UnsupportedError
 from dybitq.files import atomic_folder, check_folder
-from dybitq.graph.plain import StoredModel, read_plain
-from dybitq.integer import Dequantize, Program, Quantize, outputs_of
+from dybitq.graph.stored.plain import StoredModel, read_plain
+from dybitq.records.integer_network import Dequantize, Program, Quantize, outputs_of
 from dybitq.runtime.session import Session
 from dybitq.verify.interpreter import interpret
 from dybitq.verify.manifest import SCHEMA_VERSION, Manifest, write_program
-from dybitq.verify.read_program import read_program
+from dybitq.verify.read.network import read_program
 from dybitq.verify.static import prove
 
 MANIFEST = "manifest.json"

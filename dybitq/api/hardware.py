@@ -5,8 +5,8 @@ from typing import Any
 
 from dybitq.hardware.machine import load_machine, machine_source, preset_names, with_settings
 from dybitq.hardware.price import peak_macs
-from dybitq.schema_machine import Machine
-from dybitq.workload import MachineSummary
+from dybitq.records.workload import MachineSummary
+from dybitq.schema.machine import Machine
 
 
 def summary(machine: Machine) -> MachineSummary:

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dybitq.graph import seal
-from dybitq.graph.contents import StoredTensor
-from dybitq.graph.quantized import stored_survey
 from dybitq.graph.read import external_files, read
-from dybitq.records import LayerKind, QuantizedLayer
+from dybitq.graph.stored import checksum
+from dybitq.graph.stored.contents import StoredTensor
+from dybitq.graph.stored.quantized import stored_survey
+from dybitq.records.layers import LayerKind, QuantizedLayer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +100,7 @@ def inspect(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None) -> 
         metadata={
             key: value
             for key, value in model.metadata_props.items()
-            if key.startswith("dybitq.") and key not in ("dybitq.plan", seal.KEY)
+            if key.startswith("dybitq.") and key not in ("dybitq.plan", checksum.KEY)
         },
         layers=survey.layers,
         tensors=survey.tensors,

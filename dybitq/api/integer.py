@@ -4,16 +4,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dybitq.arithmetic import FLOAT_RESCALE
-from dybitq.emit.integer import emit_integer
+from dybitq.emit.integer.emission import emit_integer
 from dybitq.fit.auto import resolve_auto
-from dybitq.fit.integer import fit_integer
+from dybitq.fit.integer.network import fit_integer
 from dybitq.graph.load import Network
-from dybitq.graph.steps import IntegerSteps
-from dybitq.integer import Program
+from dybitq.graph.steps.records import IntegerSteps
 from dybitq.plan.integer import check_integer_plan, make_integer_plan, steps_of_plan
 from dybitq.plan.recipe import Recipe, check_recipe, make_plan
-from dybitq.records import Fitted, LayerWork, Plan, Statistics
+from dybitq.records.arithmetic import FLOAT_RESCALE
+from dybitq.records.fitted import Fitted
+from dybitq.records.integer_network import Program
+from dybitq.records.layers import LayerWork
+from dybitq.records.plan import Plan
+from dybitq.records.statistics import Statistics
 from dybitq.verify.bounds import check_registers
 
 Progress = Callable[[str, int, int], None]

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dybitq.errors import ConfigError
-from dybitq.records import Plan
+from dybitq.records.plan import Plan
 from dybitq.search.feasibility import InfeasibleError
 from dybitq.search.formulation import ERROR, Goal
-from dybitq.search.walk import Found, Searcher
+from dybitq.search.iterate import Found, Searcher
 
 Progress = Callable[[str, int, int], None]
 

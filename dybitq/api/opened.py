@@ -7,7 +7,8 @@ from dybitq.errors import UnsupportedError
 from dybitq.graph.load import Network, load
 from dybitq.graph.passes.notes import quantizing_operators
 from dybitq.graph.survey import survey
-from dybitq.records import LayerWork, Statistics
+from dybitq.records.layers import LayerWork
+from dybitq.records.statistics import Statistics
 
 
 def opened(model: Path, statistics: Path) -> tuple[Network, dict[str, LayerWork], Statistics]:

@@ -11,7 +11,6 @@ from typing import Any
 from dybitq.api.inspect import inspect
 from dybitq.api.integer import FloatOperator, plan_of, quantize_to_integers
 from dybitq.api.opened import opened
-from dybitq.arithmetic import FLOAT_RESCALE
 from dybitq.data.source import DataSource
 from dybitq.data.spec import data_files, load_data
 from dybitq.emit.emit import emit
@@ -21,18 +20,22 @@ from dybitq.emit.validity import check_valid
 from dybitq.errors import ConfigError, ModelError, OutputError, UnsupportedError
 from dybitq.files import atomic_output, check_output
 from dybitq.fit.auto import resolve_auto
-from dybitq.fit.balance import balance
 from dybitq.fit.fit import fit
 from dybitq.fit.magnitudes import check_magnitudes
 from dybitq.fit.notes import fit_notes
 from dybitq.fit.on_data import fit_on_data
+from dybitq.fit.rebalance.balance import balance
 from dybitq.graph.export import to_bytes
 from dybitq.graph.load import Network
 from dybitq.graph.read import external_files, read
 from dybitq.plan.check import check_plan
 from dybitq.plan.recipe import Recipe
 from dybitq.plan.store import plan_text
-from dybitq.records import Fitted, FittedWeight, LayerWork, Plan, Statistics
+from dybitq.records.arithmetic import FLOAT_RESCALE
+from dybitq.records.fitted import Fitted, FittedWeight
+from dybitq.records.layers import LayerWork
+from dybitq.records.plan import Plan
+from dybitq.records.statistics import Statistics
 from dybitq.runtime.session import Session
 from dybitq.verify.probe import ProbeResult, probe
 

@@ -22,23 +22,23 @@ from dybitq.errors import ConfigError, UnsupportedError
 from dybitq.files import atomic_output, check_output
 from dybitq.graph.export import to_bytes
 from dybitq.graph.load import Network
-from dybitq.graph.workload import read_workload
+from dybitq.graph.work.workload import read_workload
 from dybitq.hardware.machine import load_machine
 from dybitq.plan.recipe import FIRST_OR_LAST, Recipe
 from dybitq.plan.store import plan_text
 from dybitq.runtime.session import Session
-from dybitq.schema_machine import Machine
+from dybitq.schema.machine import Machine
 from dybitq.search.budgets import COSTS, Limit, parse_budgets, sqnr_db
 from dybitq.search.explain import Reason, explain
 from dybitq.search.feasibility import InfeasibleError
 from dybitq.search.formulation import ERROR, Goal, check_ties
 from dybitq.search.front import front
+from dybitq.search.iterate import Found, Searcher
 from dybitq.search.modes import allowed_pairs, reduced_to_modes
 from dybitq.search.prices import Prices
 from dybitq.search.sensitivity import SAMPLES, Subject
 from dybitq.search.sensitivity.cache import scores_of
 from dybitq.search.space import open_space
-from dybitq.search.walk import Found, Searcher
 
 Progress = Callable[[str, int, int], None]
 

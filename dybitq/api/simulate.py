@@ -7,8 +7,8 @@ from typing import Any
 
 from dybitq.api.opened import opened_float
 from dybitq.errors import ConfigError
-from dybitq.graph.work_formats import format_integer_bits
-from dybitq.graph.workload import read_workload
+from dybitq.graph.work.formats import format_integer_bits
+from dybitq.graph.work.workload import read_workload
 from dybitq.hardware.machine import load_machine, preset_names
 from dybitq.hardware.price import simulate as price
 from dybitq.hardware.sweep import parse_sweep
@@ -18,7 +18,7 @@ from dybitq.hardware.whatif import int8, requantized
 from dybitq.plan.check import check_plan
 from dybitq.plan.priced import PlanPricing
 from dybitq.plan.store import read_plan
-from dybitq.workload import Comparison, Simulation, SimulationReport, Sweep, Workload
+from dybitq.records.workload import Comparison, Simulation, SimulationReport, Sweep, Workload
 
 Progress = Callable[[str, int, int], None]
 

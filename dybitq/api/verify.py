@@ -7,15 +7,15 @@ from pathlib import Path
 
 from dybitq.data.spec import load_data
 from dybitq.errors import ConfigError
-from dybitq.graph.plain import StoredModel, read_plain
-from dybitq.graph.seal import Change
-from dybitq.integer import Concatenation, Operation, Program, Requantize
+from dybitq.graph.stored.checksum import Change
+from dybitq.graph.stored.plain import StoredModel, read_plain
+from dybitq.records.integer_network import Concatenation, Operation, Program, Requantize
 from dybitq.runtime.host import Host, inspect_host
 from dybitq.runtime.session import Session
 from dybitq.verify.bounds import AccumulatorBound, accumulator_bounds
 from dybitq.verify.compare import Comparison, compare
 from dybitq.verify.exact import NotDyadicError
-from dybitq.verify.read_program import read_program
+from dybitq.verify.read.network import read_program
 from dybitq.verify.static import Finding, NodeKind, prove
 
 Progress = Callable[[str, int, int], None]

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dybitq import octaves
+from dybitq import log_histogram
 from dybitq.calibrate.sampling import stride
-from dybitq.records import ChannelStatistics, LayerKind, LayerWork
+from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.statistics import ChannelStatistics
 
 POSITIONS_PER_SAMPLE = 16
 HISTOGRAM_POSITIONS = 64
@@ -44,7 +45,7 @@ def init(channels: int, *, shaped: bool = False) -> ChannelTotal:
         squares=np.zeros(channels),
         minimum=np.full(channels, np.inf),
         maximum=np.full(channels, -np.inf),
-        histogram=np.zeros((channels, octaves.BINS), np.int32) if shaped else None,
+        histogram=np.zeros((channels, log_histogram.BINS), np.int32) if shaped else None,
     )
 
 
@@ -83,7 +84,7 @@ def measure(
     chosen = rows[:, :, :: stride(within, POSITIONS_PER_SAMPLE)].astype(np.float64).reshape(channels, -1)
     bins = None
     if shaped:
-        bins = octaves.bin_of(rows[:, :, :: stride(within, HISTOGRAM_POSITIONS)].reshape(channels, -1))
+        bins = log_histogram.bin_of(rows[:, :, :: stride(within, HISTOGRAM_POSITIONS)].reshape(channels, -1))
     return ChannelPart(
         count=chosen.shape[1],
         total=chosen.sum(axis=1),

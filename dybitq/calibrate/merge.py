@@ -10,7 +10,7 @@ import numpy as np
 
 from dybitq.calibrate.moments import reduced
 from dybitq.errors import StatisticsError
-from dybitq.records import ChannelStatistics, Moment, MomentKind, Statistics, TensorStatistics
+from dybitq.records.statistics import ChannelStatistics, Moment, MomentKind, Statistics, TensorStatistics
 
 _POORER = (MomentKind.FULL, MomentKind.BLOCK, MomentKind.DIAGONAL)
 

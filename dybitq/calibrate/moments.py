@@ -12,7 +12,8 @@ import numpy as np
 
 from dybitq.calibrate.sampling import positions
 from dybitq.patches import extract_patches, patch_geometry, patch_grid
-from dybitq.records import LayerWork, Moment, MomentKind
+from dybitq.records.layers import LayerWork
+from dybitq.records.statistics import Moment, MomentKind
 
 Function = Callable[[np.ndarray], np.ndarray]
 

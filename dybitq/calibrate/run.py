@@ -6,17 +6,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dybitq.calibrate import channels, moments, tensors
-from dybitq.calibrate.derive import Derived, derived_tensors
-from dybitq.calibrate.lanes import Turnstile, cores, run_in_lanes
+from dybitq.calibrate.workers import Turnstile, cores, run_in_lanes
 from dybitq.data.padding import real_positions
 from dybitq.data.source import Batch, DataSource
 from dybitq.errors import DataError
+from dybitq.graph.derived import Derived, derived_tensors
 from dybitq.graph.export import float_tensors, with_outputs
 from dybitq.graph.load import Network
 from dybitq.graph.pointwise_groups import pointwise_groups
 from dybitq.graph.values import shape_of
 from dybitq.patches import moment_key, patch_geometry
-from dybitq.records import LayerKind, LayerWork, MomentKind, Statistics, TensorInfo
+from dybitq.records.layers import LayerKind, LayerWork, TensorInfo
+from dybitq.records.statistics import MomentKind, Statistics
 from dybitq.runtime.session import Session
 
 Progress = Callable[[str, int, int], None]

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from dybitq import octaves
+from dybitq import log_histogram
 from dybitq.calibrate.moments import second_shape
 from dybitq.errors import StatisticsError
-from dybitq.records import ChannelStatistics, Moment, MomentKind, Statistics, TensorStatistics
+from dybitq.records.statistics import ChannelStatistics, Moment, MomentKind, Statistics, TensorStatistics
 
 FORMAT = "dybitq statistics"
 VERSION = 4
@@ -77,7 +77,7 @@ def save(statistics: Statistics, path: Path) -> None:
         empty = np.zeros((len(_CHANNEL_ROWS), 0))
         _write_array(archive, "channels.npy", np.concatenate(values, axis=1) if values else empty)
         shaped = [c.histogram for _, c in channels if c.histogram is not None]
-        nothing = np.zeros((0, octaves.BINS), np.int32)
+        nothing = np.zeros((0, log_histogram.BINS), np.int32)
         _write_array(archive, "histograms.npy", np.concatenate(shaped) if shaped else nothing)
         for index, moment in enumerate(statistics.moments.values()):
             _write_array(archive, f"moments/{index}/first.npy", moment.first, compress=False)
@@ -236,7 +236,7 @@ def _tensors(archive: _Archive, entries: list[dict[str, Any]]) -> dict[str, Tens
 def _channels(archive: _Archive, entries: list[dict[str, Any]]) -> dict[str, ChannelStatistics]:
     shape = (len(_CHANNEL_ROWS), sum(entry["channels"] for entry in entries))
     shaped = sum(entry["channels"] for entry in entries if entry["histogram"])
-    arrays = {"channels.npy": shape, "histograms.npy": (shaped, octaves.BINS)}
+    arrays = {"channels.npy": shape, "histograms.npy": (shaped, log_histogram.BINS)}
     values, histograms = archive.arrays(arrays)
     found, start, row = {}, 0, 0
     for entry in entries:

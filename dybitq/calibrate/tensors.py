@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dybitq.calibrate.sampling import stride
-from dybitq.records import TensorStatistics
+from dybitq.records.statistics import TensorStatistics
 
 BINS = 1 << 16
 _EXPONENT = 0x7F80  # all ones in a bin of infinities and NaN

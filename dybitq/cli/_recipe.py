@@ -21,7 +21,7 @@ _INTEGER = {
     "residual_bits": "residual_bits",
     "residual_rounding": "residual_rounding",
 }
-"""Options of integer-only arithmetic to the fields of :class:`dybitq.arithmetic.IntegerOptions`."""
+"""Options of integer-only arithmetic to the fields of :class:`dybitq.records.arithmetic.IntegerOptions`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +67,8 @@ class RecipeRequest:
         return self._with_arithmetic(chosen)
 
     def _with_arithmetic(self, chosen: Any) -> Any:
-        from dybitq.arithmetic import FLOAT_RESCALE, INTEGER_EXPLICIT, INTEGER_FAST
         from dybitq.errors import ConfigError
+        from dybitq.records.arithmetic import FLOAT_RESCALE, INTEGER_EXPLICIT, INTEGER_FAST
 
         used = [name for name in (*_INTEGER, "flavour") if name in self.changes]
         if not used:

@@ -68,7 +68,7 @@ def command(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("MKL_NUM_THREADS", "1")
     from dybitq.api.calibrate import calibrate, merge
-    from dybitq.records import MomentKind
+    from dybitq.records.statistics import MomentKind
     from dybitq.report.calibrate import calibrate_document, calibrate_text
 
     if merging:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dybitq.errors import DataError
-from dybitq.records import TensorInfo
+from dybitq.records.layers import TensorInfo
 
 Label = int | float | None
 

@@ -13,8 +13,8 @@ from dybitq.data.source import DataSource, Opened, Sample
 from dybitq.data.tasks import TASKS
 from dybitq.data.transforms import TRANSFORMS, Transform
 from dybitq.errors import ConfigError, DataError
-from dybitq.records import TensorInfo
-from dybitq.schema import DataShape, SplitShape, read_document, validate
+from dybitq.records.layers import TensorInfo
+from dybitq.schema.base import DataShape, SplitShape, read_document, validate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

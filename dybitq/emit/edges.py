@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from dybitq.emit.builder import Builder
 from dybitq.graph.operators import clamp_bounds
-from dybitq.records import FittedEdge
+from dybitq.records.fitted import FittedEdge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

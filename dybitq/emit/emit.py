@@ -9,12 +9,14 @@ from dybitq.emit.builder import Builder, remove_unused
 from dybitq.emit.edges import Edges
 from dybitq.emit.layers import Layer, Layers, dequantized
 from dybitq.emit.lookup import add_lookup, code_table
-from dybitq.fit.edges import clamp_codes
+from dybitq.fit.activations.edges import clamp_codes
 from dybitq.graph.load import Network
 from dybitq.graph.operators import Role, activation_inputs, clamp_bounds, role
 from dybitq.graph.values import constant, nodes_by_name, values_by_name
 from dybitq.plan.regions import absorbed_clamp
-from dybitq.records import ActivationMode, Fitted, FittedEdge, LayerWork, Plan
+from dybitq.records.fitted import Fitted, FittedEdge
+from dybitq.records.layers import LayerWork
+from dybitq.records.plan import ActivationMode, Plan
 
 _IR_VERSION = 10  # node metadata came with it
 

@@ -9,10 +9,12 @@ from dybitq.emit.builder import Builder
 from dybitq.emit.edges import Coded, Edges
 from dybitq.emit.recode import add_recoding
 from dybitq.emit.unpack import add_decode
-from dybitq.graph.quantized import REASON_KEY
+from dybitq.graph.stored.quantized import REASON_KEY
 from dybitq.graph.values import constant
 from dybitq.patches import reduction_axis
-from dybitq.records import ActivationMode, FittedWeight, LayerKind, LayerPlan, LayerWork, Recoding
+from dybitq.records.fitted import FittedWeight, Recoding
+from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.plan import ActivationMode, LayerPlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -5,7 +5,7 @@ import onnx_ir as ir
 
 from dybitq.emit.builder import Builder
 from dybitq.graph.pointwise import evaluate
-from dybitq.records import FittedEdge
+from dybitq.records.fitted import FittedEdge
 
 
 def code_table(node: ir.Node, source: FittedEdge, target: FittedEdge) -> np.ndarray:

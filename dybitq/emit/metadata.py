@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 import onnx_ir as ir
 
 import dybitq
-from dybitq.arithmetic import FLOAT_RESCALE
-from dybitq.graph.quantized import ORIGIN_KEY, REASON_KEY, RESCALED_KEY
-from dybitq.graph.seal import seal
+from dybitq.graph.stored.checksum import seal
+from dybitq.graph.stored.quantized import ORIGIN_KEY, REASON_KEY, RESCALED_KEY
 from dybitq.plan.store import plan_document
-from dybitq.records import Plan
+from dybitq.records.arithmetic import FLOAT_RESCALE
+from dybitq.records.plan import Plan
 
 
 def stamp(

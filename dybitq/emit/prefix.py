@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dybitq.emit.emit import emit
 from dybitq.graph.export import to_bytes
 from dybitq.graph.load import Network
-from dybitq.records import Fitted, LayerWork, Plan
+from dybitq.records.fitted import Fitted
+from dybitq.records.layers import LayerWork
+from dybitq.records.plan import Plan
 
 
 def prefix(

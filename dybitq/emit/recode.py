@@ -7,7 +7,8 @@ from dybitq.emit.builder import Builder
 from dybitq.emit.lookup import add_flat, add_flat_lookup
 from dybitq.encodings.sparq import partners
 from dybitq.patches import reduction_axis
-from dybitq.records import LayerWork, Recoding, Shape
+from dybitq.records.fitted import Recoding
+from dybitq.records.layers import LayerWork, Shape
 
 
 def add_recoding(

@@ -19,7 +19,7 @@ import onnx_ir as ir
 
 from dybitq import bits as bit_stream
 from dybitq.emit.builder import Builder
-from dybitq.records import NumberFormat
+from dybitq.records.formats import NumberFormat
 
 DOMAIN = "dybitq"
 GROUP = {1: 8, 2: 4, 3: 4, 4: 4, 5: 2, 6: 2, 7: 2, 8: 1}

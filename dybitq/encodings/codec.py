@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dybitq.records import NumberFormat
+from dybitq.records.formats import NumberFormat
 
 CHUNK = 1 << 15
 """Values encoded at a time, so that the intermediate arrays stay in the cache."""

@@ -12,24 +12,17 @@ lost afterwards.
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 
 from dybitq.errors import UnsupportedError
+from dybitq.records.arithmetic import TieRounding
 
 MAX_SHIFT = 16
 """Largest shift at which float32 kernels with 8-bit outputs are exact."""
 
 MULTIPLIER_BITS = 24
 """A float32 holds integers of this many bits; a wider multiplier would itself be rounded."""
-
-
-class Rounding(StrEnum):
-    """What becomes of a value half way between two integers."""
-
-    HALF_EVEN = "half-even"  # to the even one, as float kernels and numpy's rint do
-    HALF_UP = "half-up"  # to the larger one, as adding a half and shifting does
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -169,7 +162,7 @@ def value(multiplier: np.ndarray, shift: np.ndarray) -> np.ndarray:
 
 
 def rescale(
-    accumulator: np.ndarray, multiplier: np.ndarray | int, shift: np.ndarray | int, rounding: Rounding
+    accumulator: np.ndarray, multiplier: np.ndarray | int, shift: np.ndarray | int, rounding: TieRounding
 ) -> np.ndarray:
     """``round(acc * b / 2^c)`` in 64-bit integers.
 
@@ -200,9 +193,9 @@ def rescale(
     return np.where(c > 62, 0, _shift_right(product << left, right, rounding))
 
 
-def _shift_right(product: np.ndarray, shift: np.ndarray, rounding: Rounding) -> np.ndarray:
+def _shift_right(product: np.ndarray, shift: np.ndarray, rounding: TieRounding) -> np.ndarray:
     half = (np.int64(1) << shift) >> 1  # 0 for shift 0: nothing to round
-    if rounding is Rounding.HALF_UP:
+    if rounding is TieRounding.HALF_UP:
         return (product + half) >> shift
     quotient = product >> shift
     rest = product - (quotient << shift)

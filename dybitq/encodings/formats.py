@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from dybitq.errors import ConfigError
-from dybitq.records import NumberFormat
+from dybitq.records.formats import NumberFormat
 from dybitq.registry import Registry
 
 SIGNED = (True,)

@@ -20,7 +20,7 @@ hardly need it; DyBit's best scale lies several powers of two from the largest v
 import numpy as np
 
 from dybitq.encodings import codec
-from dybitq.records import NumberFormat
+from dybitq.records.formats import NumberFormat
 
 LEAST_SQUARES_STEPS = 3
 LINE_SEARCH = (-3, -2, -1, 1, 2, 3)

@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dybitq.records import Recoding
+from dybitq.records.fitted import Recoding
 from dybitq.registry import Registry
 
 ALL_8_BITS = (8, (0,))

@@ -10,14 +10,16 @@ import numpy as np
 from dybitq.encodings import formats
 from dybitq.errors import ConfigError, listed, unknown
 from dybitq.fit.fit import layer_arrays, moment_of
-from dybitq.fit.kernel_range import weight_format
-from dybitq.fit.layers import LayerArrays, first_scale, form_of, has_own_rows, round_matrix
-from dybitq.fit.moments import Quadratic
 from dybitq.fit.shared import joined_moment, sharing
+from dybitq.fit.weights.kernel_range import weight_format
+from dybitq.fit.weights.layers import LayerArrays, first_scale, form_of, has_own_rows, round_matrix
+from dybitq.fit.weights.moments import Quadratic
 from dybitq.graph.load import Network
 from dybitq.graph.tensors import Tensors
 from dybitq.patches import row_channels, to_matrix
-from dybitq.records import ActivationMode, LayerPlan, LayerWork, Moment, Plan, Statistics
+from dybitq.records.layers import LayerWork
+from dybitq.records.plan import ActivationMode, LayerPlan, Plan
+from dybitq.records.statistics import Moment, Statistics
 
 _CHANNELS = 64  # that formats are compared on
 _FINALISTS = 3  # formats that are compared after the rounding that is asked for

@@ -3,28 +3,19 @@
 from collections.abc import Callable, Mapping
 
 from dybitq.errors import StatisticsError
-from dybitq.fit.edges import fit_edge, joined_edge
-from dybitq.fit.kernel_range import bounds_weights
-from dybitq.fit.layers import LayerArrays
-from dybitq.fit.recode import NONE, fit_recoding
+from dybitq.fit.activations.edges import fit_edge, joined_edge
+from dybitq.fit.activations.recode import NONE, fit_recoding
+from dybitq.fit.activations.sparq_scales import window_readers, windowed_edge
 from dybitq.fit.shared import fit_together, sharing
-from dybitq.fit.windows import window_readers, windowed_edge
+from dybitq.fit.weights.kernel_range import bounds_weights
+from dybitq.fit.weights.layers import LayerArrays
 from dybitq.graph.load import Network
 from dybitq.graph.tensors import Tensors
 from dybitq.patches import moment_key
-from dybitq.records import (
-    ActivationMode,
-    Fitted,
-    FittedEdge,
-    FittedWeight,
-    LayerKind,
-    LayerPlan,
-    LayerWork,
-    Moment,
-    Plan,
-    Recoding,
-    Statistics,
-)
+from dybitq.records.fitted import Fitted, FittedEdge, FittedWeight, Recoding
+from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.plan import ActivationMode, LayerPlan, Plan
+from dybitq.records.statistics import Moment, Statistics
 
 Progress = Callable[[str, int, int], None]
 

@@ -8,7 +8,9 @@ from dybitq.errors import UnsupportedError
 from dybitq.graph.load import Network
 from dybitq.graph.tensors import Tensors
 from dybitq.patches import patch_geometry
-from dybitq.records import LayerWork, Plan, Statistics
+from dybitq.records.layers import LayerWork
+from dybitq.records.plan import Plan
+from dybitq.records.statistics import Statistics
 
 _LARGEST = 1e36  # squares summed in float32 stay below its 3.4e38, whatever the rounding
 

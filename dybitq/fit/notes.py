@@ -4,9 +4,12 @@ from collections.abc import Mapping, Sequence
 
 from dybitq.calibrate.store import StoredMoments
 from dybitq.encodings import sparq
-from dybitq.fit.recode import NONE
+from dybitq.fit.activations.recode import NONE
 from dybitq.patches import moment_key, patch_geometry
-from dybitq.records import Fitted, LayerKind, LayerPlan, LayerWork, MomentKind, Plan, Statistics
+from dybitq.records.fitted import Fitted
+from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.plan import LayerPlan, Plan
+from dybitq.records.statistics import MomentKind, Statistics
 
 _NAMES_SHOWN = 4  # layers named in a note
 _MISSING = """fitted to their weights alone and rounded to nearest, without bias correction ({}): the \

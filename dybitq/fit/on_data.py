@@ -19,25 +19,18 @@ from dybitq.data.padding import real_positions
 from dybitq.data.source import DataSource
 from dybitq.encodings.sparq import apply_pairs
 from dybitq.fit.fit import Progress, fit_edges, fit_recodings, layer_arrays, moment_of
-from dybitq.fit.layers import LayerArrays, fit_layer, round_matrix, shifted_bias
-from dybitq.fit.moments import Quadratic, shrunk
 from dybitq.fit.notes import scarce_pairs_note
 from dybitq.fit.shared import fit_together, sharing
+from dybitq.fit.weights.layers import LayerArrays, fit_layer, round_matrix, shifted_bias
+from dybitq.fit.weights.moments import Quadratic, shrunk
 from dybitq.graph.export import extract
 from dybitq.graph.load import Network
 from dybitq.graph.tensors import Tensors
 from dybitq.patches import moment_key, patch_geometry, row_channels, to_matrix
-from dybitq.records import (
-    Fitted,
-    FittedEdge,
-    FittedWeight,
-    LayerKind,
-    LayerPlan,
-    LayerWork,
-    Plan,
-    Recoding,
-    Statistics,
-)
+from dybitq.records.fitted import Fitted, FittedEdge, FittedWeight, Recoding
+from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.plan import LayerPlan, Plan
+from dybitq.records.statistics import Statistics
 from dybitq.runtime.session import Session
 
 # (weights and edges fitted so far, name of a tensor) -> model that computes it in the quantized network

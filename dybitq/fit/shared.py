@@ -9,11 +9,14 @@ from dataclasses import replace
 import numpy as np
 
 from dybitq.calibrate.merge import merge_moments
-from dybitq.fit.kernel_range import bounds_weights
-from dybitq.fit.layers import LayerArrays, fit_layer, shifted_bias
-from dybitq.fit.moments import flat, quadratic
+from dybitq.fit.weights.kernel_range import bounds_weights
+from dybitq.fit.weights.layers import LayerArrays, fit_layer, shifted_bias
+from dybitq.fit.weights.moments import flat, quadratic
 from dybitq.patches import row_channels, to_matrix
-from dybitq.records import FittedWeight, LayerPlan, LayerWork, Moment, Plan
+from dybitq.records.fitted import FittedWeight
+from dybitq.records.layers import LayerWork
+from dybitq.records.plan import LayerPlan, Plan
+from dybitq.records.statistics import Moment
 
 
 def sharing(layers: Mapping[str, LayerWork], plan: Plan) -> dict[str, tuple[str, ...]]:
@@ -49,7 +52,7 @@ def fit_together(
         layers: as :func:`sharing` found them.
         plan: of any of them.
         arrays, moments: of each.
-        correct_bias: see :func:`dybitq.fit.layers.fit_layer`.
+        correct_bias: see :func:`dybitq.fit.weights.layers.fit_layer`.
     """
     if len(layers) == 1:
         return {layers[0].name: fit_layer(layers[0], plan, arrays[0], moments[0], correct_bias=correct_bias)}

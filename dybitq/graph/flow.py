@@ -10,7 +10,7 @@ from dybitq.graph.layers import known_shapes
 from dybitq.graph.load import Network
 from dybitq.graph.operators import activation_inputs
 from dybitq.graph.pointwise_groups import Group, covered_nodes, pointwise_groups
-from dybitq.records import LayerWork
+from dybitq.records.layers import LayerWork
 
 
 class FlowKind(StrEnum):

@@ -15,7 +15,7 @@ from dybitq.graph.values import (
     shape_of,
     sole_consumer,
 )
-from dybitq.records import LayerKind, LayerWork, Shape, Window
+from dybitq.records.layers import LayerKind, LayerWork, Shape, Window
 
 Shapes = Mapping[str, Shape]
 

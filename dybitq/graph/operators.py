@@ -11,7 +11,7 @@ from enum import StrEnum
 import onnx_ir as ir
 
 from dybitq.graph.values import constant, is_constant
-from dybitq.records import LayerWork
+from dybitq.records.layers import LayerWork
 
 
 class Role(StrEnum):

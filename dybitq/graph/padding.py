@@ -6,7 +6,7 @@ Formulas of the ONNX operators Conv and ConvTranspose; SAME_UPPER puts the odd p
 import onnx_ir as ir
 
 from dybitq.graph.values import ints_attribute, is_op, shape_of
-from dybitq.records import Shape
+from dybitq.records.layers import Shape
 
 
 def string_attribute(node: ir.Node, name: str, default: str) -> str:

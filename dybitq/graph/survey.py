@@ -9,7 +9,7 @@ from dybitq.graph.layers import Sizes, known_shapes, layer_of
 from dybitq.graph.load import Network
 from dybitq.graph.shapes import inferred
 from dybitq.graph.values import shape_of
-from dybitq.records import LayerWork, Shape
+from dybitq.records.layers import LayerWork, Shape
 
 
 def survey(network: Network, shapes: Mapping[str, tuple[int, ...]] | None = None) -> tuple[LayerWork, ...]:

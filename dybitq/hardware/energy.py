@@ -18,7 +18,7 @@ import numpy as np
 from dybitq.errors import ConfigError
 from dybitq.hardware.costs import Array, Costs, Operands, Widths
 from dybitq.hardware.precision import Rates, packed_bits
-from dybitq.schema_machine import FusedUnit, Machine
+from dybitq.schema.machine import FusedUnit, Machine
 
 ACCUMULATOR_ADD_BITS = 32
 

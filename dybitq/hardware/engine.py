@@ -9,9 +9,9 @@ from dybitq.hardware.costs import Array, Costs, Widths
 from dybitq.hardware.kernels import Kernels
 from dybitq.hardware.residency import Lifetimes
 from dybitq.hardware.tiling import Grid
+from dybitq.records.workload import Workload
 from dybitq.registry import Registry
-from dybitq.schema_machine import Machine
-from dybitq.workload import Workload
+from dybitq.schema.machine import Machine
 
 __all__ = ["Engine", "Machine", "Prepared", "engines", "need"]
 

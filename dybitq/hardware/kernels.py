@@ -10,8 +10,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from dybitq.schema_machine import Fusion
-from dybitq.workload import ConvWork, OpWork, Workload
+from dybitq.records.workload import ConvWork, OpWork, Workload
+from dybitq.schema.machine import Fusion
 
 POOLING = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LpPool"})
 

@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from dybitq.errors import ConfigError, did_you_mean
-from dybitq.schema import parse_yaml
-from dybitq.schema_machine import Machine, validate
+from dybitq.schema.base import parse_yaml
+from dybitq.schema.machine import Machine, validate
 
 # Sections that each timing model cannot do without.
 NEEDED: dict[str, tuple[str, ...]] = {

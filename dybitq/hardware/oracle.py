@@ -10,8 +10,8 @@ from dybitq.errors import ConfigError
 from dybitq.hardware.costs import Array
 from dybitq.hardware.engine import Prepared
 from dybitq.hardware.price import prepare, price_arrays, stored_widths
-from dybitq.schema_machine import Machine
-from dybitq.workload import Workload
+from dybitq.records.workload import Workload
+from dybitq.schema.machine import Machine
 
 WIDTHS = tuple(range(2, 9))
 

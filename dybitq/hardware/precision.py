@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dybitq.schema_machine import (
+from dybitq.schema.machine import (
     FixedUnit,
     FusedUnit,
     LutUnit,

@@ -12,8 +12,8 @@ from dybitq.hardware.kernels import build
 from dybitq.hardware.precision import Rates, mode_name, rates, takes_codes
 from dybitq.hardware.residency import lifetimes, resident
 from dybitq.hardware.tiling import grid
-from dybitq.schema_machine import Fusion, Machine
-from dybitq.workload import EnergySplit, LayerCost, OpWork, PerOperand, SimulationReport, Workload
+from dybitq.records.workload import EnergySplit, LayerCost, OpWork, PerOperand, SimulationReport, Workload
+from dybitq.schema.machine import Fusion, Machine
 
 
 def prepare(workload: Workload, fusion: Fusion) -> Prepared:

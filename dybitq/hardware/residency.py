@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dybitq.hardware.kernels import Kernels
-from dybitq.workload import Workload
+from dybitq.records.workload import Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -14,7 +14,7 @@ import numpy as np
 
 from dybitq.hardware.costs import Array
 from dybitq.hardware.kernels import Kernels
-from dybitq.schema_machine import Buffers
+from dybitq.schema.machine import Buffers
 
 
 def half_buffer(kilobytes: float) -> int:

@@ -14,8 +14,8 @@ from dybitq.errors import ConfigError
 from dybitq.hardware.engine import Prepared
 from dybitq.hardware.machine import machine_from, machine_source, with_settings
 from dybitq.hardware.price import prepare, price_arrays, workload_widths
-from dybitq.schema_machine import Fusion, Machine
-from dybitq.workload import Sweep, SweepPoint, Workload
+from dybitq.records.workload import Sweep, SweepPoint, Workload
+from dybitq.schema.machine import Fusion, Machine
 
 MAX_POINTS = 1_000_000
 _CHUNK = 64

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from dybitq.errors import ModelError
-from dybitq.workload import ConvWork, OpWork, TensorWork, Workload
+from dybitq.records.workload import ConvWork, OpWork, TensorWork, Workload
 
 _CONV_FIELDS = (
     "IFMAP height",

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from dybitq.errors import ConfigError
-from dybitq.workload import TensorWork, Workload
+from dybitq.records.workload import TensorWork, Workload
 
 
 def format_bits(name: str) -> tuple[int, int]:

@@ -4,18 +4,19 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from dybitq.arithmetic import FLOAT_RESCALE
 from dybitq.errors import ConfigError, did_you_mean, naming
+from dybitq.fit.activations.ranges import range_methods
+from dybitq.fit.activations.recode import check_recoding
 from dybitq.fit.auto import check_weight_format
-from dybitq.fit.ranges import range_methods
-from dybitq.fit.recode import check_recoding
-from dybitq.fit.rounding import roundings
-from dybitq.fit.scales import scale_methods
+from dybitq.fit.weights.rounding import roundings
+from dybitq.fit.weights.scales import scale_methods
 from dybitq.graph.load import Network
 from dybitq.graph.operators import Role, role
 from dybitq.graph.tensors import Tensors
 from dybitq.graph.values import is_constant, values_by_name
-from dybitq.records import ActivationMode, LayerKind, LayerPlan, LayerWork, Plan
+from dybitq.records.arithmetic import FLOAT_RESCALE
+from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.plan import ActivationMode, LayerPlan, Plan
 
 _EDGE_FORMATS = tuple(f"int{bits}" for bits in range(2, 9))
 

@@ -3,14 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from dybitq.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST, IntegerOptions
 from dybitq.encodings import formats
 from dybitq.errors import ConfigError, UnsupportedError
-from dybitq.graph.integer_steps import integer_steps
 from dybitq.graph.load import Network
-from dybitq.graph.steps import IntegerSteps, Step, StepKind
+from dybitq.graph.steps.recognise import integer_steps
+from dybitq.graph.steps.records import IntegerSteps, Step, StepKind
 from dybitq.plan.recipe import Recipe, Resolved, resolve_settings
-from dybitq.records import ActivationMode, EdgePlan, LayerKind, LayerPlan, LayerWork, Plan
+from dybitq.records.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST, IntegerOptions
+from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.plan import ActivationMode, EdgePlan, LayerPlan, Plan
 
 _WIDTHS = tuple(f"int{bits}" for bits in range(2, 9))
 _NAMED = 12  # operators named one by one in a refusal

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from dybitq.graph.load import Network
 from dybitq.graph.values import is_op, sole_consumer, values_by_name
-from dybitq.records import Plan
+from dybitq.records.plan import Plan
 
 
 def with_narrow_parts(network: Network, plan: Plan) -> Plan:

@@ -6,16 +6,17 @@ from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
 
-from dybitq.arithmetic import DEFAULT_OPTIONS, FLOAT_RESCALE, IntegerOptions
 from dybitq.errors import ConfigError, did_you_mean, naming
+from dybitq.fit.activations.ranges import range_methods
+from dybitq.fit.activations.recode import as_read, check_recoding
 from dybitq.fit.auto import check_weight_format
-from dybitq.fit.ranges import range_methods
-from dybitq.fit.recode import as_read, check_recoding
-from dybitq.fit.rounding import roundings
-from dybitq.fit.scales import scale_methods
+from dybitq.fit.weights.rounding import roundings
+from dybitq.fit.weights.scales import scale_methods
 from dybitq.graph.load import Network
 from dybitq.plan.regions import Regions, find_regions
-from dybitq.records import ActivationMode, EdgePlan, LayerKind, LayerPlan, LayerWork, Plan
+from dybitq.records.arithmetic import DEFAULT_OPTIONS, FLOAT_RESCALE, IntegerOptions
+from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.plan import ActivationMode, EdgePlan, LayerPlan, Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +78,7 @@ class Recipe:
         rules: in order; for each layer the first that matches is used.
         first_last: weight format of first and last layers unless a rule names one; None: no exception.
         bias_correction: whether biases take up the mean error of the rounded weights.
-        arithmetic: see :mod:`dybitq.arithmetic`.
+        arithmetic: see :mod:`dybitq.records.arithmetic`.
         integer: options of integer-only arithmetic.
         source: the file it was read from, or that there is none, for messages.
     """

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from dybitq.graph.operators import Role, activation_inputs, role
-from dybitq.records import ActivationMode, LayerKind, LayerWork
+from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.plan import ActivationMode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,18 +6,18 @@ from typing import Any
 
 import yaml
 
-from dybitq.arithmetic import (
+from dybitq.errors import ConfigError
+from dybitq.plan.recipe import DEFAULTS, Recipe, Rule, Settings
+from dybitq.records.arithmetic import (
     DEFAULT_OPTIONS,
     FLOAT_RESCALE,
     INTEGER_EXPLICIT,
     INTEGER_FAST,
     IntegerOptions,
 )
-from dybitq.errors import ConfigError
-from dybitq.plan.recipe import DEFAULTS, Recipe, Rule, Settings
-from dybitq.records import ActivationMode, EdgePlan, LayerPlan, Plan
-from dybitq.schema import read_document, validate
-from dybitq.schema_plan import PlanShape, RecipeShape, SettingsShape
+from dybitq.records.plan import ActivationMode, EdgePlan, LayerPlan, Plan
+from dybitq.schema.base import read_document, validate
+from dybitq.schema.plan import PlanShape, RecipeShape, SettingsShape
 
 _VERSION = 1
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from dybitq.allocation import Problem
+from dybitq.records.allocation import Problem
 from dybitq.report.simulate import table
 from dybitq.search.explain import Alternative, Reason
 from dybitq.search.feasibility import InfeasibleError

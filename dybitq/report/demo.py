@@ -3,11 +3,11 @@
 from typing import Any
 
 from dybitq.api.demo import DATA, MODEL, STATISTICS, DemoModel, DemoResult
+from dybitq.records.workload import SimulationReport
 from dybitq.report.calibrate import calibrate_document, calibrate_text
 from dybitq.report.evaluate import evaluate_document, evaluate_text
 from dybitq.report.quantize import quantize_document, quantize_text
 from dybitq.report.simulate import simulation_document, table
-from dybitq.workload import SimulationReport
 
 
 def demo_text(result: DemoResult) -> str:

@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
+from dybitq.records.workload import MachineSummary
 from dybitq.report.simulate import table
-from dybitq.workload import MachineSummary
 
 
 def summary_document(machine: MachineSummary) -> dict[str, Any]:

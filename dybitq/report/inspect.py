@@ -3,7 +3,8 @@
 from typing import Any
 
 from dybitq.api.inspect import Coverage, Inspection, is_quantized
-from dybitq.records import Granularity, LayerKind, PerBlock, PerChannel, QuantizedLayer
+from dybitq.records.formats import Granularity, PerBlock, PerChannel
+from dybitq.records.layers import LayerKind, QuantizedLayer
 from dybitq.report.simulate import table
 
 _LARGEST = 10

@@ -4,7 +4,7 @@ import csv
 import io
 from typing import Any
 
-from dybitq.workload import LayerCost, PerOperand, Simulation, SimulationReport, Sweep, SweepPoint
+from dybitq.records.workload import LayerCost, PerOperand, Simulation, SimulationReport, Sweep, SweepPoint
 
 DEFINITIONS = {
     "cycles": "cycles in which the array (or vector unit) is occupied, skew and edges included",

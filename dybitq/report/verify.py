@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from dybitq.api.verify import OperationFacts, VerifyResult
-from dybitq.graph.seal import Change
+from dybitq.graph.stored.checksum import Change
 from dybitq.verify.static import NodeKind
 
 _SHOWN = 20  # findings and mismatches printed one by one

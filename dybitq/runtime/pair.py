@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dybitq.errors import ConfigError
-from dybitq.graph.coded import Counterpart, counterparts
 from dybitq.graph.export import float_tensors, with_outputs
 from dybitq.graph.load import Network, load
 from dybitq.graph.passes.notes import quantizing_operators
-from dybitq.graph.quantized import RESCALED_KEY
 from dybitq.graph.read import read
-from dybitq.records import TensorInfo
+from dybitq.graph.stored.coded import Counterpart, counterparts
+from dybitq.graph.stored.quantized import RESCALED_KEY
+from dybitq.records.layers import TensorInfo
 from dybitq.runtime.session import Session
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dybitq.errors import ModelError
-from dybitq.records import TensorInfo
+from dybitq.records.layers import TensorInfo
 
 _DTYPES = {
     "tensor(float)": "float32",

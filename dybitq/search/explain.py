@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dybitq.allocation import Problem
-from dybitq.search.moves import part_table
+from dybitq.records.allocation import Problem
+from dybitq.search.local_search import part_table
 from dybitq.search.program import Link, Program, compile_problem
 from dybitq.search.solution import Solution
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dybitq.allocation import Budget, Choice, Group, Problem, Tie
 from dybitq.errors import ConfigError
 from dybitq.hardware.costs import Array
+from dybitq.records.allocation import Budget, Choice, Group, Problem, Tie
 from dybitq.search.prices import Table
 from dybitq.search.sensitivity import Scores
 from dybitq.search.space import LayerChoices, Space

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from dybitq.search.formulation import ERROR, Goal
-from dybitq.search.walk import Found, Searcher
+from dybitq.search.iterate import Found, Searcher
 
 Progress = Callable[[str, int, int], None]
 

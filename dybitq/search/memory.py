@@ -4,7 +4,7 @@ import numpy as np
 
 from dybitq.hardware.costs import Array
 from dybitq.hardware.engine import Prepared
-from dybitq.workload import Workload
+from dybitq.records.workload import Workload
 
 
 class Occupancy:

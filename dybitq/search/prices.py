@@ -18,11 +18,12 @@ from dybitq.hardware.engine import Prepared
 from dybitq.hardware.price import Priced, prepare, price_arrays, stored_widths, workload_widths
 from dybitq.hardware.whatif import int8
 from dybitq.plan.priced import PlanPricing
-from dybitq.records import LayerWork, Plan
-from dybitq.schema_machine import Machine
+from dybitq.records.layers import LayerWork
+from dybitq.records.plan import Plan
+from dybitq.records.workload import Workload
+from dybitq.schema.machine import Machine
 from dybitq.search.memory import Occupancy
 from dybitq.search.space import Assignment, LayerChoices, Space, bits_of
-from dybitq.workload import Workload
 
 PRICED = ("latency", "cycles", "energy", "dram")
 """Costs that come from the machine: us, array cycles, pJ and bytes; ``size`` (bytes), ``bops`` and ``memory``

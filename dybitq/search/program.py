@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dybitq.allocation import Budget, Problem, Tie, mistakes
 from dybitq.errors import ConfigError
+from dybitq.records.allocation import Budget, Problem, Tie, mistakes
 
 LIMIT_TOLERANCE = 1e-12
 """Share of a limit by which a sum may exceed it: what adding decimal numbers in float64 can cost. On top

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dybitq.search.moves import improve, repair, row_weights, start_with_least
+from dybitq.search.local_search import improve, repair, row_weights, start_with_least
 from dybitq.search.program import Program
 
 

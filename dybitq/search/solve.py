@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dybitq.allocation import Choice, Problem
 from dybitq.errors import ConfigError
+from dybitq.records.allocation import Choice, Problem
 from dybitq.search.feasibility import diagnose
 from dybitq.search.program import Program, compile_problem
 from dybitq.search.relaxation import Bound, root_of

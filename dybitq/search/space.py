@@ -9,18 +9,19 @@ is stored as the whole is.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from dybitq.arithmetic import FLOAT_RESCALE
 from dybitq.encodings import formats
 from dybitq.errors import ConfigError
+from dybitq.fit.activations.recode import as_read, check_recoding
 from dybitq.fit.auto import candidates, is_auto
-from dybitq.fit.recode import as_read, check_recoding
 from dybitq.fit.shared import sharing
 from dybitq.graph.load import Network
 from dybitq.graph.tensors import Tensors
 from dybitq.plan.integer import make_integer_plan
 from dybitq.plan.parts import with_narrow_parts
 from dybitq.plan.recipe import PLAIN, Recipe, Rule, Settings, activation_mode, make_plan, resolve_settings
-from dybitq.records import ActivationMode, LayerKind, LayerWork, Plan
+from dybitq.records.arithmetic import FLOAT_RESCALE
+from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.plan import ActivationMode, Plan
 
 Assignment = Mapping[str, tuple[str, str]]
 """By layer the settings ``(weights, activations)``."""

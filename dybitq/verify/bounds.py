@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dybitq.errors import UnsupportedError
-from dybitq.integer import (
+from dybitq.records.integer_network import (
     ActivationProduct,
     Addition,
     Clamp,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dybitq.errors import ModelError
-from dybitq.graph.plain import PlainNode, StoredModel
+from dybitq.graph.stored.plain import PlainNode, StoredModel
 from dybitq.runtime.session import Session
 from dybitq.verify.interpreter import Computed, interpret
 

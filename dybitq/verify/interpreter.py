@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dybitq.errors import UnsupportedError
-from dybitq.graph.plain import PlainGraph, PlainNode, evaluate
+from dybitq.graph.stored.plain import PlainGraph, PlainNode, evaluate
 from dybitq.registry import Registry
 
 # (node, its inputs with None where one is left out) -> results

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from dybitq import bits
-from dybitq.integer import (
+from dybitq.records.formats import NumberFormat
+from dybitq.records.integer_network import (
     ActivationProduct,
     Addition,
     Clamp,
@@ -31,7 +32,7 @@ from dybitq.integer import (
     Requantize,
     Weight,
 )
-from dybitq.records import NumberFormat, Window
+from dybitq.records.layers import Window
 from dybitq.verify.bounds import AccumulatorBound, accumulator_bounds
 
 SCHEMA_VERSION = 1

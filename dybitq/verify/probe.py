@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dybitq.fit.ranges import bins
+from dybitq.fit.activations.ranges import bins
 from dybitq.graph.export import to_bytes
 from dybitq.graph.load import Network
-from dybitq.records import Statistics, TensorInfo
+from dybitq.records.layers import TensorInfo
+from dybitq.records.statistics import Statistics
 from dybitq.runtime.session import Session
 
 _FREE_EXTENT = 16  # for dynamic extents other than the batch, where nothing says what they should be

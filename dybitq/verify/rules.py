@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dybitq.graph.plain import PlainGraph, PlainNode
+from dybitq.graph.stored.plain import PlainGraph, PlainNode
 from dybitq.verify.exact import Factor, NotDyadicError, factor_of
 
 MAX_SHIFT = 16

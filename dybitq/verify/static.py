@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from dybitq.graph.plain import PlainGraph, PlainNode
+from dybitq.graph.stored.plain import PlainGraph, PlainNode
 from dybitq.verify.interpreter import TAIL_OPERATORS
 from dybitq.verify.rules import rule_of
 

@@ -10,7 +10,7 @@ from dybitq.data.source import DataSource
 from dybitq.data.spec import load_data
 from dybitq.graph.load import Network, load
 from dybitq.graph.survey import survey
-from dybitq.records import LayerWork
+from dybitq.records.layers import LayerWork
 
 TEXT = """
 <ir_version: 8, opset_import: ["" : 17]>

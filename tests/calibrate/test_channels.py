@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from dybitq import octaves
+from dybitq import log_histogram
 from dybitq.calibrate import channels
-from dybitq.records import LayerKind, Window
+from dybitq.records.layers import LayerKind, Window
 from tests.test_patches import layer_of
 
 RNG = np.random.default_rng(9)
@@ -79,7 +79,7 @@ def test_histograms_of_channels():
     assert (found.sum(1) == whole.bins.shape[1]).all() and whole.bins.shape[1] == 4 * 35
     assert found[0, 0] == 140  # below the smallest bin
     rows = value.transpose(1, 0, 2, 3).reshape(3, -1)
-    mean = (found * octaves.centres()).sum(1) / 140
+    mean = (found * log_histogram.centres()).sum(1) / 140
     np.testing.assert_allclose(mean[1:], rows.mean(1)[1:], atol=0.02 * np.abs(rows).mean(1)[1:].max())
     assert channels.result(channels.init(3)).histogram is None
 
@@ -89,13 +89,13 @@ def test_octaves():
     values = np.concatenate(
         [RNG.standard_normal(500) * 10.0 ** RNG.integers(-4, 5, 500), [0, -0.0, 1e30, -1e30]]
     )
-    bins, centres = octaves.bin_of(values), octaves.centres()
+    bins, centres = log_histogram.bin_of(values), log_histogram.centres()
     inside = (np.abs(values) > 2.0**-23.9) & (np.abs(values) < 2.0**24)
     near = np.abs(centres[bins[inside]] / values[inside] - 1)
     assert inside.sum() > 400 and near.max() <= 1 / 16 + 1e-6
     assert (bins[-4:] == [0, 0, 383, 767]).all() and centres[0] == centres[384] == 0
-    np.testing.assert_array_equal(octaves.bin_of(centres)[1:384], np.arange(1, 384))
-    np.testing.assert_array_equal(octaves.bin_of(centres)[385:], np.arange(385, 768))
+    np.testing.assert_array_equal(log_histogram.bin_of(centres)[1:384], np.arange(1, 384))
+    np.testing.assert_array_equal(log_histogram.bin_of(centres)[385:], np.arange(385, 768))
 
 
 def test_counts_of_divided_values():
@@ -105,9 +105,9 @@ def test_counts_of_divided_values():
     scale = np.array([1, 2.0**-4, 2.0**5])
 
     def counted(array: np.ndarray) -> np.ndarray:
-        counts = np.zeros((3, octaves.BINS), np.int32)
-        np.add.at(counts, (np.arange(3)[:, None], octaves.bin_of(array)), 1)
+        counts = np.zeros((3, log_histogram.BINS), np.int32)
+        np.add.at(counts, (np.arange(3)[:, None], log_histogram.bin_of(array)), 1)
         return counts
 
     expected = counted((rows / scale[:, None]).astype(np.float32))
-    np.testing.assert_array_equal(octaves.divided(counted(rows), scale), expected)
+    np.testing.assert_array_equal(log_histogram.divided(counted(rows), scale), expected)

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dybitq import octaves
+from dybitq import log_histogram
 from dybitq.calibrate import moments
 from dybitq.calibrate.merge import empty, merge, merge_all, merge_moments
 from dybitq.errors import StatisticsError
-from dybitq.records import ChannelStatistics, Moment, MomentKind, Statistics, TensorStatistics
+from dybitq.records.statistics import ChannelStatistics, Moment, MomentKind, Statistics, TensorStatistics
 
 HASH = "ab" * 32
 
@@ -50,7 +50,7 @@ def statistics(seed: int, kind: MomentKind | None = MomentKind.FULL) -> Statisti
         squares=rng.random(4),
         minimum=rng.standard_normal(4),
         maximum=rng.standard_normal(4),
-        histogram=rng.integers(0, 99, (4, octaves.BINS)),
+        histogram=rng.integers(0, 99, (4, log_histogram.BINS)),
     )
     return Statistics(
         model_sha256=HASH,

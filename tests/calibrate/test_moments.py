@@ -5,7 +5,8 @@ import pytest
 
 from dybitq.calibrate import moments
 from dybitq.patches import extract_patches
-from dybitq.records import LayerKind, MomentKind, Window
+from dybitq.records.layers import LayerKind, Window
+from dybitq.records.statistics import MomentKind
 from tests.test_patches import layer_of
 
 RNG = np.random.default_rng(8)

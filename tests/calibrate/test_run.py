@@ -8,16 +8,16 @@ import pytest
 
 from dybitq.calibrate import store
 from dybitq.calibrate.channels import POSITIONS_PER_SAMPLE
-from dybitq.calibrate.derive import derived_tensors
 from dybitq.calibrate.run import Settings, collect, plan_watch
 from dybitq.calibrate.sampling import stride
 from dybitq.data.source import Opened, Sample
 from dybitq.errors import DataError
+from dybitq.graph.derived import derived_tensors
 from dybitq.graph.export import float_tensors, with_outputs
 from dybitq.graph.load import load
 from dybitq.graph.survey import survey
 from dybitq.patches import extract_patches, moment_key
-from dybitq.records import MomentKind
+from dybitq.records.statistics import MomentKind
 from dybitq.runtime.session import Session
 from tests.calibrate.test_tensors import histogram
 

@@ -11,7 +11,7 @@ import pytest
 from dybitq.calibrate import store
 from dybitq.calibrate.merge import empty
 from dybitq.errors import StatisticsError
-from dybitq.records import MomentKind
+from dybitq.records.statistics import MomentKind
 from tests.calibrate.test_merge import HASH, assert_same, statistics
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dybitq.records import TensorInfo
+from dybitq.records.layers import TensorInfo
 
 
 def info(*shape: int | None, name: str = "x", dtype: str = "float32") -> TensorInfo:

@@ -5,7 +5,7 @@ import pytest
 
 from dybitq.data.source import DataSource, Opened, Sample
 from dybitq.errors import DataError
-from dybitq.records import TensorInfo
+from dybitq.records.layers import TensorInfo
 from tests.data.conftest import IMAGE, info
 
 

@@ -9,10 +9,10 @@ import pytest
 from dybitq.emit.emit import emit
 from dybitq.graph.export import to_bytes
 from dybitq.plan.recipe import Rule, Settings
-from dybitq.records import ActivationMode
+from dybitq.records.plan import ActivationMode
 from tests.emit.cases import CASES, SAME, W1, W3, W, array
 from tests.emit.toolkit import against_float, largest_difference, make, optimized, run
-from tests.graph.conftest import make_model
+from tests.models import make_model
 
 THREE = make_model(
     "a = Conv (x, w)\n b = Relu (a)\n c = Conv (b, v)\n d = Relu (c)\n y = Conv (d, u)",

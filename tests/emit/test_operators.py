@@ -5,7 +5,7 @@ import pytest
 
 from tests.emit.cases import CASES, array
 from tests.emit.toolkit import against_float, largest_difference, make, run
-from tests.graph.conftest import make_model
+from tests.models import make_model
 
 
 @pytest.mark.parametrize("name", CASES)

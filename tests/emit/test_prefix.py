@@ -8,9 +8,9 @@ import pytest
 
 from dybitq.emit.prefix import prefix
 from dybitq.graph.export import to_bytes
-from dybitq.records import Fitted
+from dybitq.records.fitted import Fitted
 from tests.emit.toolkit import make, run
-from tests.graph.conftest import make_model
+from tests.models import make_model
 
 RNG = np.random.default_rng(0)
 

@@ -12,9 +12,10 @@ from dybitq.emit.emit import emit
 from dybitq.encodings import formats, sparq
 from dybitq.graph.export import to_bytes
 from dybitq.patches import reduction_axis
-from dybitq.records import FittedEdge, FittedWeight, Plan
+from dybitq.records.fitted import FittedEdge, FittedWeight
+from dybitq.records.plan import Plan
 from tests.emit.toolkit import Made, make, run
-from tests.graph.conftest import make_model
+from tests.models import make_model
 
 RNG = np.random.default_rng(0)
 KEY = "dybitq.recode"

@@ -15,9 +15,10 @@ from dybitq.graph.export import to_bytes
 from dybitq.graph.load import load
 from dybitq.graph.survey import survey
 from dybitq.patches import reduction_axis
-from dybitq.records import LayerWork, Recoding
+from dybitq.records.fitted import Recoding
+from dybitq.records.layers import LayerWork
 from tests.emit.toolkit import run
-from tests.graph.conftest import make_model
+from tests.models import make_model
 
 LAYERS = {  # body, type of the input, shape of the weight, shape of the codes
     "conv": ("Conv (x, w)", "N, 6, 9, 8", (3, 6, 1, 1), (4, 6, 9, 8)),

@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 from tests.emit.toolkit import optimized, run, session
-from tests.graph.conftest import make_model
+from tests.models import make_model
 
 RNG = np.random.default_rng(3)
 INT8 = RNG.integers(-64, 65, (6, 4, 3, 3)).astype(np.int8)

@@ -4,10 +4,10 @@ import numpy as np
 import onnx
 import pytest
 
-from dybitq.records import ActivationMode
+from dybitq.records.plan import ActivationMode
 from tests.emit.cases import SAME, W1, W3, W, array
 from tests.emit.toolkit import against_float, largest_difference, make, run
-from tests.graph.conftest import make_model
+from tests.models import make_model
 
 BODY = """
   a = Conv (x, w, b)

@@ -27,7 +27,10 @@ from dybitq.graph.operators import Role, role
 from dybitq.graph.survey import survey
 from dybitq.plan.check import check_plan
 from dybitq.plan.recipe import DEFAULTS, Recipe, Rule, make_plan
-from dybitq.records import ActivationMode, Fitted, FittedEdge, FittedWeight, LayerWork, Plan, Statistics
+from dybitq.records.fitted import Fitted, FittedEdge, FittedWeight
+from dybitq.records.layers import LayerWork
+from dybitq.records.plan import ActivationMode, Plan
+from dybitq.records.statistics import Statistics
 
 Feeds = Mapping[str, np.ndarray]
 _TYPES = {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dybitq.encodings import codec, formats
-from dybitq.records import NumberFormat
+from dybitq.records.formats import NumberFormat
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dybitq.encodings import dyadic
-from dybitq.encodings.dyadic import Rounding
 from dybitq.errors import UnsupportedError
+from dybitq.records.arithmetic import TieRounding
 
 HAWQ_FACTOR = dyadic.factor(0.047, 0.0021, 0.11)
 
@@ -24,7 +24,7 @@ def round_half_up(exact: Fraction) -> int:
     return (exact + Fraction(1, 2)).__floor__()
 
 
-EXACT = {Rounding.HALF_EVEN: round_half_even, Rounding.HALF_UP: round_half_up}
+EXACT = {TieRounding.HALF_EVEN: round_half_even, TieRounding.HALF_UP: round_half_up}
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ def test_multiplier_that_rounds_up_to_the_next_power_stays_in_its_bits() -> None
     assert (int(b), int(c)) == (1 << 30, 30)
 
 
-@pytest.mark.parametrize("rounding", Rounding)
-def test_golden_accumulators(rounding: Rounding) -> None:
+@pytest.mark.parametrize("rounding", TieRounding)
+def test_golden_accumulators(rounding: TieRounding) -> None:
     """Accumulators of the published example, and its residual addition."""
     b, c = dyadic.convert(HAWQ_FACTOR)
     acc = np.array([12345, -12345, 557, 558, 100000, -100000])
@@ -79,22 +79,22 @@ def test_ties() -> None:
     """The two rules differ on exact ties only."""
     acc = np.array([-3, -1, 1, 3, 5])
     b, c = dyadic.convert(0.5)
-    assert dyadic.rescale(acc, b, c, Rounding.HALF_EVEN).tolist() == [-2, 0, 0, 2, 2]
-    assert dyadic.rescale(acc, b, c, Rounding.HALF_UP).tolist() == [-1, 0, 1, 2, 3]
+    assert dyadic.rescale(acc, b, c, TieRounding.HALF_EVEN).tolist() == [-2, 0, 0, 2, 2]
+    assert dyadic.rescale(acc, b, c, TieRounding.HALF_UP).tolist() == [-1, 0, 1, 2, 3]
 
 
 @given(
     acc=st.integers(-(2**31), 2**31),
     b=st.integers(0, 2**31 - 1),
     c=st.integers(-5, 70),
-    rounding=st.sampled_from(list(Rounding)),
+    rounding=st.sampled_from(list(TieRounding)),
 )
-@example(acc=-(2**31), b=2**31 - 1, c=62, rounding=Rounding.HALF_UP)
-@example(acc=2**31, b=2**31 - 1, c=63, rounding=Rounding.HALF_UP)
-@example(acc=-(2**31), b=2**30, c=62, rounding=Rounding.HALF_UP)
-@example(acc=7, b=3, c=0, rounding=Rounding.HALF_EVEN)
+@example(acc=-(2**31), b=2**31 - 1, c=62, rounding=TieRounding.HALF_UP)
+@example(acc=2**31, b=2**31 - 1, c=63, rounding=TieRounding.HALF_UP)
+@example(acc=-(2**31), b=2**30, c=62, rounding=TieRounding.HALF_UP)
+@example(acc=7, b=3, c=0, rounding=TieRounding.HALF_EVEN)
 @settings(max_examples=500, deadline=None)
-def test_rescale_is_exact(acc: int, b: int, c: int, rounding: Rounding) -> None:
+def test_rescale_is_exact(acc: int, b: int, c: int, rounding: TieRounding) -> None:
     """Integer rescaling equals rational arithmetic, for every accumulator of an int32 and any factor."""
     exact = Fraction(acc * b) / Fraction(2) ** c
     if c < 0 and abs(exact) >= 2**62:
@@ -107,7 +107,7 @@ def test_rescale_is_exact(acc: int, b: int, c: int, rounding: Rounding) -> None:
 def test_rescale_broadcasts_over_channels() -> None:
     """One factor a channel, left and right shifts in one call."""
     acc = np.array([[10, 10, 10], [-7, -7, -7]])
-    out = dyadic.rescale(acc, np.array([1, 3, 1]), np.array([-1, 2, 70]), Rounding.HALF_EVEN)
+    out = dyadic.rescale(acc, np.array([1, 3, 1]), np.array([-1, 2, 70]), TieRounding.HALF_EVEN)
     assert out.tolist() == [[20, 8, 0], [-14, -5, 0]]
 
 
@@ -163,7 +163,7 @@ def test_snapped_weight_scales_make_the_factor_dyadic(pow2: bool) -> None:
 def test_float32_kernels_are_exact_to_shift_16(b: int, c: int, acc: int, zero_point: int) -> None:
     """float32(acc) * float32(b / 2^c), rounded and saturated to uint8, equals the integer rule."""
     kernel = np.rint(np.float32(acc) * np.float32(dyadic.value(b, c))) + np.float32(zero_point)
-    exact = dyadic.rescale(np.array(acc), b, c, Rounding.HALF_EVEN) + zero_point
+    exact = dyadic.rescale(np.array(acc), b, c, TieRounding.HALF_EVEN) + zero_point
     assert int(np.clip(kernel, 0, 255)) == int(np.clip(exact, 0, 255))
 
 
@@ -175,7 +175,7 @@ def test_float32_kernels_are_exact_around_every_tie(c: int) -> None:
     for offset in (-1, 0, 1):
         acc = target[None, :] // b + offset
         kernel = np.rint(acc.astype(np.float32) * dyadic.value(b, np.array(c)).astype(np.float32))
-        exact = dyadic.rescale(acc, b, c, Rounding.HALF_EVEN)
+        exact = dyadic.rescale(acc, b, c, TieRounding.HALF_EVEN)
         np.testing.assert_array_equal(np.clip(kernel, 0, 255), np.clip(exact, 0, 255))
 
 
@@ -185,7 +185,7 @@ def test_the_rule_on_the_shift_is_sharp() -> None:
     assert Fraction(acc * b, 2**c) == Fraction(257, 2) + Fraction(1, 2**17)
     kernel = np.rint(np.float32(acc) * np.float32(dyadic.value(b, c)))
     assert int(kernel) == 128
-    assert int(dyadic.rescale(np.array(acc), b, c, Rounding.HALF_EVEN)) == 129
+    assert int(dyadic.rescale(np.array(acc), b, c, TieRounding.HALF_EVEN)) == 129
 
 
 @pytest.mark.parametrize(
@@ -195,8 +195,8 @@ def test_the_rule_on_the_shift_is_sharp() -> None:
         (lambda: dyadic.convert(np.nan), "factor nan is no positive number"),
         (lambda: dyadic.snap(2.0**24), "does not fit a multiplier of 24 bits"),
         (lambda: dyadic.snap_pow2(2.0**25), "does not fit a float32 kernel"),
-        (lambda: dyadic.rescale(np.array(2**32), 1, 1, Rounding.HALF_UP), "does not fit 32 bits"),
-        (lambda: dyadic.rescale(np.array(1), 2**31, 1, Rounding.HALF_UP), "do not fit 31 bits"),
+        (lambda: dyadic.rescale(np.array(2**32), 1, 1, TieRounding.HALF_UP), "does not fit 32 bits"),
+        (lambda: dyadic.rescale(np.array(1), 2**31, 1, TieRounding.HALF_UP), "do not fit 31 bits"),
     ],
 )
 def test_refusals(call: object, message: str) -> None:

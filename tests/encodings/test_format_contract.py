@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dybitq.encodings import codec, formats
-from dybitq.records import NumberFormat
+from dybitq.records.formats import NumberFormat
 
 ALL = (*formats.names(), *formats.names(signed=False))
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dybitq.records import Moment, MomentKind, TensorStatistics
+from dybitq.records.statistics import Moment, MomentKind, TensorStatistics
 
 
 def statistics_of(values: np.ndarray) -> TensorStatistics:

@@ -7,11 +7,11 @@ import pytest
 
 from dybitq.encodings import formats
 from dybitq.fit.auto import candidates, is_auto, resolve_auto
-from dybitq.fit.layers import LayerArrays, fit_layer
+from dybitq.fit.weights.layers import LayerArrays, fit_layer
 from dybitq.patches import moment_key
-from dybitq.records import ActivationMode
+from dybitq.records.plan import ActivationMode
 from tests.emit.toolkit import make
-from tests.graph.conftest import make_model
+from tests.models import make_model
 
 RNG = np.random.default_rng(0)
 

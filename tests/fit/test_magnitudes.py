@@ -11,7 +11,7 @@ from dybitq.errors import UnsupportedError
 from dybitq.fit.magnitudes import check_magnitudes
 from dybitq.graph.load import load
 from tests.emit.toolkit import make
-from tests.graph.conftest import make_model
+from tests.models import make_model
 
 RNG = np.random.default_rng(0)
 

@@ -7,10 +7,10 @@ import pytest
 
 from dybitq.fit.notes import fit_notes, scarce_pairs_note
 from dybitq.patches import moment_key
-from dybitq.records import MomentKind
+from dybitq.records.statistics import MomentKind
 from tests.emit.toolkit import Made, make
 from tests.fit.conftest import moment_of
-from tests.graph.conftest import make_model
+from tests.models import make_model
 
 RNG = np.random.default_rng(0)
 RELU = make_model(

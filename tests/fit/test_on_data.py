@@ -12,9 +12,9 @@ from dybitq.emit.emit import emit
 from dybitq.emit.prefix import prefix
 from dybitq.fit.on_data import Paired, correction, fit_on_data
 from dybitq.graph.export import to_bytes
-from dybitq.records import Fitted
+from dybitq.records.fitted import Fitted
 from tests.emit.toolkit import Feeds, Made, make, run, source
-from tests.graph.conftest import make_model
+from tests.models import make_model
 
 LINE = (
     "a = Conv <pads = [1, 1, 1, 1]> (x, w)\n b = Relu (a)\n c = Conv <pads = [1, 1, 1, 1]> (b, v)\n"

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dybitq.cli.main import group
-from tests.graph.conftest import make_model
+from tests.models import make_model
 
 RNG = np.random.default_rng(0)
 

@@ -9,17 +9,17 @@ import pytest
 
 from dybitq.emit.emit import emit
 from dybitq.emit.prefix import prefix
-from dybitq.fit.layers import LayerArrays
 from dybitq.fit.on_data import fit_on_data
 from dybitq.fit.shared import joined_moment, sharing, with_codes_of
+from dybitq.fit.weights.layers import LayerArrays
 from dybitq.graph.export import to_bytes
 from dybitq.patches import to_matrix
 from dybitq.plan.recipe import Rule, Settings
-from dybitq.records import MomentKind
+from dybitq.records.statistics import MomentKind
 from tests.emit.cases import SAME, array
 from tests.emit.toolkit import against_float, largest_difference, make, run, source
 from tests.fit.conftest import moment_of
-from tests.graph.conftest import make_model
+from tests.models import make_model
 
 HEADS = make_model(
     """

@@ -8,7 +8,7 @@ import pytest
 from dybitq.errors import UnsupportedError
 from dybitq.graph import export
 from dybitq.graph.load import load
-from tests.graph.conftest import make_model, run
+from tests.models import make_model, run
 
 BODY = """
   c = Conv (x, w)

@@ -10,10 +10,10 @@ import pytest
 from dybitq.errors import DybitqError, ModelError
 from dybitq.graph.export import to_bytes
 from dybitq.graph.load import load
-from dybitq.graph.quantized import stored_survey
 from dybitq.graph.read import read
+from dybitq.graph.stored.quantized import stored_survey
 from dybitq.graph.survey import survey
-from tests.graph.conftest import make_model
+from tests.models import make_model
 
 
 def network() -> onnx.ModelProto:

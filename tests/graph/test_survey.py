@@ -8,8 +8,8 @@ from dybitq.errors import ConfigError
 from dybitq.graph.load import load
 from dybitq.graph.survey import survey
 from dybitq.patches import from_matrix, to_matrix
-from dybitq.records import LayerKind, Window
-from tests.graph.conftest import make_model
+from dybitq.records.layers import LayerKind, Window
+from tests.models import make_model
 
 
 def array(*shape: int) -> np.ndarray:

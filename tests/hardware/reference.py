@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dybitq.workload import ConvWork, OpWork, TensorWork, Workload
+from dybitq.records.workload import ConvWork, OpWork, TensorWork, Workload
 
 
 def reference(name: str) -> Path:

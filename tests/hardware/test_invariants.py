@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dybitq.errors import ConfigError
 from dybitq.hardware.machine import load_machine
 from dybitq.hardware.price import simulate
-from dybitq.workload import LayerCost, OpWork, SimulationReport, Workload
+from dybitq.records.workload import LayerCost, OpWork, SimulationReport, Workload
 from tests.hardware.reference import Layers
 
 PRECISION: list[dict[str, Any]] = [

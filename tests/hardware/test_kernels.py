@@ -6,8 +6,8 @@ from dybitq.hardware.kernels import build, fuse
 from dybitq.hardware.machine import load_machine
 from dybitq.hardware.price import simulate
 from dybitq.hardware.residency import lifetimes, resident
-from dybitq.schema_machine import Fusion
-from dybitq.workload import OpWork
+from dybitq.records.workload import OpWork
+from dybitq.schema.machine import Fusion
 from tests.hardware.reference import Layers
 
 ALL = Fusion()

@@ -6,7 +6,7 @@ import pytest
 
 from dybitq.hardware.machine import load_machine
 from dybitq.hardware.price import simulate
-from dybitq.workload import TensorWork
+from dybitq.records.workload import TensorWork
 from tests.hardware.reference import Layers, reference, resnet18, rows
 
 # Bit Fusion's RESNET-18 (17 layers, doubled width): name, channels, filters, kernel, output size.

@@ -11,7 +11,7 @@ from dybitq.cli.main import group
 from dybitq.hardware.machine import load_machine
 from dybitq.hardware.price import simulate
 from dybitq.hardware.topology import read_topology
-from dybitq.workload import Workload
+from dybitq.records.workload import Workload
 from tests.hardware.reference import Layers, reference, rows
 
 # Rows of SCALE-Sim 3.0.0, small GEMMs: array, dataflow, (M, N, K), array cycles, ifmap, filter, ofmap counts.

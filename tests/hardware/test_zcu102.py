@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx_ir as ir
 import pytest
 
-from dybitq.graph.workload import workload_of_model
+from dybitq.graph.work.workload import workload_of_model
 from dybitq.hardware.machine import load_machine
 from dybitq.hardware.price import simulate
 

@@ -10,8 +10,8 @@ import pytest
 
 from dybitq.graph.load import Network, load
 from dybitq.graph.survey import survey
-from dybitq.records import LayerWork
-from tests.graph.conftest import make_model
+from dybitq.records.layers import LayerWork
+from tests.models import make_model
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from dybitq.api.integer import plan_of
-from dybitq.arithmetic import FLOAT_RESCALE, INTEGER_EXPLICIT, INTEGER_FAST
 from dybitq.errors import ConfigError
 from dybitq.plan.check import check_plan
 from dybitq.plan.recipe import DEFAULTS, Recipe, Rule, Settings, end_layers, make_plan
-from dybitq.records import ActivationMode, Plan
+from dybitq.records.arithmetic import FLOAT_RESCALE, INTEGER_EXPLICIT, INTEGER_FAST
+from dybitq.records.plan import ActivationMode, Plan
 
 
 def planned(surveyed, **recipe) -> Plan:

@@ -6,7 +6,8 @@ import pytest
 from dybitq.graph.operators import Role, activation_inputs, clamp_bounds, role
 from dybitq.graph.values import nodes_by_name
 from dybitq.plan.regions import find_regions
-from dybitq.records import ActivationMode, LayerKind
+from dybitq.records.layers import LayerKind
+from dybitq.records.plan import ActivationMode
 
 SQUARE = (4, 4, 1, 1)
 

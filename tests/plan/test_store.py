@@ -7,11 +7,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dybitq.arithmetic import IntegerOptions
 from dybitq.errors import ConfigError
 from dybitq.plan.recipe import DEFAULTS, Recipe, Rule, Settings
 from dybitq.plan.store import parse_plan, plan_document, plan_text, read_plan, read_recipe
-from dybitq.records import ActivationMode, EdgePlan, LayerPlan, Plan
+from dybitq.records.arithmetic import IntegerOptions
+from dybitq.records.plan import ActivationMode, EdgePlan, LayerPlan, Plan
 
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
 

@@ -5,7 +5,7 @@ import onnx
 import pytest
 
 from dybitq.errors import ModelError
-from dybitq.records import TensorInfo
+from dybitq.records.layers import TensorInfo
 from dybitq.runtime.session import Session, first_line
 
 TEXT = """

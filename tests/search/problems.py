@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from hypothesis import strategies as st
 
-from dybitq.allocation import Budget, Choice, Group, Problem, Tie
+from dybitq.records.allocation import Budget, Choice, Group, Problem, Tie
 
 COSTS = ("latency", "size")
 

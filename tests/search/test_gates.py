@@ -6,7 +6,7 @@ from dybitq.plan.recipe import Recipe
 from dybitq.search.sensitivity.gains import gains
 from dybitq.search.space import open_space
 from tests.emit.toolkit import make
-from tests.graph.conftest import make_model
+from tests.models import make_model
 
 BODY = """
   a = Conv <pads = [1, 1, 1, 1]> (x, w)

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dybitq.allocation import Budget, Choice, Group, Problem, Tie
 from dybitq.errors import ConfigError
+from dybitq.records.allocation import Budget, Choice, Group, Problem, Tie
 from dybitq.search.dominance import front
 from dybitq.search.explain import explain
 from dybitq.search.feasibility import InfeasibleError
-from dybitq.search.moves import improve, repair
+from dybitq.search.local_search import improve, repair
 from dybitq.search.program import compile_problem, survivors
 from dybitq.search.relaxation import relax, relax_at
 from dybitq.search.solve import solve

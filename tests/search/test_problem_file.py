@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from dybitq.allocation import Budget, Choice, Group, Problem, Tie, mistakes
 from dybitq.errors import ConfigError
-from dybitq.schema_problem import parse_problem, read_problem
+from dybitq.records.allocation import Budget, Choice, Group, Problem, Tie, mistakes
+from dybitq.schema.problem import parse_problem, read_problem
 
 CHOICE = {"label": "4", "objective": 0.46, "costs": {"latency": 0.21}}
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dybitq.fit.moments import Quadratic, flat
+from dybitq.fit.weights.moments import Quadratic, flat
 from dybitq.search.sensitivity.distances import kl_divergence, relative_error
 from dybitq.search.sensitivity.gain import loss, losses
 from dybitq.search.sensitivity.hutchinson import mean_trace, perturbation

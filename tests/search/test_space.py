@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from dybitq.errors import ConfigError
 from dybitq.graph.load import load
 from dybitq.graph.survey import survey
-from dybitq.graph.workload import read_workload
+from dybitq.graph.work.workload import read_workload
 from dybitq.hardware.machine import load_machine
 from dybitq.plan.recipe import DEFAULTS, Recipe, Rule, Settings
 from dybitq.search.prices import Prices

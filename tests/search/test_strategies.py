@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 
-from dybitq.allocation import Budget, Choice, Group, Problem, Tie
 from dybitq.errors import ConfigError
+from dybitq.records.allocation import Budget, Choice, Group, Problem, Tie
 from dybitq.search import proof
 from dybitq.search.feasibility import InfeasibleError
 from dybitq.search.solve import solve

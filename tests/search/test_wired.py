@@ -16,7 +16,7 @@ from dybitq.data.spec import load_data
 from dybitq.graph.export import to_bytes
 from dybitq.graph.flow import FlowKind, flows
 from dybitq.graph.load import load
-from dybitq.graph.probes import probed
+from dybitq.graph.rewrites.probes import probed
 from dybitq.graph.survey import survey
 from dybitq.plan.recipe import Recipe
 from dybitq.runtime.session import Session

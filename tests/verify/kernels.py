@@ -7,30 +7,37 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from dybitq.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST
-from dybitq.emit.integer import emit_integer
+from dybitq.emit.integer.emission import emit_integer
 from dybitq.encodings import formats
-from dybitq.encodings.dyadic import Rounding
 from dybitq.graph.export import to_bytes
 from dybitq.graph.load import Network
-from dybitq.integer import Convolution, Dequantize, Operation, Program, Quantize, Requantize, Weight
-from dybitq.records import Window
+from dybitq.records.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST, TieRounding
+from dybitq.records.integer_network import (
+    Convolution,
+    Dequantize,
+    Operation,
+    Program,
+    Quantize,
+    Requantize,
+    Weight,
+)
+from dybitq.records.layers import Window
 from tests.emit.toolkit import run
 
 POINT = Window(kernel=(1, 1), strides=(1, 1), dilations=(1, 1), pads=(0, 0, 0, 0), group=1)
 FLAVOURS = (INTEGER_FAST, INTEGER_EXPLICIT)
 
 
-def round_fraction(value: Fraction, rounding: Rounding) -> int:
+def round_fraction(value: Fraction, rounding: TieRounding) -> int:
     """The definition of both rules, in exact rational arithmetic."""
     below = value.numerator // value.denominator
     rest = value - below
     if rest == Fraction(1, 2):
-        return below + (1 if rounding is Rounding.HALF_UP else below % 2)
+        return below + (1 if rounding is TieRounding.HALF_UP else below % 2)
     return below + (rest > Fraction(1, 2))
 
 
-def requantized(acc: int, b: int, c: int, zero: int, rounding: Rounding) -> int:
+def requantized(acc: int, b: int, c: int, zero: int, rounding: TieRounding) -> int:
     """What hardware has to compute from one accumulator."""
     return min(255, max(0, round_fraction(Fraction(acc * b, 2**c), rounding) + zero))
 
@@ -56,7 +63,7 @@ def run_accumulators(
     c: np.ndarray,
     *,
     zero: int = 0,
-    rounding: Rounding = Rounding.HALF_EVEN,
+    rounding: TieRounding = TieRounding.HALF_EVEN,
     arithmetic: str = INTEGER_FAST,
 ) -> np.ndarray:
     """Codes that the runtime makes of accumulators ``[channels]``, each with its own b and c."""

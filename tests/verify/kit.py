@@ -10,15 +10,15 @@ import onnx
 
 from dybitq.api.integer import IntegerNetwork, plan_of, quantize_to_integers
 from dybitq.api.verify import Settings, VerifyResult, verify
-from dybitq.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST, IntegerOptions
 from dybitq.calibrate.run import Settings as Pass
 from dybitq.calibrate.run import collect
 from dybitq.graph.export import to_bytes
 from dybitq.graph.load import load
 from dybitq.graph.survey import survey
 from dybitq.plan.recipe import DEFAULTS, Recipe
+from dybitq.records.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST, IntegerOptions
 from tests.emit.toolkit import run, source
-from tests.graph.conftest import make_model
+from tests.models import make_model
 
 FLAVOURS = (INTEGER_FAST, INTEGER_EXPLICIT)
 

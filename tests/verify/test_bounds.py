@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dybitq.arithmetic import INTEGER_EXPLICIT, IntegerOptions
 from dybitq.encodings import formats
 from dybitq.errors import UnsupportedError
-from dybitq.graph.plain import read_plain
-from dybitq.integer import Product, Program, Quantize, Requantize, Weight
+from dybitq.graph.stored.plain import read_plain
+from dybitq.records.arithmetic import INTEGER_EXPLICIT, IntegerOptions
+from dybitq.records.integer_network import Product, Program, Quantize, Requantize, Weight
 from dybitq.verify.bounds import accumulator_bounds, bits_of, check_registers
 from dybitq.verify.interpreter import interpret
-from dybitq.verify.read_program import read_program
+from dybitq.verify.read.network import read_program
 from tests.verify.kit import quantize_net
 from tests.verify.networks import NETWORKS
 

@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from dybitq.api.export import Settings, export, schema
-from dybitq.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST, IntegerOptions
 from dybitq.cli.main import group
 from dybitq.errors import ConfigError, OutputError, UnsupportedError
+from dybitq.records.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST, IntegerOptions
 from tests.verify.hardware import Machine
 from tests.verify.kit import Net, quantize_net
 from tests.verify.networks import NETWORKS

@@ -4,9 +4,9 @@ import numpy as np
 import onnx
 import pytest
 
-from dybitq.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST, IntegerOptions
+from dybitq.records.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST, IntegerOptions
 from tests.emit.toolkit import run
-from tests.graph.conftest import make_model
+from tests.models import make_model
 from tests.verify.kit import FLAVOURS, Net, outputs, prove, quantize_net
 from tests.verify.networks import NETWORKS
 
@@ -139,7 +139,7 @@ def test_the_fast_flavour_runs_on_quantized_kernels(tmp_path):
 
 def test_explicit_uses_integer_operators_only(tmp_path):
     """ConvInteger, MatMulInteger, Add, Mul, BitShift, Clip and Cast: nothing else."""
-    from dybitq.graph.plain import read_plain
+    from dybitq.graph.stored.plain import read_plain
 
     path, _ = quantize_net(NETWORKS["residual"], tmp_path, INTEGER_EXPLICIT)
     ops = {node.op_type for node in read_plain(path).inner.nodes}

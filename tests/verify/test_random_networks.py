@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from dybitq.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST, IntegerOptions
+from dybitq.records.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST, IntegerOptions
 from tests.emit.toolkit import run
 from tests.verify.kit import Net, outputs, prove, quantize_net
 

@@ -6,11 +6,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from dybitq.arithmetic import INTEGER_EXPLICIT, IntegerOptions
-from dybitq.graph.plain import read_plain
-from dybitq.integer import Other, Requantize, outputs_of
-from dybitq.records import NumberFormat
-from dybitq.verify.read_program import read_program
+from dybitq.graph.stored.plain import read_plain
+from dybitq.records.arithmetic import INTEGER_EXPLICIT, IntegerOptions
+from dybitq.records.formats import NumberFormat
+from dybitq.records.integer_network import Other, Requantize, outputs_of
+from dybitq.verify.read.network import read_program
 from tests.verify.kit import FLAVOURS, quantize_net
 from tests.verify.networks import NETWORKS
 

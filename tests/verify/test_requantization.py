@@ -7,12 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dybitq.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST, IntegerOptions
-from dybitq.encodings.dyadic import Rounding
 from dybitq.errors import UnsupportedError
-from dybitq.fit.factors import requantize, share
-from dybitq.integer import Addition, Concatenation, Mean, Multiplication, Requantize
-from dybitq.records import FittedEdge
+from dybitq.fit.integer.factors import requantize, share
+from dybitq.records.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST, IntegerOptions, TieRounding
+from dybitq.records.fitted import FittedEdge
+from dybitq.records.integer_network import Addition, Concatenation, Mean, Multiplication, Requantize
 from tests.emit.toolkit import run
 from tests.verify.kernels import FLAVOURS, emit, requantized, round_fraction, run_accumulators
 
@@ -39,11 +38,11 @@ def test_quantized_kernels_are_exact_to_shift_16(seed, zero):
     """QLinearConv on accumulators up to 2^31, any multiplier of 24 bits and shift to 16: no value differs."""
     acc, b, c = _random(np.random.default_rng(seed), 16, 24)
     found = run_accumulators(acc, b, c, zero=zero)
-    wanted = [requantized(*t, zero, Rounding.HALF_EVEN) for t in zip(acc.tolist(), b.tolist(), c.tolist())]
+    wanted = [requantized(*t, zero, TieRounding.HALF_EVEN) for t in zip(acc.tolist(), b.tolist(), c.tolist())]
     np.testing.assert_array_equal(found, wanted)
 
 
-@pytest.mark.parametrize("rounding", list(Rounding))
+@pytest.mark.parametrize("rounding", list(TieRounding))
 @pytest.mark.parametrize("zero", [0, 128])
 def test_integer_operators_are_exact_for_every_shift(rounding, zero):
     """The explicit flavour under both rules: multipliers of 31 bits, shifts to 60."""
@@ -57,7 +56,7 @@ def test_integer_operators_are_exact_for_every_shift(rounding, zero):
 def test_the_rule_on_the_shift_is_sharp():
     """At shift 17 the kernel rounds an accumulator onto a tie; integer operators do not."""
     acc, b, c = (np.array([v]) for v in (1871417, 9, 17))
-    assert requantized(1871417, 9, 17, 0, Rounding.HALF_EVEN) == 129
+    assert requantized(1871417, 9, 17, 0, TieRounding.HALF_EVEN) == 129
     assert run_accumulators(acc, b, c).tolist() == [128]
     assert run_accumulators(acc, b, c, arithmetic=INTEGER_EXPLICIT).tolist() == [129]
 
@@ -120,13 +119,13 @@ def test_sums_of_all_pairs_of_codes(arithmetic, zeros, ratios):
     )
     # exact by integers: 2 * floor + 1 compares twice the rest with one half
     rounded = np.array(
-        [round_fraction(Fraction(int(v), 2**shared.shift), Rounding.HALF_EVEN) for v in np.unique(total)]
+        [round_fraction(Fraction(int(v), 2**shared.shift), TieRounding.HALF_EVEN) for v in np.unique(total)]
     )
     wanted = np.clip(rounded[np.searchsorted(np.unique(total), total)] + zeros[2], 0, 255)
     np.testing.assert_array_equal(found[0, 0], wanted)
 
 
-@pytest.mark.parametrize("rounding", list(Rounding))
+@pytest.mark.parametrize("rounding", list(TieRounding))
 def test_two_roundings_differ_from_one(rounding):
     """HAWQ-V3's rule rounds each branch: its sums are off by one on many pairs, and exactly its own."""
     shared = share("add", (0.71, 0.333), (0, 0), IntegerOptions())
@@ -168,7 +167,7 @@ def test_products_of_all_pairs_of_codes(arithmetic, zeros):
         (found,) = run(emit([operation], arithmetic, inputs="ab"), feeds).values()
         total = (PAIRS[0].astype(np.int64) - zeros[0]) * (PAIRS[1].astype(np.int64) - zeros[1])
         values = np.unique(total)
-        rounded = np.array([requantized(int(v), b, c, zeros[2], Rounding.HALF_EVEN) for v in values])
+        rounded = np.array([requantized(int(v), b, c, zeros[2], TieRounding.HALF_EVEN) for v in values])
         np.testing.assert_array_equal(found[0, 0], rounded[np.searchsorted(values, total)])
 
 
@@ -190,7 +189,7 @@ def test_rescaled_joins_of_all_codes(arithmetic, zeros):
     )
     (found,) = run(emit([operation], arithmetic), {"x": codes}).values()
     for channel, (b, c) in enumerate(factors):
-        wanted = [requantized(q - zeros[0], b, c, zeros[1], Rounding.HALF_EVEN) for q in range(256)]
+        wanted = [requantized(q - zeros[0], b, c, zeros[1], TieRounding.HALF_EVEN) for q in range(256)]
         np.testing.assert_array_equal(found[0, channel].reshape(-1), wanted)
 
 
@@ -214,7 +213,7 @@ def test_means_are_integer_sums_times_a_dyadic_reciprocal(arithmetic, extent):
         )
         (found,) = run(emit([operation], arithmetic, channels=8), {"x": x}).values()
         total = (x.astype(np.int64) - zeros[0]).sum(axis=(2, 3))
-        wanted = [requantized(int(v), b, 16, zeros[1], Rounding.HALF_EVEN) for v in total.reshape(-1)]
+        wanted = [requantized(int(v), b, 16, zeros[1], TieRounding.HALF_EVEN) for v in total.reshape(-1)]
         np.testing.assert_array_equal(found.reshape(-1), wanted)
 
 

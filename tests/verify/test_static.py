@@ -5,9 +5,9 @@ import onnx
 import pytest
 
 from dybitq.api.verify import verify
-from dybitq.graph.plain import read_plain
+from dybitq.graph.stored.plain import read_plain
 from dybitq.verify.static import NodeKind, prove
-from tests.graph.conftest import make_model
+from tests.models import make_model
 from tests.verify.kit import quantize_net
 from tests.verify.networks import NETWORKS
 

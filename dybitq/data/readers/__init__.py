@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dybitq.data.source import Opened
 from dybitq.errors import ConfigError
-from dybitq.records import TensorInfo
+from dybitq.records.layers import TensorInfo
 from dybitq.registry import Registry
 
 

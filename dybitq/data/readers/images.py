@@ -9,7 +9,7 @@ import numpy as np
 from dybitq.data.readers import READERS, Split, refuse_fields, single_input
 from dybitq.data.source import Label, Opened, Sample
 from dybitq.errors import DataError, UnsupportedError
-from dybitq.records import TensorInfo
+from dybitq.records.layers import TensorInfo
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 

@@ -11,7 +11,7 @@ import numpy as np
 from dybitq.data.readers import READERS, Split, refuse_fields, single_input
 from dybitq.data.source import Opened, Sample
 from dybitq.errors import DataError
-from dybitq.records import TensorInfo
+from dybitq.records.layers import TensorInfo
 
 
 @READERS.register("npz")

@@ -10,7 +10,7 @@ import numpy as np
 from dybitq.data.readers import READERS, Split, refuse_fields
 from dybitq.data.source import Opened, Sample
 from dybitq.errors import ConfigError, DataError
-from dybitq.records import TensorInfo
+from dybitq.records.layers import TensorInfo
 
 
 @READERS.register("python")

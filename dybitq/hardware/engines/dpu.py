@@ -15,7 +15,7 @@ from dybitq.hardware.engine import Machine, Prepared, engines, need
 from dybitq.hardware.precision import rates
 from dybitq.hardware.streaming import moved_once, streaming_costs
 from dybitq.hardware.traffic import bytes_per_cycle
-from dybitq.schema_machine import Dpu
+from dybitq.schema.machine import Dpu
 
 
 def block_cycles(dpu: Dpu, prepared: Prepared) -> Array:

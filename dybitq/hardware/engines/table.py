@@ -11,7 +11,7 @@ from dybitq.hardware.costs import Array, Costs, Widths
 from dybitq.hardware.engine import Machine, Prepared, engines
 from dybitq.hardware.precision import rates
 from dybitq.hardware.streaming import moved_once, streaming_costs
-from dybitq.schema_machine import TableRow
+from dybitq.schema.machine import TableRow
 
 
 def _rows(machine: Machine, prepared: Prepared, place: int) -> list[TableRow]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dybitq.data.source import DataSource
 from dybitq.errors import ConfigError
-from dybitq.records import Statistics
+from dybitq.records.statistics import Statistics
 from dybitq.registry import Registry
 from dybitq.search.space import Space
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from dybitq.records import LayerWork
+from dybitq.records.layers import LayerWork
 from dybitq.search.sensitivity import Subject
 
 OfWeight = Callable[[LayerWork, Sequence[str]], Mapping[str, float]]

@@ -8,7 +8,7 @@ nothing of a single layer to a model; what layers do to each other's errors is s
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from dybitq.records import LayerWork
+from dybitq.records.layers import LayerWork
 from dybitq.search.sensitivity import SENSITIVITIES, Scores, Subject
 from dybitq.search.sensitivity.choices import judged
 from dybitq.search.sensitivity.noise import LayerNoise

@@ -18,7 +18,7 @@ from functools import partial
 
 import numpy as np
 
-from dybitq.records import LayerWork
+from dybitq.records.layers import LayerWork
 from dybitq.search.sensitivity import SENSITIVITIES, Scores, Subject
 from dybitq.search.sensitivity.choices import judged
 from dybitq.search.sensitivity.noise import LayerNoise

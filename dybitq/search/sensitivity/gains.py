@@ -10,7 +10,7 @@ any other, but not those from before the mean, which has averaged them away.
 from collections.abc import Mapping
 
 from dybitq.graph.flow import Flow, FlowKind, flows, output_names
-from dybitq.records import Statistics
+from dybitq.records.statistics import Statistics
 from dybitq.search.sensitivity.noise import energy_of
 from dybitq.search.space import Space
 

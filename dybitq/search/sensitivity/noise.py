@@ -10,25 +10,28 @@ from dataclasses import replace
 import numpy as np
 
 from dybitq.encodings import sparq
-from dybitq.fit.edges import edge_within
+from dybitq.fit.activations.edges import edge_within
+from dybitq.fit.activations.ranges import Profile, bins, profile
+from dybitq.fit.activations.recode import fit_recoding
+from dybitq.fit.activations.sparq_scales import Reader, reader_of, windowed_edge, windowed_error
 from dybitq.fit.fit import moment_of
-from dybitq.fit.kernel_range import bounds_weights
-from dybitq.fit.layers import LayerArrays, round_matrix, shifted_bias
-from dybitq.fit.moments import Quadratic, flat, quadratic
 from dybitq.fit.on_data import Feed, fed
-from dybitq.fit.ranges import Profile, bins, profile
-from dybitq.fit.recode import fit_recoding
-from dybitq.fit.windows import Reader, reader_of, windowed_edge, windowed_error
+from dybitq.fit.weights.kernel_range import bounds_weights
+from dybitq.fit.weights.layers import LayerArrays, round_matrix, shifted_bias
+from dybitq.fit.weights.moments import Quadratic, flat, quadratic
 from dybitq.graph.tensors import Tensors
 from dybitq.patches import from_matrix, row_channels, to_matrix
-from dybitq.records import EdgePlan, FittedEdge, LayerWork, Moment, MomentKind, Statistics, TensorStatistics
+from dybitq.records.fitted import FittedEdge
+from dybitq.records.layers import LayerWork
+from dybitq.records.plan import EdgePlan
+from dybitq.records.statistics import Moment, MomentKind, Statistics, TensorStatistics
 from dybitq.search.space import Space, bits_of
 
 _MOST_WEIGHTS = 1 << 11  # weights of a layer that are looked at: whole rows, evenly spread
 _FEWEST_ROWS, _MOST_ROWS = 4, 128
 _SMALLEST = 1e-30
 _WIDEST = 1536  # inputs of a layer beyond which the closed form of compensation takes too long
-_DAMPING = 0.01  # as in fit/rounding.py
+_DAMPING = 0.01  # as in fit/weights/rounding.py
 
 
 class LayerNoise:

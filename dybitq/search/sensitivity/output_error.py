@@ -1,7 +1,7 @@
 """Error of the output from second moments, in closed form: ``tr(dW H dW^T)``, from the statistics alone.
 
-``H`` is the covariance of what a layer multiplies (see ``fit/moments.py``), ``dW`` what rounding to the
-nearest level changes. Rounding errors of single weights are taken as independent, so the diagonal of H
+``H`` is the covariance of what a layer multiplies (see ``fit/weights/moments.py``), ``dW`` what rounding to
+the nearest level changes. Rounding errors of single weights are taken as independent, so the diagonal of H
 suffices, and of large layers some rows are enough. What compensated rounding leaves of it is one factor for
 each layer, from the Cholesky factor of H. The same for coded inputs: ``noise * |W|^2``.
 """

@@ -8,7 +8,7 @@ from dybitq.data.source import Batch
 from dybitq.errors import DataError
 from dybitq.graph.export import with_outputs
 from dybitq.graph.flow import output_names
-from dybitq.graph.probes import probed
+from dybitq.graph.rewrites.probes import probed
 from dybitq.runtime.session import Session
 from dybitq.search.sensitivity import Subject
 from dybitq.search.sensitivity.distances import kl_divergence, relative_error

@@ -1,11 +1,11 @@
 """Errors of one weight matrix: DyBit's nRMSE of the weights, and the closed-form error of the output.
 
-The first is spec ``dybit`` section 1.5, the second the trace of ``dW H dW^T`` (see ``dybitq.fit.moments``).
+The first is the nRMSE of the DyBit paper, the second the trace of ``dW H dW^T`` (``fit/weights/moments.py``).
 """
 
 import numpy as np
 
-from dybitq.fit.moments import Quadratic
+from dybitq.fit.weights.moments import Quadratic
 from dybitq.search.sensitivity import SENSITIVITIES, Scores, Subject
 from dybitq.search.sensitivity.noise import LayerNoise, energy_of
 

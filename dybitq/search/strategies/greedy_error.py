@@ -4,7 +4,7 @@ There the budget is on the error and the objective is the latency: start where t
 take steps that save most time per error added. With error and cost exchanged it is the same walk.
 """
 
-from dybitq.search.moves import improve, repair, row_weights, start_with_least
+from dybitq.search.local_search import improve, repair, row_weights, start_with_least
 from dybitq.search.program import Program
 from dybitq.search.relaxation import Root
 from dybitq.search.strategies import STRATEGIES, Found, Settings

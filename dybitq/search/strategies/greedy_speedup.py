@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dybitq.search.moves import repair, start_with_least
+from dybitq.search.local_search import repair, start_with_least
 from dybitq.search.program import Program
 from dybitq.search.relaxation import Root
 from dybitq.search.strategies import STRATEGIES, Found, Settings

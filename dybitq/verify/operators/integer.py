@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dybitq.graph.plain import PlainNode
+from dybitq.graph.stored.plain import PlainNode
 from dybitq.verify.exact import convolve, multiply
 from dybitq.verify.interpreter import operators
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dybitq.graph.plain import PlainNode
+from dybitq.graph.stored.plain import PlainNode
 from dybitq.verify.interpreter import operators
 
 Inputs = list[np.ndarray | None]

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dybitq.graph.survey import survey
-from tests.graph.conftest import make_model
+from tests.models import make_model
 
 geometry = st.fixed_dictionaries(
     {

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.graph.conftest import make_model
+from tests.models import make_model
 
 
 def parameters(channels: int, seed: int = 0) -> dict[str, np.ndarray]:

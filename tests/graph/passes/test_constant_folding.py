@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dybitq.graph.survey import survey
-from tests.graph.conftest import make_model
+from tests.models import make_model
 
 
 def array(*shape: int) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 
 from dybitq.graph.export import float_tensors
 from dybitq.graph.survey import survey
-from tests.graph.conftest import make_model
+from tests.models import make_model
 
 
 def half(*shape: int) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 
 from dybitq.errors import UnsupportedError
 from dybitq.graph.survey import survey
-from tests.graph.conftest import make_model
+from tests.models import make_model
 
 DOMAINS = ', "local" : 1'
 BLOCK = """

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.graph.conftest import make_model
+from tests.models import make_model
 
 SAME = {"inputs": "float[N, 4] x", "outputs": "float[N, 4] y"}
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.graph.conftest import make_model
+from tests.models import make_model
 
 
 @pytest.mark.parametrize("opset", [11, 12])

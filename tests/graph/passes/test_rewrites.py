@@ -8,7 +8,7 @@ from dybitq.errors import ModelError
 from dybitq.graph.export import to_bytes
 from dybitq.graph.load import load
 from dybitq.graph.survey import survey
-from tests.graph.conftest import make_model, run
+from tests.models import make_model, run
 
 
 def array(*shape: int) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""An integer-only network to an ONNX model, in two flavours."""

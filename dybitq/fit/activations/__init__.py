@@ -1,0 +1,1 @@
+"""Activation quantizers: ranges, scales and re-codings of one tensor."""

@@ -1,0 +1,1 @@
+"""Range methods of activations, one a file; each registers itself under the name recipes use."""

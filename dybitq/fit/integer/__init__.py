@@ -1,0 +1,1 @@
+"""Plan and statistics to an integer-only network."""

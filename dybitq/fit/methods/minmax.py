@@ -1,9 +1,0 @@
-"""Range: everything calibration saw."""
-
-from dybitq.fit.ranges import Profile, range_methods
-
-
-@range_methods.register("minmax")
-def minmax(profile: Profile, levels: int) -> tuple[float, float]:
-    """Exact extremes."""
-    return profile.low, profile.high

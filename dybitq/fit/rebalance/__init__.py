@@ -1,0 +1,1 @@
+"""Factors moved between the layers of the float network before it is fitted."""

@@ -1,0 +1,1 @@
+"""Weights of one layer: scales, codes and corrected biases."""

@@ -1,0 +1,1 @@
+"""Rewrites of a float network that keep its function: factors between layers, probes."""

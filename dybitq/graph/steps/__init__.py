@@ -1,0 +1,1 @@
+"""A float network as steps of integer arithmetic."""

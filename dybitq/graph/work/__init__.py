@@ -1,0 +1,1 @@
+"""Networks as workloads for the simulator."""

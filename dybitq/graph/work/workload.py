@@ -1,0 +1,384 @@
+"""A model as a workload for the simulator: products, vector operators, and the width of every tensor.
+
+Any ONNX goes: float (every tensor 32 bits), QDQ, QLinear or packed of any tool, and our own files. The widths
+of products come from ``graph.quantized``. Quantizers, casts and reshapes move nothing and vanish;
+concatenation and slicing are views on one storage; re-codings happen at the edge of the array.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnx_ir as ir
+
+from dybitq.errors import ModelError
+from dybitq.graph.passes import normalise
+from dybitq.graph.read import read
+from dybitq.graph.stored.quantized import quantized_survey
+from dybitq.graph.values import has_subgraph, int_attribute, shape_of
+from dybitq.graph.work.formats import known_integer_bits
+from dybitq.graph.work.products import PRODUCTS, Product, product
+from dybitq.graph.work.recoding import RECODE_KEY, clamped_code_bits, find_recodings
+from dybitq.graph.work.shapes import Shape, bind_shapes, shaped
+from dybitq.graph.work.vector import DROPPED, MERGING, PASSES, RENAMING, passes
+from dybitq.records.layers import QuantizedLayer
+from dybitq.records.workload import OpWork, Skipped, TensorWork, Workload
+
+_INDEX_TYPES = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL)
+
+
+@dataclass(slots=True)
+class _Tensor:
+    """A tensor under construction; other names of it may narrow it.
+
+    ``needs``: widths at which its readers take it, if all of them say so.
+    """
+
+    name: str
+    elements: int
+    bits: int
+    format: str
+    constant: bool
+    needs: list[int] = field(default_factory=list)
+
+
+def read_workload(path: Path, shapes: Mapping[str, Shape] | None = None) -> Workload:
+    """Load a model and list its work in execution order.
+
+    Args:
+        path: ONNX file.
+        shapes: of graph inputs; extents that stay open become 1 (batch), 128 (sequences) or 224
+            (images), and a note says so.
+
+    Raises:
+        ModelError: the file cannot be read, or the shape of a product's operand stays unknown.
+        UnsupportedError: an opset or construct that cannot be handled.
+        ConfigError: ``shapes`` names no input or contradicts the model.
+    """
+    path = Path(path)
+    return workload_of_model(read(path)[0], name=path.stem, shapes=shapes)
+
+
+def workload_of_model(model: ir.Model, *, name: str, shapes: Mapping[str, Shape] | None = None) -> Workload:
+    """:func:`read_workload` of a model as it was read; it is brought into normal form in place."""
+    bound, notes = bind_shapes(model, shapes or {})
+    stored = {layer.layer.name: layer for layer in quantized_survey(model)}
+    for value in model.graph.inputs:
+        if value.name in bound:  # with fixed shapes, arithmetic on shapes folds away
+            value.shape = ir.Shape(bound[value.name])
+    normalise(model, Path(name))
+    builder = _Builder(model, shaped(model, bound), bound, stored)
+    for node in model.graph:
+        builder.add(node)
+    return Workload(
+        name=name,
+        tensors=builder.finished(),
+        ops=tuple(builder.ops),
+        outputs=tuple(dict.fromkeys(builder.index(value) for value in model.graph.outputs)),
+        skipped=tuple(builder.skipped),
+        notes=tuple(notes),
+    )
+
+
+def _values(model: ir.Model | None) -> dict[str, ir.Value]:
+    if model is None:
+        return {}
+    values = [*model.graph.inputs, *model.graph.initializers.values()]
+    values.extend(value for node in model.graph for value in node.outputs)
+    return {value.name or "": value for value in values}
+
+
+def _dtype_width(dtype: ir.DataType | None) -> tuple[int, str]:
+    if dtype is None:
+        return 32, "float32"
+    return round(dtype.itemsize * 8), str(dtype.name).lower()
+
+
+class _Builder:
+    """Walks the nodes in order and collects tensors and operators."""
+
+    def __init__(
+        self,
+        model: ir.Model,
+        copy: ir.Model | None,
+        bound: Mapping[str, Shape],
+        stored: Mapping[str, QuantizedLayer],
+    ) -> None:
+        self.tensors: list[_Tensor] = []
+        self.ops: list[OpWork] = []
+        self.skipped: list[Skipped] = []
+        self._index: dict[str, int] = {}
+        self._shaped, self._own = _values(copy), _values(model)
+        self._bound, self._stored = bound, stored
+        self._constant = {
+            name for name, value in model.graph.initializers.items() if not value.is_graph_input()
+        }
+        self._find_constants(model)
+        self._recodings = find_recodings(model, self._constant)
+
+    def _find_constants(self, model: ir.Model) -> None:
+        for node in model.graph:
+            known = [value is None or (value.name or "") in self._constant for value in node.inputs]
+            if node.inputs and all(known) and not has_subgraph(node):
+                self._constant.update(value.name or "" for value in node.outputs)
+
+    def finished(self) -> tuple[TensorWork, ...]:
+        """The tensors; one that every reader takes narrower is written so."""
+        return tuple(
+            TensorWork(
+                name=t.name,
+                elements=t.elements,
+                bits=min([t.bits, max(t.needs)]) if t.needs else t.bits,
+                format=t.format,
+                constant=t.constant,
+            )
+            for t in self.tensors
+        )
+
+    def shape(self, value: ir.Value | None) -> Shape | None:
+        """Extents of a value, None where any of them is unknown."""
+        if value is None:
+            return None
+        name = value.name or ""
+        if name in self._bound:
+            return self._bound[name]
+        for candidate in (self._shaped.get(name), self._own.get(name)):
+            found = shape_of(candidate)
+            if found is not None and None not in found:
+                return tuple(extent or 0 for extent in found)
+        return None
+
+    def index(self, value: ir.Value) -> int:
+        """The tensor behind a value; made on first sight for graph inputs and constants."""
+        name = value.name or ""
+        if name not in self._index:
+            self._new(value, math.prod(self.shape(value) or (0,)), constant=name in self._constant)
+        return self._index[name]
+
+    def _new(self, value: ir.Value, elements: int, *, constant: bool = False) -> int:
+        bits, number_format = _dtype_width(value.dtype)
+        self._index[value.name or ""] = len(self.tensors)
+        self.tensors.append(_Tensor(value.name or "", elements, bits, number_format, constant))
+        return self._index[value.name or ""]
+
+    def add(self, node: ir.Node) -> None:
+        """Account for one node."""
+        if not node.outputs or node.outputs[0].name in (None, ""):
+            return
+        if node in self._recodings.nodes:
+            for value in node.outputs:
+                source = self._recodings.source.get(value.name or "")
+                if source is not None:
+                    self._index[value.name or ""] = self.index(source)
+        elif (node.outputs[0].name or "") in self._constant:
+            if node.op_type in RENAMING and node.inputs[0] is not None:
+                self._alias(node)
+        elif has_subgraph(node):
+            self._skip(node, "control flow is not priced")
+        elif node.op_type in PRODUCTS:
+            self._add_product(node)
+        elif node.op_type in RENAMING:
+            self._alias(node)
+        elif clamped_code_bits(node) is not None:
+            self._alias(node)  # the end of a requantization to fewer bits than a byte
+            tensor = self.tensors[self.index(node.outputs[0])]
+            tensor.bits = min(tensor.bits, clamped_code_bits(node) or tensor.bits)
+        elif node.op_type in ("Gather", "GatherElements") and self._is_constant(node.inputs[0]):
+            self._add_lookup(node)
+        elif node.op_type in DROPPED or self._is_bookkeeping(node):
+            return
+        elif node.op_type in PASSES or node.op_type in MERGING:
+            self._add_vector(node)
+        else:
+            self._skip(node, "operator not known to the simulator")
+
+    def _is_constant(self, value: ir.Value | None) -> bool:
+        return value is not None and (value.name or "") in self._constant
+
+    def _is_bookkeeping(self, node: ir.Node) -> bool:
+        """Arithmetic on indices, or on single numbers such as scales."""
+        single = all(
+            value is None or self.shape(value) in ((), (1,)) for value in (*node.inputs, node.outputs[0])
+        )
+        return node.outputs[0].dtype in _INDEX_TYPES or single
+
+    def _skip(self, node: ir.Node, reason: str) -> None:
+        shapes = [self.shape(value) for value in node.inputs]
+        macs = _recurrent_macs(node, shapes)
+        self.skipped.append(Skipped(name=node.name or "", op_type=node.op_type, reason=reason, macs=macs))
+
+    def _alias(self, node: ir.Node) -> None:
+        """Outputs are another name of the first input; a quantizer narrows the tensor behind it."""
+        source = node.inputs[0]
+        if source is None:
+            return
+        index = self.index(source)
+        tensor = self.tensors[index]
+        for value in node.outputs:
+            self._index[value.name or ""] = index
+            bits, number_format = _dtype_width(value.dtype)
+            if bits < tensor.bits and node.op_type != "Cast":
+                tensor.bits, tensor.format = bits, number_format
+
+    # ------------------------------------------------------------------ vector operators
+
+    def _data_inputs(self, node: ir.Node) -> tuple[int, ...]:
+        """Tensors that really flow, activations first; constants of one element are no traffic."""
+        streams: list[int] = []
+        constants: list[int] = []
+        for value in node.inputs:
+            if value is None or value.dtype in (ir.DataType.INT64, ir.DataType.BOOL):
+                continue
+            index = self.index(value)
+            if not self.tensors[index].constant and index not in streams:
+                streams.append(index)
+            elif self.tensors[index].constant and self.tensors[index].elements > 1:
+                constants.append(index)
+        return (*streams, *dict.fromkeys(constants))
+
+    def _add_vector(self, node: ir.Node) -> None:
+        shapes = [self.shape(value) for value in node.inputs]
+        out = self.shape(node.outputs[0])
+        unknown = [v is not None and shape is None for v, shape in zip(node.inputs, shapes)]
+        if out is None or any(unknown):
+            self._skip(node, "unknown shape")
+            return
+        read = self._data_inputs(node)
+        for index in read:
+            self.tensors[index].needs.append(32)
+        bits = self.tensors[read[0]].bits if read else 8
+        if node.op_type in MERGING:
+            self._add_views(node, read, bits)
+            return
+        for value in node.outputs[1:]:
+            self._new(value, math.prod(self.shape(value) or ()))
+        work = passes(node, [shape or () for shape in shapes], out)
+        self._vector_op(node, read, self._new(node.outputs[0], math.prod(out)), bits, work)
+
+    def _vector_op(
+        self,
+        node: ir.Node,
+        read: tuple[int, ...],
+        output: int,
+        bits: int,
+        work: int,
+        *,
+        in_place: bool = False,
+    ) -> None:
+        here = in_place or (node.op_type in PASSES and PASSES[node.op_type].in_place)
+        self.ops.append(
+            OpWork(
+                name=node.name or "",
+                op_type=node.op_type,
+                inputs=read,
+                output=output,
+                a_bits=bits,
+                vector_ops=work,
+                in_place=here,
+            )
+        )
+
+    def _add_views(self, node: ir.Node, read: tuple[int, ...], bits: int) -> None:
+        """Concatenation and splitting: every output is part of one storage with the inputs."""
+        for place, value in enumerate(node.outputs):
+            output = self._new(value, math.prod(self.shape(value) or ()))
+            self.tensors[output].bits = min(self.tensors[output].bits, bits)
+            name = (node.name or "") + (f":{place}" if place else "")
+            self.ops.append(
+                OpWork(name=name, op_type=node.op_type, inputs=read, output=output, a_bits=bits, view=True)
+            )
+
+    def _add_lookup(self, node: ir.Node) -> None:
+        """Rows of an embedding table (only what is picked moves), or a table applied to every code."""
+        out = self.shape(node.outputs[0])
+        table, indices = node.inputs[0], node.inputs[1]
+        if out is None or table is None or indices is None:
+            self._skip(node, "unknown shape")
+            return
+        size = math.prod(out)
+        if node.op_type == "GatherElements" or len(self.shape(table) or ()) == 1:
+            source = self.index(indices)
+            bits = self.tensors[source].bits
+            self._vector_op(node, (source,), self._new(node.outputs[0], size), bits, size, in_place=True)
+            return
+        found = self._stored.get(node.name or "")
+        bits, number_format = (found.weight_bits, found.weight_format) if found else _dtype_width(table.dtype)
+        rows = len(self.tensors)
+        self.tensors.append(_Tensor(f"{node.name}.rows", size, bits, number_format, True))
+        self._vector_op(node, (rows,), self._new(node.outputs[0], size), bits, size)
+
+    # ------------------------------------------------------------------ products
+
+    def _add_product(self, node: ir.Node) -> None:
+        roles = PRODUCTS[node.op_type]
+        left, right = node.inputs[roles.left], node.inputs[roles.right]
+        shapes = self.shape(left), self.shape(right), self.shape(node.outputs[0])
+        if left is None or right is None or shapes[0] is None or shapes[1] is None or shapes[2] is None:
+            raise ModelError(
+                f"layer {node.name!r} ({node.op_type}): the shape of an operand is unknown; fix the input "
+                "shapes with --shape NAME=D,D,..."
+            )
+        constant = self._is_constant(left), self._is_constant(right)
+        work = product(
+            node, (shapes[0], shapes[1], shapes[2]), weight_on_left=constant[0] and not constant[1]
+        )
+        if work is None:
+            self._skip(node, "its extents do not fit together")
+            return
+        if work.swapped:
+            left, right = right, left
+        self._finish_product(node, self.index(left), self.index(right), work, weighted=any(constant))
+
+    def _finish_product(
+        self, node: ir.Node, activation: int, weight: int, work: Product, *, weighted: bool
+    ) -> None:
+        a, w = self.tensors[activation], self.tensors[weight]
+        found = self._stored.get(node.name or "")
+        recode = node.metadata_props.get(RECODE_KEY, "none")
+        if found is not None:
+            w.bits, w.format = (found.weight_bits, found.weight_format) if weighted else (w.bits, w.format)
+            # What a re-coding takes is narrower than what lies in memory.
+            a.bits = min(a.bits, found.activation_bits) if recode == "none" else a.bits
+        w.constant = w.constant or weighted
+        a_bits, a_format = a.bits, a.format
+        if recode != "none":
+            a_bits, a_format = _digits(recode.split("-")[0], a_bits), recode
+        # A SPARQ window needs all 8 bits in memory; any other re-coding can be done before writing.
+        a.needs.append(a.bits if recode.startswith("sparq") else a_bits)
+        if not weighted:
+            w.needs.append(w.bits)
+        self.ops.append(
+            OpWork(
+                name=node.name or "",
+                op_type=node.op_type,
+                groups=work.groups,
+                m=work.m,
+                k=work.k,
+                n=work.n,
+                conv=work.conv,
+                inputs=(activation, weight),
+                output=self._new(node.outputs[0], math.prod(self.shape(node.outputs[0]) or ())),
+                w_bits=w.bits,
+                a_bits=a_bits,
+                w_format=w.format,
+                a_format=a_format,
+                w_integer_bits=known_integer_bits(w.format),
+                a_integer_bits=known_integer_bits(a_format),
+            )
+        )
+
+
+def _digits(number_format: str, default: int) -> int:
+    """Width in a format's name, ``dybit4`` -> 4."""
+    digits = "".join(char for char in number_format if char.isdigit())
+    return int(digits) if digits else default
+
+
+def _recurrent_macs(node: ir.Node, shapes: Sequence[Shape | None]) -> int:
+    """MACs of an LSTM, GRU or RNN, so that its share can be told; 0 for anything else."""
+    if node.op_type not in ("LSTM", "GRU", "RNN") or len(shapes) < 3 or None in shapes[:3]:
+        return 0
+    steps, batch, _ = shapes[0] or (0, 0, 0)
+    directions, rows, features = shapes[1] or (0, 0, 0)
+    return steps * batch * directions * rows * (features + int_attribute(node, "hidden_size", 0))

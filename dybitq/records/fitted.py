@@ -1,0 +1,74 @@
+"""Records of a fit: codes, scales, zero points and biases, by layer and by tensor."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dybitq.records.formats import NumberFormat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FittedWeight:
+    """Codes and scales of one weight tensor.
+
+    The weight is ``format.table[codes] * scale`` with the scale broadcast along ``axis``.
+
+    Attributes:
+        format: the table.
+        codes: uint8, shape of the weight tensor as it stands in the graph.
+        scale: float32 ``[1]`` (per tensor, ``axis`` is None) or ``[channels]``.
+        axis: channel axis of the scale.
+        bias: float32 ``[channels]``, the layer's bias after correction; None where it has none.
+        error: relative output error predicted by the fit, ``E|dW x|^2 / E|W x|^2`` (nan if unknown).
+    """
+
+    format: NumberFormat
+    codes: np.ndarray
+    scale: np.ndarray
+    axis: int | None
+    bias: np.ndarray | None
+    error: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedEdge:
+    """Scale and zero point of one uint8-coded activation tensor: ``x = (code - zero_point) * scale``.
+
+    Codes are clamped to ``low .. high``, which is narrower than 0..255 below 8 bits.
+    """
+
+    format: str
+    scale: float
+    zero_point: int
+    low: int = 0
+    high: int = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Recoding:
+    """What a layer does to its 8-bit input codes on the way in.
+
+    Attributes:
+        name: as it stands in a plan.
+        single: uint8 ``[256]``, what replaces a code whose partner is zero.
+        both: uint8 ``[256]``, what replaces a code whose partner is not zero.
+        paired: whether partners are looked at; where not, ``single`` equals ``both``.
+        zero_point: the code that stands for zero.
+    """
+
+    name: str
+    single: np.ndarray
+    both: np.ndarray
+    paired: bool
+    zero_point: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """Arrays by layer name, edges by tensor name; ``notes`` says what was done otherwise than asked for."""
+
+    weights: Mapping[str, FittedWeight] = field(default_factory=dict)
+    edges: Mapping[str, FittedEdge] = field(default_factory=dict)
+    recodings: Mapping[str, Recoding] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

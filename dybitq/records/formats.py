@@ -1,0 +1,60 @@
+"""Records of number formats: tables of integers, and the tensors' parts that share one scale."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NumberFormat:
+    """A table of integers: code ``c`` stands for the integer ``table[c]``.
+
+    Attributes:
+        name: registered name with its width, for example ``dybit4`` or ``int8``.
+        family: the name without the width, ``dybit``.
+        bits: width of a code, 1 to 8.
+        signed: whether the table holds negative integers.
+        table: int64 ``[2**bits]``. Codes that an encoder never emits (a negative zero) repeat the
+            integer of the code that it emits instead.
+        reserved: the codes that an encoder never emits.
+    """
+
+    name: str
+    family: str
+    bits: int
+    signed: bool
+    table: np.ndarray
+    reserved: tuple[int, ...] = ()
+
+    @property
+    def max_integer(self) -> int:
+        """Largest magnitude in the table."""
+        return int(np.abs(self.table).max())
+
+    @property
+    def fits_int8(self) -> bool:
+        """Whether every integer fits an int8 (or uint8, if unsigned) kernel."""
+        return self.max_integer <= (127 if self.signed else 255)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerTensor:
+    """One scale for the whole tensor."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerChannel:
+    """One scale for each index along ``axis``."""
+
+    axis: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerBlock:
+    """One scale for each run of ``size`` elements along ``axis``."""
+
+    axis: int
+    size: int
+
+
+Granularity = PerTensor | PerChannel | PerBlock

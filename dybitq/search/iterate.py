@@ -1,0 +1,182 @@
+"""The search: solve by a table of prices, price the plan found exactly, make a new table around it, again.
+
+A table is exact for the plan around which it was made. The first one, around the widest plan, is far from
+what will come out, so its problem is solved only as well as rounding its relaxation does. The walk ends when
+the best plan by a table is the plan that the table was made around; if it turns to and fro, the best plan
+that keeps all budgets at its exact prices is taken.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from dybitq.errors import ConfigError
+from dybitq.hardware.costs import Array
+from dybitq.records.allocation import Problem
+from dybitq.records.plan import Plan
+from dybitq.search.feasibility import InfeasibleError, Reach
+from dybitq.search.formulation import ERROR, Goal, assignment_of, error_of, formulate, labels_of
+from dybitq.search.prices import Prices
+from dybitq.search.sensitivity import Scores
+from dybitq.search.solution import Solution
+from dybitq.search.solve import solve
+from dybitq.search.space import Assignment
+from dybitq.search.strategies import Settings
+
+_FIRST = "lagrangian"
+_ROUNDS = 6  # after the first table
+_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Found:
+    """A plan with what is known about it.
+
+    Attributes:
+        plan: every decision.
+        assignment: settings by layer.
+        costs: exact, by name, see :meth:`Prices.exact`.
+        error: predicted, in the unit of the sensitivity.
+        problem, solution: the problem that it solves, by the prices around the plan before it, with the
+            certificate.
+        rounds: tables that were made.
+    """
+
+    plan: Plan
+    assignment: Assignment
+    costs: Mapping[str, float]
+    error: float
+    problem: Problem
+    solution: Solution
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Searcher:
+    """Everything that stays the same between searches of one network.
+
+    Attributes:
+        prices: of plans.
+        scores: of choices.
+        allowed: choices that may be taken, by layer.
+        strategy, settings: of the solver.
+    """
+
+    prices: Prices
+    scores: Scores
+    allowed: Mapping[str, Array]
+    strategy: str = "ilp"
+    settings: Settings = field(default_factory=Settings)
+
+    def search(self, goal: Goal) -> Found:
+        """The best plan.
+
+        Raises:
+            InfeasibleError: no plan keeps all limits; says how close one can come.
+            ConfigError: the strategy found none though there may be one.
+        """
+        space = self.prices.space
+        try:
+            return self._walk(goal, self._within(space.widest()))
+        except InfeasibleError:
+            # Prices around wide neighbours are not those of a plan in which everything is narrow.
+            return self._walk(goal, self._within(space.narrowest()))
+
+    def _within(self, assignment: Assignment) -> dict[str, tuple[str, str]]:
+        """The assignment with every pair that may not be taken replaced by the layer's first that may."""
+        found = dict(assignment)
+        for choice in self.prices.space.choices:
+            weights, activations = assignment[choice.layer]
+            allowed = self.allowed[choice.layer]
+            if not allowed[choice.weights.index(weights), choice.activations.index(activations)]:
+                found[choice.layer] = (choice.weights[0], choice.activations[0])
+        return found
+
+    def _walk(self, goal: Goal, around: Assignment) -> Found:
+        best: Found | None = None
+        around = self._first(goal, around)
+        slack = dict.fromkeys(goal.limits, 0.0)
+        seen: set[tuple[tuple[str, tuple[str, str]], ...]] = set()
+        for number in range(2, _ROUNDS + 2):
+            try:
+                found = self._step(self.strategy, goal, around, slack, number)
+            except InfeasibleError:
+                if best is None and not any(slack.values()):
+                    raise
+                break
+            over = {name: self._value(found, name) - limit for name, limit in goal.limits.items()}
+            kept = all(excess <= _TOLERANCE * goal.limits[name] for name, excess in over.items())
+            if kept and (best is None or self._objective(found, goal) < self._objective(best, goal)):
+                best = found
+            key = tuple(sorted(found.assignment.items()))
+            if kept and (dict(found.assignment) == dict(around) or key in seen):
+                break
+            if not kept and key in seen:
+                slack = {n: slack[n] + max(excess, 0.0) for n, excess in over.items()}
+            seen.add(key)
+            around = found.assignment
+        if best is None:
+            raise ConfigError(
+                "no plan was found that keeps all budgets at its exact prices, though the prices of single "
+                "layers allow one: the budgets are at the edge of what can be reached; loosen them a little"
+            )
+        return replace(best, rounds=number)
+
+    def _first(self, goal: Goal, around: Assignment) -> Assignment:
+        """Where the walk starts: near the best plan by the prices around ``around``."""
+        try:
+            return self._step(_FIRST, goal, around, dict.fromkeys(goal.limits, 0.0), 1).assignment
+        except InfeasibleError:
+            raise
+        except ConfigError:  # it got stuck, which proves nothing
+            return around
+
+    def _step(
+        self, strategy: str, goal: Goal, around: Assignment, slack: Mapping[str, float], number: int
+    ) -> Found:
+        space = self.prices.space
+        needed = [
+            *(name for name in goal.limits if name != ERROR),
+            *([goal.minimise] if goal.minimise != ERROR else []),
+        ]
+        table = self.prices.table(space.plan(around), around, needed)
+        tight = replace(goal, limits={name: limit - slack[name] for name, limit in goal.limits.items()})
+        problem = formulate(space, table, self.scores, tight, self.allowed)
+        try:
+            solution = solve(problem, strategy, self.settings, labels_of(around))
+        except InfeasibleError as error:
+            raise _absolute(error, goal, {**table.fixed, ERROR: self.scores.fixed}) from None
+        assignment = assignment_of(solution.choices)
+        plan = space.plan(assignment)
+        return Found(
+            plan=plan,
+            assignment=assignment,
+            costs=self.prices.exact(plan, assignment),
+            error=error_of(self.scores, assignment),
+            problem=problem,
+            solution=solution,
+            rounds=number,
+        )
+
+    def _value(self, found: Found, name: str) -> float:
+        return found.error if name == ERROR else found.costs[name]
+
+    def _objective(self, found: Found, goal: Goal) -> float:
+        return self._value(found, goal.minimise)
+
+
+def _absolute(error: InfeasibleError, goal: Goal, fixed: Mapping[str, float]) -> InfeasibleError:
+    """The same in the units of the goal, with one memory budget for all launches."""
+    found: dict[str, Reach] = {}
+    for reach in error.reaches:
+        name, left_out = reach.row.cost.partition("@")[0], min(fixed[reach.row.cost], 0.0)
+        others = None if reach.with_others is None else reach.with_others + left_out
+        moved = replace(
+            reach,
+            row=replace(reach.row, cost=name, limit=goal.limits[name]),
+            alone=reach.alone + left_out,
+            with_others=others,
+        )
+        old = found.get(name)
+        if old is None or (moved.binds, moved.alone) > (old.binds, old.alone):
+            found[name] = moved
+    return InfeasibleError(list(found.values()))

@@ -1,0 +1,1 @@
+"""A stored model read back as an integer-only network."""
