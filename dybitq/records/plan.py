@@ -6,6 +6,9 @@ from enum import StrEnum
 from dybitq.records.arithmetic import DEFAULT_OPTIONS, FLOAT_RESCALE, IntegerOptions
 
 
+DEFAULT_TARGET = "onnxruntime"
+
+
 class ActivationMode(StrEnum):
     """How the activations of a layer reach its multiplier."""
 
@@ -56,4 +59,5 @@ class Plan:
     bias_correction: bool = True
     arithmetic: str = FLOAT_RESCALE
     integer: IntegerOptions = DEFAULT_OPTIONS
+    target: str = DEFAULT_TARGET  # registered target that the network is written for
     source: str = field(default="plan", compare=False)  # the file it stands in, for messages
