@@ -18,6 +18,7 @@ from dybitq.api.search_request import (
 )
 from dybitq.data.source import DataSource
 from dybitq.data.spec import load_data
+from dybitq.emit.target import check_target
 from dybitq.errors import ConfigError, UnsupportedError
 from dybitq.files import atomic_output, check_output
 from dybitq.graph.export import to_bytes
@@ -26,6 +27,7 @@ from dybitq.graph.work.workload import read_workload
 from dybitq.hardware.machine import load_machine
 from dybitq.plan.recipe import FIRST_OR_LAST, Recipe
 from dybitq.plan.store import plan_text
+from dybitq.records.plan import is_number_format
 from dybitq.runtime.session import Session
 from dybitq.schema.machine import Machine
 from dybitq.search.budgets import COSTS, Limit, parse_budgets, sqnr_db
@@ -221,7 +223,8 @@ def _prepared(
     machine = load_machine(hardware, request.machine_settings)
     network, layers, seen = opened(model, statistics)
     space = open_space(network, layers, recipe or Recipe(defaults=SEARCHED))
-    if all(choice.weights[0] in ("float", "activation") for choice in space.choices):
+    check_target(space.base, layers)
+    if all(not is_number_format(choice.weights[0]) for choice in space.choices):
         raise UnsupportedError(f"{model}: nothing would be quantized: it has no layer with weights to code")
     everything, workload = space, read_workload(model, request.shapes)
     prices = Prices(workload, machine, space)

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from dybitq.cli import console, options
-from dybitq.cli._recipe import RecipeRequest, recipe_options
+from dybitq.cli._recipe import RecipeRequest, recipe_options, target_option
 
 
 @click.command()
@@ -15,6 +15,7 @@ from dybitq.cli._recipe import RecipeRequest, recipe_options
 )
 @options.output_option(help="Quantized ONNX file to write.")
 @recipe_options
+@target_option
 @click.option("--plan", type=options.EXISTING_FILE, help="Plan to carry out as it stands.")
 @click.option("--save-plan", type=options.OUTPUT_FILE, help="YAML file for the plan that was carried out.")
 @options.data_option(required=False)
@@ -27,6 +28,7 @@ def command(
     statistics: Path,
     output: Path,
     request: RecipeRequest,
+    target: str | None,
     plan: Path | None,
     save_plan: Path | None,
     data: Path | None,
@@ -48,6 +50,8 @@ def command(
     from dybitq.report.quantize import quantize_document, quantize_text
 
     options.check_sampling(data)
+    if target is not None:
+        request = request.with_target(target)
     for path in filter(None, (output, save_plan)):
         inputs = (model, statistics, request.file, plan, data)
         check_output(path, force=force, inputs=tuple(filter(None, inputs)))

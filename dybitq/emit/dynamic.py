@@ -15,7 +15,7 @@ Quantized = tuple[ir.Value, ir.Value, ir.Value]
 
 
 class DynamicProducts:
-    """The products of one graph with dynamically quantized activations; those with one input share its codes."""
+    """Dynamically quantized products of one graph; those that read one tensor share its codes."""
 
     def __init__(self, builder: Builder) -> None:
         self.builder = builder

@@ -55,7 +55,7 @@ def scale_constant(builder: Builder, layer: Layer) -> ir.Value:
 def dequantized_weight(
     builder: Builder, layer: Layer, integers: ir.Value, *, zero_point: np.ndarray | None = None
 ) -> ir.Value:
-    """Read the weight as a DequantizeLinear of ``integers``; without ``zero_point`` that operand is absent."""
+    """Let the layer read its weight from a DequantizeLinear of ``integers``."""
     operands = [integers, scale_constant(builder, layer)]
     if zero_point is not None:
         operands.append(builder.constant(zero_point, "z"))
@@ -67,7 +67,7 @@ def dequantized_weight(
 
 
 def integer_bias(builder: Builder, layer: Layer, input_scale: float) -> None:
-    """Write the bias as int32 at ``input scale * weight scale``, the product formed in float32 as runtimes do."""
+    """Write the bias as int32 in units of input scale times weight scale, a product of float32."""
     assert layer.fitted.bias is not None
     product = np.float32(input_scale) * layer.fitted.scale.astype(np.float32)
     limit = 2.0**31 - 2**7

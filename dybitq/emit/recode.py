@@ -132,7 +132,7 @@ def _one_of_two(
 
 
 def _extents(builder: Builder, codes: ir.Value, shape: Shape, *, before: ir.Node) -> ir.Value:
-    """Extents to reshape to: ``shape`` where at most one extent of it is unknown, else read from ``codes``."""
+    """Return ``shape`` where at most one extent of it is unknown, else what ``codes`` has at run time."""
     if shape and shape.count(None) <= 1:
         return builder.constant(np.array([-1 if d is None else d for d in shape], np.int64), "n")
     return builder.node("Shape", [codes], output="i", before=before)

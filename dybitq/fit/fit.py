@@ -14,7 +14,7 @@ from dybitq.graph.tensors import Tensors
 from dybitq.patches import moment_key
 from dybitq.records.fitted import Fitted, FittedEdge, FittedWeight, Recoding
 from dybitq.records.layers import LayerKind, LayerWork
-from dybitq.records.plan import ActivationMode, LayerPlan, Plan
+from dybitq.records.plan import ActivationMode, LayerPlan, Plan, is_number_format
 from dybitq.records.statistics import Moment, Statistics
 
 Progress = Callable[[str, int, int], None]
@@ -35,7 +35,7 @@ def fit(
     tensors = Tensors(network)
     edges = fit_edges(layers, plan, statistics, tensors)
     weights: dict[str, FittedWeight] = {}
-    todo = [p for p in plan.layers if p.weights not in ("float", "activation")]
+    todo = [p for p in plan.layers if is_number_format(p.weights)]
     alike = sharing(layers, plan)
     for done, layer_plan in enumerate(todo):
         if progress is not None:

@@ -8,7 +8,7 @@ from dybitq.fit.activations.recode import NONE
 from dybitq.patches import moment_key, patch_geometry
 from dybitq.records.fitted import Fitted
 from dybitq.records.layers import LayerKind, LayerWork
-from dybitq.records.plan import LayerPlan, Plan
+from dybitq.records.plan import LayerPlan, Plan, is_number_format
 from dybitq.records.statistics import MomentKind, Statistics
 
 _NAMES_SHOWN = 4  # layers named in a note
@@ -32,7 +32,7 @@ def fit_notes(
         statistics: what was fitted to.
         fitted: what came out.
     """
-    todo = [p for p in plan.layers if p.weights not in ("float", "activation") and p.layer in fitted.weights]
+    todo = [p for p in plan.layers if is_number_format(p.weights) and p.layer in fitted.weights]
     return (*_about_moments(layers, todo, statistics), *_about_recodings(layers, todo, statistics, fitted))
 
 

@@ -29,7 +29,7 @@ from dybitq.graph.tensors import Tensors
 from dybitq.patches import moment_key, patch_geometry, row_channels, to_matrix
 from dybitq.records.fitted import Fitted, FittedEdge, FittedWeight, Recoding
 from dybitq.records.layers import LayerKind, LayerWork
-from dybitq.records.plan import LayerPlan, Plan
+from dybitq.records.plan import LayerPlan, Plan, is_number_format
 from dybitq.records.statistics import Statistics
 from dybitq.runtime.session import Session
 
@@ -178,7 +178,7 @@ def _groups(layers: Mapping[str, LayerWork], plan: Plan) -> list[list[LayerPlan]
     order = {name: position for position, name in enumerate(layers)}
     found: dict[str, list[LayerPlan]] = {}
     for layer_plan in sorted(plan.layers, key=lambda p: order[p.layer]):
-        if layer_plan.weights in ("float", "activation"):
+        if not is_number_format(layer_plan.weights):
             continue
         layer = layers[layer_plan.layer]
         key = layer.name if layer.kind is LayerKind.GATHER else f"{moment_key(layer)}|{layer_plan.recode}"

@@ -15,7 +15,7 @@ from dybitq.fit.weights.moments import flat, quadratic
 from dybitq.patches import row_channels, to_matrix
 from dybitq.records.fitted import FittedWeight
 from dybitq.records.layers import LayerWork
-from dybitq.records.plan import LayerPlan, Plan
+from dybitq.records.plan import LayerPlan, Plan, is_number_format
 from dybitq.records.statistics import Moment
 
 
@@ -27,7 +27,7 @@ def sharing(layers: Mapping[str, LayerWork], plan: Plan) -> dict[str, tuple[str,
     found: dict[tuple[object, ...], list[str]] = {}
     for layer_plan in plan.layers:
         layer = layers[layer_plan.layer]
-        if layer_plan.weights not in ("float", "activation"):
+        if is_number_format(layer_plan.weights):
             found.setdefault(_key(layer, layer_plan), []).append(layer.name)
     return {name: tuple(names) for names in found.values() if len(names) > 1 for name in names}
 

@@ -5,8 +5,14 @@ from enum import StrEnum
 
 from dybitq.records.arithmetic import DEFAULT_OPTIONS, FLOAT_RESCALE, IntegerOptions
 
-
 DEFAULT_TARGET = "onnxruntime"
+FLOAT_WEIGHTS = "float"  # as weights of a layer: it is left alone
+NO_WEIGHTS = "activation"  # as weights of a layer: both operands are activations, and quantized
+
+
+def is_number_format(weights: str) -> bool:
+    """Tell whether ``weights`` of a layer asks for codes in some number format."""
+    return weights not in (FLOAT_WEIGHTS, NO_WEIGHTS)
 
 
 class ActivationMode(StrEnum):

@@ -21,7 +21,7 @@ from dybitq.plan.parts import with_narrow_parts
 from dybitq.plan.recipe import PLAIN, Recipe, Rule, Settings, activation_mode, make_plan, resolve_settings
 from dybitq.records.arithmetic import FLOAT_RESCALE
 from dybitq.records.layers import LayerKind, LayerWork
-from dybitq.records.plan import ActivationMode, Plan
+from dybitq.records.plan import ActivationMode, Plan, is_number_format
 
 Assignment = Mapping[str, tuple[str, str]]
 """By layer the settings ``(weights, activations)``."""
@@ -248,7 +248,7 @@ def _roots(network: Network, layers: Mapping[str, LayerWork], base: Plan, recipe
     """By layer the tensor whose width it may choose."""
     tensors = Tensors(network)
     coded = {edge.tensor for edge in base.edges}
-    modes = {p.layer: p.activations for p in base.layers if p.weights not in ("float", "activation")}
+    modes = {p.layer: p.activations for p in base.layers if is_number_format(p.weights)}
     found = {}
     for layer in layers.values():
         if modes.get(layer.name) is ActivationMode.STATIC:

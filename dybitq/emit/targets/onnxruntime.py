@@ -92,7 +92,7 @@ class OnnxRuntimeWriter:
         self.model.ir_version = max(self.model.ir_version, _IR_VERSION)
 
     def _why_float(self, layer: Layer, *, output_coded: bool) -> str | None:
-        """Reason why a layer that was planned for an integer kernel computes in float; None if it need not."""
+        """Return why a layer planned for an integer kernel computes in float; None if it need not."""
         if layer.plan.activations is ActivationMode.FLOAT:
             return None
         if not layer.fitted.format.fits_int8:

@@ -41,7 +41,7 @@ from dybitq.graph.tensors import Tensors
 from dybitq.patches import moment_key
 from dybitq.records.fitted import FittedEdge
 from dybitq.records.layers import LayerKind, LayerWork
-from dybitq.records.plan import LayerPlan, Plan
+from dybitq.records.plan import LayerPlan, Plan, is_number_format
 from dybitq.records.statistics import ChannelStatistics, Moment, Statistics
 
 _TRIALS = ((1.0, 10), (1.0, 4), (0.5, 10))  # share of the full exponent, and the largest power of two
@@ -121,7 +121,7 @@ def _pairs(
             continue
         first, second = layers[chain.first], layers[chain.second]
         both = plans[chain.first], plans[chain.second]
-        fits = all(p.weights not in ("float", "activation") for p in both)
+        fits = all(is_number_format(p.weights) for p in both)
         one_scale = any(p.granularity == "tensor" for p in both) and all(p.recode == NONE for p in both)
         known = all(moment_key(layer) in statistics.moments for layer in (first, second))
         aligned = _matrix_kind(first) and _matrix_kind(second) and input_channels(second) == _outputs(first)

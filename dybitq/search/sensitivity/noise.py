@@ -23,7 +23,7 @@ from dybitq.graph.tensors import Tensors
 from dybitq.patches import from_matrix, row_channels, to_matrix
 from dybitq.records.fitted import FittedEdge
 from dybitq.records.layers import LayerWork
-from dybitq.records.plan import EdgePlan
+from dybitq.records.plan import EdgePlan, is_number_format
 from dybitq.records.statistics import Moment, MomentKind, Statistics, TensorStatistics
 from dybitq.search.space import Space, bits_of
 
@@ -108,7 +108,7 @@ class LayerNoise:
             compensated: round as the plan says, with all of the second moments; otherwise to the nearest
                 level, with independent errors, on some of the rows.
         """
-        if layer.weight is None or names[0] in ("float", "activation"):
+        if layer.weight is None or not is_number_format(names[0]):
             return dict.fromkeys(names, 0.0)
         matrix, form = self.matrix(layer), self.form(layer, whole=compensated)
         energy, channels = self.signal(layer, matrix, form), row_channels(layer)
@@ -148,7 +148,7 @@ class LayerNoise:
         Returns:
             float32 arrays by name of the initializer; none for a layer that stays in float.
         """
-        if layer.weight is None or weights in ("float", "activation"):
+        if layer.weight is None or not is_number_format(weights):
             return {}
         matrix, form = self.matrix(layer), self.form(layer, whole=True)
         bare = self._bare(layer, matrix)
