@@ -14,11 +14,11 @@ from dybitq.data.spec import load_data
 from dybitq.errors import ConfigError, UnsupportedError
 from dybitq.files import atomic_folder, check_folder
 from dybitq.graph.stored.plain import StoredModel, read_plain
-from dybitq.records.integer_network import Dequantize, Program, Quantize, outputs_of
+from dybitq.records.integer_network import Dequantize, IntegerNetwork, Quantize, outputs_of
 from dybitq.runtime.session import Session
 from dybitq.verify.interpreter import interpret
-from dybitq.verify.manifest import SCHEMA_VERSION, Manifest, write_program
-from dybitq.verify.read.network import read_program
+from dybitq.verify.manifest import SCHEMA_VERSION, Manifest, write_network
+from dybitq.verify.read.network import read_network
 from dybitq.verify.static import prove
 
 MANIFEST = "manifest.json"
@@ -103,13 +103,13 @@ def export(
             "be exported, see dybitq verify"
         )
     try:
-        program = read_program(stored)
+        network = read_network(stored)
     except ValueError as error:  # somebody else's file
         raise UnsupportedError(f"{model}: {error}") from error
-    manifest = write_program(program)
-    feeds = _feeds(stored, program, data, chosen)
-    golden = _golden(stored, program, manifest, feeds, chosen)
-    document = _document(stored, program, manifest, golden)
+    manifest = write_network(network)
+    feeds = _feeds(stored, network, data, chosen)
+    golden = _golden(stored, network, manifest, feeds, chosen)
+    document = _document(stored, network, manifest, golden)
     with atomic_folder(folder, force=force, marker=MANIFEST) as temporary:
         _write(temporary, document, manifest)
     return ExportResult(
@@ -155,17 +155,17 @@ def _lines(document: Mapping[str, Any]) -> str:
 
 
 def _document(
-    stored: StoredModel, program: Program, manifest: Manifest, golden: dict[str, Any]
+    stored: StoredModel, network: IntegerNetwork, manifest: Manifest, golden: dict[str, Any]
 ) -> dict[str, Any]:
     tensors = golden.pop("shapes")
-    for name, step in program.scales.items():
+    for name, step in network.scales.items():
         tensors[name]["step"] = step
     return {
         "schema_version": SCHEMA_VERSION,
         "generator": f"dybitq {dybitq.__version__}",
         "model": {"file": stored.path.name, "sha256": stored.sha256},
         "byte_order": "little",
-        "inputs": [op.input for op in program.operations if isinstance(op, Quantize)],
+        "inputs": [op.input for op in network.operations if isinstance(op, Quantize)],
         "outputs": list(stored.inner.outputs),
         "tensors": tensors,
         "formats": manifest.formats,
@@ -175,7 +175,7 @@ def _document(
 
 
 def _feeds(
-    stored: StoredModel, program: Program, data: Path | None, chosen: Settings
+    stored: StoredModel, network: IntegerNetwork, data: Path | None, chosen: Settings
 ) -> list[Mapping[str, np.ndarray]]:
     """Inputs of the golden samples, one sample each."""
     if data is not None:
@@ -188,7 +188,7 @@ def _feeds(
         )
         return [batch.feeds for batch in source]
     generator = np.random.default_rng(0)
-    steps = {op.input: op for op in program.operations if isinstance(op, Quantize)}
+    steps = {op.input: op for op in network.operations if isinstance(op, Quantize)}
     found: list[Mapping[str, np.ndarray]] = []
     for _ in range(chosen.samples):
         feeds = {}
@@ -208,16 +208,16 @@ def _feeds(
 
 def _golden(
     stored: StoredModel,
-    program: Program,
+    network: IntegerNetwork,
     manifest: Manifest,
     feeds: list[Mapping[str, np.ndarray]],
     chosen: Settings,
 ) -> dict[str, Any]:
     """Golden values as binaries, one file a tensor with all samples in a row; shapes of one sample."""
-    known = [name for operation in program.operations for name in outputs_of(operation)]
-    ends = {op.output for op in program.operations if isinstance(op, Quantize)}
+    known = [name for operation in network.operations for name in outputs_of(operation)]
+    ends = {op.output for op in network.operations if isinstance(op, Quantize)}
     ends |= {
-        name for op in program.operations if isinstance(op, Dequantize) for name in (op.input, op.output)
+        name for op in network.operations if isinstance(op, Dequantize) for name in (op.input, op.output)
     }
     ends |= set(stored.inner.outputs)
     wanted = set(known) if chosen.all_tensors else ends

@@ -6,14 +6,14 @@ from typing import Any
 
 from dybitq.emit.integer.emission import emit_integer
 from dybitq.fit.auto import resolve_auto
-from dybitq.fit.integer.network import fit_integer
 from dybitq.graph.load import Network
-from dybitq.graph.steps.records import IntegerSteps
+from dybitq.integer.fit import fit_integer
+from dybitq.integer.recognise import IntegerSteps
 from dybitq.plan.integer import check_integer_plan, make_integer_plan, steps_of_plan
 from dybitq.plan.recipe import Recipe, check_recipe, make_plan
 from dybitq.records.arithmetic import FLOAT_RESCALE
 from dybitq.records.fitted import Fitted
-from dybitq.records.integer_network import Program
+from dybitq.records.integer_network import IntegerNetwork
 from dybitq.records.layers import LayerWork
 from dybitq.records.plan import Plan
 from dybitq.records.statistics import Statistics
@@ -32,19 +32,19 @@ class FloatOperator:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class IntegerNetwork:
+class IntegerQuantization:
     """What :func:`quantize_to_integers` made.
 
     Attributes:
         model: the graph to write.
-        program: the same as records.
+        network: the same as records of its operations.
         plan: as it was carried out, with the relative snap of every scale.
         fitted: weights and encodings.
         float_operators: what is no integer arithmetic, with the reason.
     """
 
     model: Any
-    program: Program
+    network: IntegerNetwork
     plan: Plan
     fitted: Fitted
     float_operators: tuple[FloatOperator, ...]
@@ -68,7 +68,7 @@ def quantize_to_integers(
     plan: Plan,
     statistics: Statistics,
     progress: Progress | None = None,
-) -> IntegerNetwork:
+) -> IntegerQuantization:
     """Carry out an integer-only plan.
 
     Raises:
@@ -80,10 +80,10 @@ def quantize_to_integers(
     check_integer_plan(steps, plan)
     plan = resolve_auto(network, layers, plan, statistics)
     fitted = fit_integer(network, layers, plan, statistics, steps, progress)
-    check_registers(fitted.program)
-    return IntegerNetwork(
-        model=emit_integer(network, fitted.program, plan.arithmetic),
-        program=fitted.program,
+    check_registers(fitted.network)
+    return IntegerQuantization(
+        model=emit_integer(network, fitted.network, plan.arithmetic),
+        network=fitted.network,
         plan=fitted.plan,
         fitted=fitted.fitted,
         float_operators=_float_operators(steps),

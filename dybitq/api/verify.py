@@ -9,13 +9,13 @@ from dybitq.data.spec import load_data
 from dybitq.errors import ConfigError
 from dybitq.graph.stored.checksum import Change
 from dybitq.graph.stored.plain import StoredModel, read_plain
-from dybitq.records.integer_network import Concatenation, Operation, Program, Requantize
+from dybitq.records.integer_network import Concatenation, IntegerNetwork, Operation, Requantize
 from dybitq.runtime.host import Host, inspect_host
 from dybitq.runtime.session import Session
 from dybitq.verify.bounds import AccumulatorBound, accumulator_bounds
 from dybitq.verify.compare import Comparison, compare
 from dybitq.verify.exact import NotDyadicError
-from dybitq.verify.read.network import read_program
+from dybitq.verify.read.network import read_network
 from dybitq.verify.static import Finding, NodeKind, prove
 
 Progress = Callable[[str, int, int], None]
@@ -180,17 +180,17 @@ def _facts(stored: StoredModel, *, readable: bool) -> tuple[OperationFacts, ...]
     if not readable:
         return ()
     try:
-        program = read_program(stored)
+        network = read_network(stored)
     except (NotDyadicError, ValueError):  # somebody else's file; the static proof says what is wrong
         return ()
-    return facts_of(program)
+    return facts_of(network)
 
 
-def facts_of(program: Program) -> tuple[OperationFacts, ...]:
+def facts_of(network: IntegerNetwork) -> tuple[OperationFacts, ...]:
     """What there is to say of every operation that multiplies or adds."""
-    bounds = {bound.name: bound for bound in accumulator_bounds(program)}
+    bounds = {bound.name: bound for bound in accumulator_bounds(network)}
     found = []
-    for operation in program.operations:
+    for operation in network.operations:
         parts = _requantizations(operation)
         bound = bounds.get(operation.name)
         if bound is None and not parts:

@@ -6,8 +6,7 @@ from dataclasses import replace
 from dybitq.encodings import formats
 from dybitq.errors import ConfigError, UnsupportedError
 from dybitq.graph.load import Network
-from dybitq.graph.steps.recognise import integer_steps
-from dybitq.graph.steps.records import IntegerSteps, Step, StepKind
+from dybitq.integer.recognise import IntegerSteps, integer_steps
 from dybitq.plan.recipe import Recipe, Resolved, resolve_settings
 from dybitq.records.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST, IntegerOptions
 from dybitq.records.layers import LayerKind, LayerWork
@@ -178,7 +177,7 @@ def _edge_plans(
         steps.roots[name]
         for step in steps.steps
         for name in step.inputs
-        if name in steps.roots and not _only_passes_on(step)
+        if name in steps.roots and not step.any_width
     }
     found = []
     for root in steps.encodings:
@@ -200,8 +199,3 @@ def _edge_plans(
 def _on_int8_kernels(weights: str) -> bool:
     known = weights in formats.names(signed=True)
     return not known or formats.get(weights).fits_int8
-
-
-def _only_passes_on(step: Step) -> bool:
-    """Whether a reader of codes does not mind their width: layers, and what only moves codes."""
-    return step.kind in (StepKind.LAYER, StepKind.MOVE, StepKind.CLAMP, StepKind.QUANTIZE)

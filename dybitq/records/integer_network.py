@@ -1,6 +1,6 @@
-"""Integer programs: what an integer-only network computes, operation by operation, as records.
+"""Integer networks: what an integer-only network computes, operation by operation, as records.
 
-A program is a list of operations on named tensors. Activations are uint8 codes; code ``q`` of a tensor with
+A network is a list of operations on named tensors. Activations are uint8 codes; code ``q`` of a tensor with
 zero point ``z`` stands for the integer ``q - z``, and ``z`` is 0 or 128. What an operation does is stated in
 its docstring as an equation on integers, with ``requantize`` for the one step that rounds:
 
@@ -282,7 +282,7 @@ Operation = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Program:
+class IntegerNetwork:
     """A whole network.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""How large accumulators can get: from the actual weights, biases and code ranges of a program.
+"""How large accumulators can get: from the actual weights, biases and code ranges of a network.
 
 For each output channel the smallest and largest sums over all inputs are ``sum_k min(w_k lo, w_k hi)`` and
 ``sum_k max(w_k lo, w_k hi)`` with codes less zero point in ``lo .. hi``. Zero is within that range (padding
@@ -17,13 +17,13 @@ from dybitq.records.integer_network import (
     Clamp,
     Concatenation,
     Convolution,
+    IntegerNetwork,
     Lookup,
     Mean,
     Move,
     Multiplication,
     Operation,
     Product,
-    Program,
     Quantize,
     Requantization,
     Requantize,
@@ -59,13 +59,13 @@ class AccumulatorBound:
     length: int
 
 
-def accumulator_bounds(program: Program) -> tuple[AccumulatorBound, ...]:
+def accumulator_bounds(network: IntegerNetwork) -> tuple[AccumulatorBound, ...]:
     """Bounds of every operation that sums or multiplies, in order."""
     ranges: dict[str, tuple[int, int]] = {
-        name: (int(codes.min()), int(codes.max())) for name, codes in program.constants.items() if codes.size
+        name: (int(codes.min()), int(codes.max())) for name, codes in network.constants.items() if codes.size
     }
     found = []
-    for operation in program.operations:
+    for operation in network.operations:
         bound = _bound(operation, lambda name: ranges.get(name, CODES))
         if bound is not None:
             found.append(bound)
@@ -76,16 +76,16 @@ def accumulator_bounds(program: Program) -> tuple[AccumulatorBound, ...]:
     return tuple(found)
 
 
-def check_registers(program: Program) -> None:
-    """Refuse programs whose sums do not fit the registers of the kernels: 32 bits, and 62 once multiplied.
+def check_registers(network: IntegerNetwork) -> None:
+    """Refuse networks whose sums do not fit the registers of the kernels: 32 bits, and 62 once multiplied.
 
     Raises:
         UnsupportedError: a bound is larger; the message names the layer.
     """
     weights = {
-        op.name: op.weight.format for op in program.operations if isinstance(op, Convolution | Product)
+        op.name: op.weight.format for op in network.operations if isinstance(op, Convolution | Product)
     }
-    for bound in accumulator_bounds(program):
+    for bound in accumulator_bounds(network):
         if bound.name in weights and bound.bits > 32:
             fmt = weights[bound.name]
             raise UnsupportedError(
@@ -146,7 +146,7 @@ def _bound(operation: Operation, known: Range) -> AccumulatorBound | None:
         case Convolution() | Product():
             return _weighted_bound(operation, known)
         case ActivationProduct():
-            return None  # the length of the sum is not part of the program
+            return None  # the length of the sum is not part of the network
         case Addition():
             return _addition_bound(operation, known)
         case Multiplication():

@@ -1,4 +1,4 @@
-"""An integer program as a manifest and raw binaries: what hardware needs, and nothing of ONNX.
+"""An integer network as a manifest and raw binaries: what hardware needs, and nothing of ONNX.
 
 All binaries are little-endian and without headers; the manifest has the type and shape of each. Weights are
 packed codes (docs/packing.md) with the table of their format.
@@ -19,6 +19,7 @@ from dybitq.records.integer_network import (
     Concatenation,
     Convolution,
     Dequantize,
+    IntegerNetwork,
     Lookup,
     Mean,
     Move,
@@ -26,7 +27,6 @@ from dybitq.records.integer_network import (
     Operation,
     Other,
     Product,
-    Program,
     Quantize,
     Requantization,
     Requantize,
@@ -60,17 +60,17 @@ class Manifest:
         return {"file": path, "dtype": str(array.dtype), "shape": list(array.shape)}
 
 
-def write_program(program: Program) -> Manifest:
-    """Every operation of a program as an entry and its binaries."""
+def write_network(network: IntegerNetwork) -> Manifest:
+    """Every operation of a network as an entry and its binaries."""
     manifest = Manifest()
-    bounds = {bound.name: bound for bound in accumulator_bounds(program)}
-    for number, operation in enumerate(program.operations):
+    bounds = {bound.name: bound for bound in accumulator_bounds(network)}
+    for number, operation in enumerate(network.operations):
         entry = _entry(manifest, f"data/{number:03d}", operation)
         bound = bounds.get(operation.name)
         if bound is not None:
             entry["accumulator"] = _bound(bound)
         manifest.operations.append(entry)
-    for name, codes in program.constants.items():
+    for name, codes in network.constants.items():
         reference = manifest.array(f"data/constant_{len(manifest.files):03d}.bin", codes)
         manifest.operations.insert(
             0, {"operation": "constant", "name": name, "output": name, "values": reference}

@@ -15,8 +15,8 @@ from dybitq.records.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST, TieRoundin
 from dybitq.records.integer_network import (
     Convolution,
     Dequantize,
+    IntegerNetwork,
     Operation,
-    Program,
     Quantize,
     Requantize,
     Weight,
@@ -53,8 +53,8 @@ def emit(operations: Sequence[Operation], arithmetic: str, channels: int = 1, in
     network = Network(model=ir.Model(graph, ir_version=8), path=Path("model.onnx"), sha256="", notes=())
     ins = [Quantize(name=f"{n}/quantize", input=n, output=f"{n}_q", scale=1.0, zero_point=0) for n in names]
     end = Dequantize(name="y/dequantize", input="y_q", output="y", scale=np.ones(1, np.float32), zero_point=0)
-    program = Program(operations=(*ins, *operations, end))
-    return to_bytes(emit_integer(network, program, arithmetic))
+    integers = IntegerNetwork(operations=(*ins, *operations, end))
+    return to_bytes(emit_integer(network, integers, arithmetic))
 
 
 def run_accumulators(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from dybitq.api.integer import IntegerNetwork, plan_of, quantize_to_integers
+from dybitq.api.integer import IntegerQuantization, plan_of, quantize_to_integers
 from dybitq.api.verify import Settings, VerifyResult, verify
 from dybitq.calibrate.run import Settings as Pass
 from dybitq.calibrate.run import collect
@@ -64,7 +64,7 @@ def quantize_net(
     arithmetic: str = INTEGER_FAST,
     options: IntegerOptions | None = None,
     **settings: Any,
-) -> tuple[Path, IntegerNetwork]:
+) -> tuple[Path, IntegerQuantization]:
     """Calibrate and quantize; the file, and what it was made from."""
     path = folder / "float.onnx"
     onnx.save(net.proto(), path)

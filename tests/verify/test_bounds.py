@@ -11,20 +11,20 @@ from dybitq.encodings import formats
 from dybitq.errors import UnsupportedError
 from dybitq.graph.stored.plain import read_plain
 from dybitq.records.arithmetic import INTEGER_EXPLICIT, IntegerOptions
-from dybitq.records.integer_network import Product, Program, Quantize, Requantize, Weight
+from dybitq.records.integer_network import IntegerNetwork, Product, Quantize, Requantize, Weight
 from dybitq.verify.bounds import accumulator_bounds, bits_of, check_registers
 from dybitq.verify.interpreter import interpret
-from dybitq.verify.read.network import read_program
+from dybitq.verify.read.network import read_network
 from tests.verify.kit import quantize_net
 from tests.verify.networks import NETWORKS
 
 
-def program(integers, *, zero=0, bias=None, low=0, high=255, b=1, c=0, fmt="int8"):
+def one_product(integers, *, zero=0, bias=None, low=0, high=255, b=1, c=0, fmt="int8"):
     """One matrix product behind a quantizer."""
     table = formats.get(fmt)
     codes = np.array([int(np.flatnonzero(table.table == w)[0]) for w in np.ravel(integers)], np.uint8)
     shape = np.shape(integers)
-    return Program(
+    return IntegerNetwork(
         operations=(
             Quantize(name="q", input="x", output="x_q", scale=1.0, zero_point=zero, low=low, high=high),
             Product(
@@ -48,7 +48,9 @@ def program(integers, *, zero=0, bias=None, low=0, high=255, b=1, c=0, fmt="int8
 def test_bounds_are_what_the_extreme_codes_reach(weights, codes, bias):
     """With every input at either end (or at zero), the largest and smallest sums are the bounds."""
     zero, low, high = codes
-    (bound,) = accumulator_bounds(program([[w] for w in weights], zero=zero, bias=[bias], low=low, high=high))
+    (bound,) = accumulator_bounds(
+        one_product([[w] for w in weights], zero=zero, bias=[bias], low=low, high=high)
+    )
     ends = sorted({min(0, low - zero), 0, max(0, high - zero)})
     sums = [
         sum(w * q for w, q in zip(weights, qs, strict=True))
@@ -77,7 +79,7 @@ def test_no_sample_passes_a_bound(name, tmp_path):
     net = NETWORKS[name]
     path, _ = quantize_net(net, tmp_path, INTEGER_EXPLICIT)
     stored = read_plain(path)
-    bounds = {b.name: b for b in accumulator_bounds(read_program(stored))}
+    bounds = {b.name: b for b in accumulator_bounds(read_network(stored))}
     feeds = {key: 1000 * array for key, array in net.data(3, 4).items()}
     seen = 0
     for computed in interpret(stored.inner, feeds):
@@ -93,7 +95,7 @@ def test_pairs_that_saturate_16_bits():
     """255 * (64 + 64) fits, 255 * (65 + 64) does not; the codes count as they are stored."""
 
     def saturates(weights, **codes):
-        return accumulator_bounds(program([[w] for w in weights], **codes))[0].saturates_pairs
+        return accumulator_bounds(one_product([[w] for w in weights], **codes))[0].saturates_pairs
 
     assert not saturates([64, 64, -64])
     assert saturates([65, 64])
@@ -106,11 +108,11 @@ def test_pairs_that_saturate_16_bits():
 def test_registers_that_are_too_narrow_are_refused_by_name():
     """DyBit of 8 bits overflows 32 bits after some hundred products; the layer is named."""
     few, many = np.full((100, 1), 4096), np.full((3000, 1), 4096)
-    check_registers(program(few, fmt="dybit8"))
+    check_registers(one_product(few, fmt="dybit8"))
     with pytest.raises(UnsupportedError, match=r"layer fc: its accumulator can reach 3133440000.*33 bits"):
-        check_registers(program(many, fmt="dybit8"))
+        check_registers(one_product(many, fmt="dybit8"))
     with pytest.raises(UnsupportedError, match="choose fewer --multiplier-bits"):
-        check_registers(program(np.full((2000, 1), 4096), fmt="dybit8", b=2**31 - 1, c=31))
+        check_registers(one_product(np.full((2000, 1), 4096), fmt="dybit8", b=2**31 - 1, c=31))
 
 
 def test_wide_formats_are_refused_where_the_bound_fails(tmp_path):
@@ -118,4 +120,4 @@ def test_wide_formats_are_refused_where_the_bound_fails(tmp_path):
     net = NETWORKS["mean before a classifier"]
     path, made = quantize_net(net, tmp_path, INTEGER_EXPLICIT, IntegerOptions(), weights="dybit8")
     assert path.exists()
-    assert max(b.bits for b in accumulator_bounds(made.program)) <= 32
+    assert max(b.bits for b in accumulator_bounds(made.network)) <= 32

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dybitq.errors import UnsupportedError
-from dybitq.fit.integer.factors import requantize, share
+from dybitq.integer.factors import requantize, share
 from dybitq.records.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST, IntegerOptions, TieRounding
 from dybitq.records.fitted import FittedEdge
 from dybitq.records.integer_network import Addition, Concatenation, Mean, Multiplication, Requantize
@@ -218,7 +218,7 @@ def test_means_are_integer_sums_times_a_dyadic_reciprocal(arithmetic, extent):
 
 
 def test_fast_and_explicit_are_two_flavours_of_one_arithmetic():
-    """The same program gives the same codes in both."""
+    """The same network gives the same codes in both."""
     acc, b, c = _random(np.random.default_rng(8), 16, 24)
     fast = run_accumulators(acc, b, c, zero=128, arithmetic=INTEGER_FAST)
     explicit = run_accumulators(acc, b, c, zero=128, arithmetic=INTEGER_EXPLICIT)

@@ -1,4 +1,4 @@
-"""An integer program to an ONNX model, in one of two flavours of the same arithmetic."""
+"""An integer network to an ONNX model, in one of two flavours of the same arithmetic."""
 
 import onnx_ir as ir
 
@@ -15,6 +15,7 @@ from dybitq.records.integer_network import (
     Concatenation,
     Convolution,
     Dequantize,
+    IntegerNetwork,
     Lookup,
     Mean,
     Move,
@@ -22,24 +23,23 @@ from dybitq.records.integer_network import (
     Operation,
     Other,
     Product,
-    Program,
     Quantize,
     Requantization,
 )
 
 
-def emit_integer(network: Network, program: Program, arithmetic: str) -> ir.Model:
-    """Write ``program`` as a model with the inputs and outputs of ``network``.
+def emit_integer(network: Network, integers: IntegerNetwork, arithmetic: str) -> ir.Model:
+    """Write ``integers`` as a model with the inputs and outputs of ``network``.
 
     Args:
         network: the float network, for its inputs and outputs and the operators that stay in float.
-        program: what it computes in integers.
+        integers: the same in integers.
         arithmetic: ``integer-fast`` or ``integer-explicit``.
     """
-    canvas = Canvas(network, program)
+    canvas = Canvas(network, integers)
     flavour = FastWriter if arithmetic == INTEGER_FAST else ExplicitWriter
-    writer = flavour(canvas, program.scales)
-    for operation in program.operations:
+    writer = flavour(canvas, integers.scales)
+    for operation in integers.operations:
         _write(canvas, writer, operation)
     model = canvas.finish()
     remove_unused(model)

@@ -1,4 +1,4 @@
-"""A graph under construction from an integer program: values by the names that the program uses."""
+"""A graph under construction from an integer network: values by the names that the network uses."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ import onnx_ir as ir
 from dybitq.emit.builder import Attribute, Builder
 from dybitq.graph.load import Network
 from dybitq.graph.values import nodes_by_name
-from dybitq.records.integer_network import Move, Other, Program, outputs_of
+from dybitq.records.integer_network import IntegerNetwork, Move, Other, outputs_of
 
 _IR_VERSION = 10  # node metadata came with it
 CONTRIB = "com.microsoft"
@@ -20,7 +20,7 @@ class Canvas:
     Nodes stand in the order in which they are made.
     """
 
-    def __init__(self, network: Network, program: Program) -> None:
+    def __init__(self, network: Network, integers: IntegerNetwork) -> None:
         source = network.model
         self.source = source
         self._nodes = nodes_by_name(source)
@@ -33,11 +33,11 @@ class Canvas:
         graph = ir.Graph(inputs, [], nodes=[], opset_imports=opsets, name=source.graph.name)
         self.model = ir.Model(graph, ir_version=max(source.ir_version, _IR_VERSION))
         self.builder = Builder(self.model)
-        self.builder.reserve(program.constants)
+        self.builder.reserve(integers.constants)
         self.builder.reserve(source.graph.initializers)  # operators in float take theirs over by name
-        self.builder.reserve(name for operation in program.operations for name in outputs_of(operation))
+        self.builder.reserve(name for operation in integers.operations for name in outputs_of(operation))
         self._values: dict[str, ir.Value] = {str(value.name): value for value in inputs}
-        for name, codes in program.constants.items():
+        for name, codes in integers.constants.items():
             value = ir.val(name, const_value=ir.tensor(codes, name=name))
             graph.register_initializer(value)
             self._values[name] = value

@@ -1,4 +1,4 @@
-"""Integer operators of ONNX as operations of an integer program.
+"""Integer operators of ONNX as operations of an integer network.
 
 Everything that is rescaled ends in a clamp of lifted values (see ``emit/integer/round_shift.py``) and a cast
 to uint8; from there the chain is followed back::

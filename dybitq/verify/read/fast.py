@@ -1,4 +1,4 @@
-"""Quantized operators of the runtime as operations of an integer program."""
+"""Quantized operators of the runtime as operations of an integer network."""
 
 from dataclasses import replace
 

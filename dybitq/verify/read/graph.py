@@ -1,4 +1,4 @@
-"""A stored graph while it is read as an integer program: who writes what, who reads it, what is constant."""
+"""A stored graph while it is read as an integer network: who writes what, who reads it, what is constant."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""The integer program of a stored model, read back from its nodes and constants alone."""
+"""The integer network of a stored model, read back from its nodes and constants alone."""
 
 from dataclasses import replace
 
@@ -9,12 +9,12 @@ from dybitq.records.integer_network import (
     Clamp,
     Concatenation,
     Dequantize,
+    IntegerNetwork,
     Lookup,
     Move,
     Operation,
     Other,
     Product,
-    Program,
     Quantize,
     Requantization,
 )
@@ -23,7 +23,7 @@ from dybitq.verify.read.fast import clamped, read_quantized
 from dybitq.verify.read.graph import Reading
 
 
-def read_program(stored: StoredModel) -> Program:
+def read_network(stored: StoredModel) -> IntegerNetwork:
     """Operations of both flavours, in the names of the file.
 
     What is neither integer arithmetic nor a way in or out of the integers is an :class:`Other` or a
@@ -58,7 +58,7 @@ def read_program(stored: StoredModel) -> Program:
         for name in node.outputs
         if "dybitq.step" in node.metadata
     }
-    return Program(operations=tuple(unique), constants=constants, scales=scales)
+    return IntegerNetwork(operations=tuple(unique), constants=constants, scales=scales)
 
 
 def _activations(operation: Operation) -> tuple[str, ...]:

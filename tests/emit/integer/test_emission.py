@@ -13,7 +13,7 @@ from dybitq.errors import UnsupportedError
 from dybitq.graph.export import to_bytes
 from dybitq.graph.load import Network
 from dybitq.records.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST, TieRounding
-from dybitq.records.integer_network import Program
+from dybitq.records.integer_network import IntegerNetwork
 from tests.emit.toolkit import run
 from tests.verify.kit import FLAVOURS, quantize_net
 from tests.verify.networks import NETWORKS
@@ -32,7 +32,7 @@ def shifted(values, shift, rounding, bounds=None):
         ir_version=8,
     )
     network = Network(model=source, path=Path("model.onnx"), sha256="", notes=())
-    canvas = Canvas(network, Program(operations=()))
+    canvas = Canvas(network, IntegerNetwork(operations=()))
     value = add_round_shift(canvas, canvas.get("x"), np.asarray(shift, np.int64), rounding)
     if bounds is not None:
         value = clamped(canvas, value, *bounds)

@@ -1,14 +1,14 @@
-"""Fitted steps to an integer program: what all operations share, and the ways in and out of the integers."""
+"""An integer network under construction: names of codes, encodings, ways out of the integers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from dybitq.graph.steps.records import Step, StepKind
+from dybitq.integer.step import Encoding, IntegerStep
 from dybitq.records.arithmetic import IntegerOptions
 from dybitq.records.fitted import FittedEdge, FittedWeight
-from dybitq.records.integer_network import Dequantize, Operation, Other, Program, Quantize
+from dybitq.records.integer_network import Dequantize, IntegerNetwork, Operation
 from dybitq.records.layers import LayerWork
 
 SIGNED_ZERO = 128
@@ -16,7 +16,7 @@ SIGNED_ZERO = 128
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Assembly:
-    """A program under construction.
+    """An integer network under construction.
 
     Attributes:
         layers: survey by name.
@@ -37,7 +37,7 @@ class Assembly:
     edges: dict[str, FittedEdge]
     options: IntegerOptions
     accumulators: frozenset[str] = frozenset()
-    raw_sums: Mapping[str, Step] = field(default_factory=dict)
+    raw_sums: Mapping[str, IntegerStep] = field(default_factory=dict)
     wide: dict[str, float] = field(default_factory=dict)
     relative: dict[str, float] = field(default_factory=dict)
     operations: list[Operation] = field(default_factory=list)
@@ -46,46 +46,50 @@ class Assembly:
     _in_float: set[str] = field(default_factory=set)  # coded tensors that also exist in float
 
     def codes(self, tensor: str) -> str:
-        """What the codes of a tensor are called."""
+        """Name of the codes of a tensor."""
         return f"{tensor}_q"
 
-    def input_edge(self, step: Step) -> FittedEdge:
+    def input_edge(self, step: IntegerStep) -> FittedEdge:
         """Encoding of the first operand."""
         return self.edges[step.inputs[0]]
 
-    def output_edge(self, step: Step) -> FittedEdge:
+    def output_edge(self, step: IntegerStep) -> FittedEdge:
         """Encoding of the result."""
         return self.edges[step.outputs[0]]
 
-    def operands(self, step: Step) -> list[FittedEdge]:
-        """Encodings of the operands; constants are coded now."""
+    def operands(self, step: IntegerStep, unit: float) -> list[FittedEdge]:
+        """Encodings of the operands; constants are coded now.
+
+        Args:
+            step: whose inputs they are.
+            unit: scale at which the factor of a constant would be 1; with scales that are powers of two
+                apart, the constant's scale is one of ``unit * 2^k``.
+        """
         for name, array in step.constants.items():
             if name not in self.edges:
-                unit = self._unit_of_constant(step) if self.options.scales == "pow2" else None
-                self.edges[name], codes = code_constant(array, unit)
+                self.edges[name], codes = code_constant(
+                    array, unit if self.options.scales == "pow2" else None
+                )
                 self.constants[self.codes(name)] = codes
         return [self.edges[name] for name in step.inputs]
 
-    def _unit_of_constant(self, step: Step) -> float:
-        """A scale at which the constant's factor would be 1: others are powers of two apart."""
-        output = self.output_edge(step).scale
-        if step.kind is not StepKind.MULTIPLY:
-            return output
-        others = [self.edges[name].scale for name in step.inputs if name not in step.constants]
-        return output / others[0]
+    def pair(self, step: IntegerStep) -> tuple[str, str]:
+        """Names of the codes of two operands."""
+        left, right = step.inputs
+        return self.codes(left), self.codes(right)
 
-    def append(self, step: Step, operations: Sequence[Operation]) -> None:
-        """Add what ``step`` has become."""
+    def append(self, step: IntegerStep, operations: Sequence[Operation]) -> None:
+        """Add the operations that ``step`` has become."""
         self.operations += operations
-        if step.kind not in (StepKind.FLOAT, StepKind.TAIL, StepKind.SHAPE):
+        if step.encoding is not Encoding.NONE:
             self._coded.update(step.outputs)
 
-    def program(self, outputs: Sequence[str], accumulators: Mapping[str, np.ndarray]) -> Program:
-        """The finished program.
+    def network(self, outputs: Sequence[str], accumulators: Mapping[str, np.ndarray]) -> IntegerNetwork:
+        """The finished network.
 
         Args:
             outputs: graph outputs, which are dequantized here unless they are float already.
-            accumulators: what one unit of the outputs that are accumulators is worth, float64 ``[1]`` or
+            accumulators: value of one unit of the outputs that are accumulators, float64 ``[1]`` or
                 ``[channels]``.
         """
         for name in outputs:
@@ -95,7 +99,7 @@ class Assembly:
             elif name in self.edges:
                 self._to_float(name)
         scales = {self.codes(tensor): edge.scale for tensor, edge in self.edges.items()}
-        return Program(operations=tuple(self.operations), constants=self.constants, scales=scales)
+        return IntegerNetwork(operations=tuple(self.operations), constants=self.constants, scales=scales)
 
     def _to_float(self, name: str) -> None:
         if name not in self._in_float:
@@ -104,40 +108,19 @@ class Assembly:
             scale = np.array([edge.scale], np.float32)
             self.operations.append(_dequantize(name, self.codes(name), scale, edge.zero_point))
 
-    def quantize(self, step: Step) -> list[Operation]:
-        """Float tensor to codes."""
-        name, edge = step.inputs[0], self.input_edge(step)
+    def note_float(self, name: str) -> None:
+        """Note that a coded tensor exists in float as well."""
         self._in_float.add(name)
-        return [
-            Quantize(
-                name=f"{name}/quantize",
-                input=name,
-                output=self.codes(name),
-                scale=edge.scale,
-                zero_point=edge.zero_point,
-                low=edge.low,
-                high=edge.high,
-            )
-        ]
 
-    def other(self, step: Step) -> list[Operation]:
-        """What stays as it is reads float tensors; shapes can be taken of codes as well."""
-        shapes = step.kind is StepKind.SHAPE
-        inputs = []
-        for name in step.inputs:
-            coded = name in self._coded and name not in self._in_float
-            if coded and not shapes:
-                self._to_float(name)
-            inputs.append(self.codes(name) if coded and shapes else name)
-        return [
-            Other(
-                name=step.name,
-                op_type=step.op_type,
-                inputs=tuple(inputs),
-                outputs=step.outputs,
-                reason=step.reason,
-            )
-        ]
+    def in_float(self, name: str) -> str:
+        """Name of a tensor in float; codes are dequantized for it, once."""
+        if name in self._coded:
+            self._to_float(name)
+        return name
+
+    def either(self, name: str) -> str:
+        """Name of a tensor in float if it exists in float, otherwise of its codes."""
+        return self.codes(name) if name in self._coded and name not in self._in_float else name
 
 
 def _dequantize(name: str, codes: str, scale: np.ndarray, zero_point: int) -> Dequantize:

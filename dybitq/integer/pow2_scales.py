@@ -16,11 +16,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dybitq.fit.integer.edges import Encodings
-from dybitq.graph.steps.records import Step, StepKind
+from dybitq.integer.edges import Encodings
+from dybitq.integer.step import EqualScales, IntegerStep, MeanScale, ProductScale
 from dybitq.records.fitted import FittedEdge
 
-_EQUAL = frozenset({StepKind.ADD, StepKind.CONCAT, StepKind.SLOPES})
 _BASES = np.linspace(0.0, 1.0, 33)[:-1]  # candidates for log2 of a base
 
 
@@ -49,7 +48,7 @@ class _Ties:
 
 
 def tied_edges(
-    steps: Sequence[Step], roots: Mapping[str, str], encodings: Mapping[str, Encodings]
+    steps: Sequence[IntegerStep], roots: Mapping[str, str], encodings: Mapping[str, Encodings]
 ) -> dict[str, FittedEdge]:
     """Encodings of all roots with scales that are tied as the steps demand.
 
@@ -61,19 +60,19 @@ def tied_edges(
     free = {name: found.best() for name, found in encodings.items()}
     ties = _Ties()
     products: list[tuple[str, str, str]] = []
-    for step in sorted(steps, key=lambda step: step.kind not in _EQUAL):  # what cannot be made up for first
+    for step in sorted(steps, key=lambda step: not isinstance(step.tie, EqualScales)):  # these never give way
         known = [roots[name] for name in step.inputs if name in roots]
         output = roots.get(step.outputs[0]) if step.outputs else None
-        if output is None or step.wide:
+        if output is None:
             continue
-        if step.kind in _EQUAL:
-            for name in known:
-                ties.tie(output, name)
-        elif step.kind in (StepKind.MEAN, StepKind.WINDOW_MEAN):
-            count = step.count if step.window is None else math.prod(step.window.kernel)
-            ties.tie(known[0], output, 1 / count)
-        elif step.kind in (StepKind.MULTIPLY, StepKind.PRODUCT) and len(known) == 2:
-            products.append((known[0], known[1], output))
+        match step.tie:
+            case EqualScales():
+                for name in known:
+                    ties.tie(output, name)
+            case MeanScale(count=count):
+                ties.tie(known[0], output, 1 / count)
+            case ProductScale() if len(known) == 2:
+                products.append((known[0], known[1], output))
     members: dict[str, dict[str, float]] = {}
     for name in free:
         group, phase = ties.find(name)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dybitq.fit.activations.ranges import profile
-from dybitq.fit.integer.edges import code_bounds, encodings_of
+from dybitq.integer.edges import code_bounds, encodings_of
 from dybitq.records.plan import EdgePlan
 from tests.fit.conftest import statistics_of
 

@@ -10,6 +10,10 @@ from math import gcd
 
 import numpy as np
 
+from dybitq.encodings import formats
+from dybitq.integer.assembly import Assembly
+from dybitq.integer.step import IntegerStep
+from dybitq.records.integer_network import Convolution, Move, Operation, Requantize, Weight
 from dybitq.records.layers import Window
 
 
@@ -82,3 +86,63 @@ def transposed_kernels(
     crop = (window.pads[0], window.pads[1], ends[0] + stride * more[0], ends[1] + stride * more[1])
     shape = Window(kernel=taps, strides=(1, 1), dilations=(1, 1), pads=pads, group=group)
     return Polyphase(kernels=kernels, window=shape, block=stride, crop=crop)
+
+
+def interleaved(
+    assembly: Assembly,
+    step: IntegerStep,
+    source: str,
+    phases: Polyphase,
+    weight: Weight,
+    bias: np.ndarray | None,
+    target: Requantize,
+) -> list[Operation]:
+    """Return the convolution of all phases, and the moves that put its channels in their places.
+
+    Args:
+        assembly: that the step belongs to.
+        step: whose result it is.
+        source: name of codes.
+        phases: geometry.
+        weight: kernels of the phases.
+        bias: of their sums, or None.
+        target: requantization.
+    """
+    output = assembly.codes(step.outputs[0])
+    convolution = Convolution(
+        name=step.name,
+        input=source,
+        output=f"{output}_phases",
+        input_zero=assembly.input_edge(step).zero_point,
+        weight=weight,
+        bias=bias,
+        window=phases.window,
+        requantize=target,
+    )
+    cut = any(phases.crop)
+    mixed = Move(
+        name=f"{step.name}/interleave",
+        op_type="DepthToSpace",
+        operands=(convolution.output,),
+        outputs=(f"{output}_whole" if cut else output,),
+        attributes={"blocksize": phases.block, "mode": "CRD"},
+    )
+    if not cut:
+        return [convolution, mixed]
+    top, left, bottom, right = phases.crop
+    last = np.iinfo(np.int64).max
+    ends = np.array([-bottom if bottom else last, -right if right else last], np.int64)
+    slices = (np.array([top, left], np.int64), ends, np.array([2, 3], np.int64))
+    crop = Move(
+        name=f"{step.name}/crop", op_type="Slice", operands=(mixed.outputs[0], *slices), outputs=(output,)
+    )
+    return [convolution, mixed, crop]
+
+
+def whole_numbers(values: np.ndarray) -> Weight:
+    """Return whole numbers from 0 to 127 as int8 weights, whose codes they are themselves."""
+    fmt = formats.get("int8")
+    codes = values.astype(np.uint8)
+    if not np.array_equal(fmt.table[codes], values):
+        raise ValueError("whole numbers beyond 127 do not fit int8")
+    return Weight(format=fmt, codes=codes)

@@ -1,4 +1,4 @@
-"""Plan and statistics to an integer program: encodings, weights on the dyadic grid, factors."""
+"""Plan and statistics to an integer network: encodings, weights on the dyadic grid, factors."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -6,47 +6,26 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dybitq.errors import StatisticsError, UnsupportedError
-from dybitq.fit.integer import channels, elementwise, regions, residual
-from dybitq.fit.integer import layers as weighted
-from dybitq.fit.integer.assembly import Assembly
-from dybitq.fit.integer.edges import Encodings, code_bounds, encodings_of
-from dybitq.fit.integer.pow2_scales import tied_edges
 from dybitq.fit.weights.grid import ScaleGrid
 from dybitq.fit.weights.kernel_range import bounds_weights
 from dybitq.fit.weights.layers import LayerArrays, fit_layer
 from dybitq.graph.load import Network
-from dybitq.graph.steps.records import IntegerSteps, Step, StepKind
 from dybitq.graph.tensors import Tensors
+from dybitq.integer.assembly import Assembly
+from dybitq.integer.edges import Encodings, code_bounds, encodings_of
+from dybitq.integer.operators.add import raw_sums
+from dybitq.integer.operators.layer import LayerStep
+from dybitq.integer.pow2_scales import tied_edges
+from dybitq.integer.recognise import IntegerSteps
 from dybitq.patches import moment_key
 from dybitq.records.arithmetic import IntegerOptions
 from dybitq.records.fitted import Fitted, FittedEdge, FittedWeight
-from dybitq.records.integer_network import Operation, Program
+from dybitq.records.integer_network import IntegerNetwork
 from dybitq.records.layers import LayerKind, LayerWork
 from dybitq.records.plan import EdgePlan, LayerPlan, Plan
 from dybitq.records.statistics import Statistics
 
 Progress = Callable[[str, int, int], None]
-
-_ASSEMBLE: dict[StepKind, Callable[[Assembly, Step], list[Operation]]] = {
-    StepKind.QUANTIZE: Assembly.quantize,
-    StepKind.LAYER: weighted.layer,
-    StepKind.WINDOW_MEAN: weighted.window_mean,
-    StepKind.REGION_MEANS: regions.region_means,
-    StepKind.AFFINE: channels.affine,
-    StepKind.SLOPES: channels.slopes,
-    StepKind.INTERPOLATE: weighted.interpolate,
-    StepKind.PRODUCT: elementwise.product,
-    StepKind.ADD: elementwise.add,
-    StepKind.MULTIPLY: elementwise.multiply,
-    StepKind.CONCAT: elementwise.concat,
-    StepKind.MEAN: elementwise.mean,
-    StepKind.LOOKUP: elementwise.lookup,
-    StepKind.MOVE: elementwise.move,
-    StepKind.CLAMP: elementwise.clamp,
-    StepKind.SHAPE: Assembly.other,
-    StepKind.TAIL: Assembly.other,
-    StepKind.FLOAT: Assembly.other,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,12 +33,12 @@ class IntegerFit:
     """Result of :func:`fit_integer`.
 
     Attributes:
-        program: the network in integers.
+        network: in integers.
         fitted: the same weights and encodings in the units of the float network.
         plan: with the relative snap of every layer and tensor.
     """
 
-    program: Program
+    network: IntegerNetwork
     fitted: Fitted
     plan: Plan
 
@@ -72,16 +51,16 @@ def fit_integer(
     steps: IntegerSteps,
     progress: Progress | None = None,
 ) -> IntegerFit:
-    """Fit every encoding, then every layer on the grid that its encodings allow, and assemble the program.
+    """Fit every encoding, then every layer on the grid that its encodings allow, and assemble the network.
 
     Raises:
         StatisticsError: the statistics lack a tensor that the plan codes.
         UnsupportedError: a factor cannot be represented; the message names the layer.
     """
     edges = _fit_edges(plan, statistics, steps)
-    todo = [step for step in steps.steps if step.kind is StepKind.LAYER]
+    todo = [step for step in steps.steps if isinstance(step, LayerStep)]
     wide = plan.integer.residual_bits > 8
-    sums = residual.raw_sums(steps.steps, set(steps.outputs), layers) if wide else {}
+    sums = raw_sums(steps.steps, set(steps.outputs), layers) if wide else {}
     weights: dict[str, FittedWeight] = {}
     snaps: dict[str, float] = {}
     tensors = Tensors(network)
@@ -108,21 +87,16 @@ def fit_integer(
         accumulators=frozenset(steps.accumulators),
         raw_sums={step.outputs[0]: step for step in todo if step.outputs[0] in sums},
     )
-    for step in steps.steps:
-        assembly.append(step, _assemble(assembly, step))
-    units = {step.outputs[0]: _unit(assembly, step) for step in steps.steps if step.wide}
+    for each in steps.steps:
+        assembly.append(each, each.assemble(assembly))
+    writers = {name: step for step in steps.steps for name in step.outputs}
+    units = {root: writers[root].sum_unit(assembly) for root in steps.accumulators.values()}
     accumulators = {name: units[root] for name, root in steps.accumulators.items()}
     return IntegerFit(
-        program=assembly.program(steps.outputs, accumulators),
+        network=assembly.network(steps.outputs, accumulators),
         fitted=Fitted(weights=weights, edges={name: edges[name] for name in steps.encodings}),
         plan=_with_snaps(plan, steps, snaps, assembly.relative),
     )
-
-
-def _assemble(assembly: Assembly, step: Step) -> list[Operation]:
-    if step.kind is StepKind.ADD and assembly.options.residual_bits > 8:
-        return residual.add_wide(assembly, step)
-    return _ASSEMBLE[step.kind](assembly, step)
 
 
 def _fit_edges(plan: Plan, statistics: Statistics, steps: IntegerSteps) -> dict[str, FittedEdge]:
@@ -171,7 +145,7 @@ def _arrays(
 
 
 def _grid(
-    step: Step,
+    step: LayerStep,
     layer: LayerWork,
     edges: Mapping[str, FittedEdge],
     options: IntegerOptions,
@@ -191,13 +165,6 @@ def _grid(
     if options.multiplier_bits:
         return None
     return ScaleGrid(unit=edges[step.outputs[0]].scale / edges[layer.input].scale, pow2=pow2)
-
-
-def _unit(assembly: Assembly, step: Step) -> np.ndarray:
-    """What one unit of an accumulator is worth that goes to the output as it is."""
-    if step.kind is StepKind.LAYER:
-        return weighted.unit_of(assembly, step)
-    return np.array([assembly.input_edge(step).scale / step.count])
 
 
 def _snap(fitted: FittedWeight, weight: np.ndarray) -> float:

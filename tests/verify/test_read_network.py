@@ -1,4 +1,4 @@
-"""What is read back from a file is the program that was written into it, in both flavours."""
+"""What is read back from a file is the integer network that was written into it, in both flavours."""
 
 import dataclasses
 from fractions import Fraction
@@ -10,7 +10,7 @@ from dybitq.graph.stored.plain import read_plain
 from dybitq.records.arithmetic import INTEGER_EXPLICIT, IntegerOptions
 from dybitq.records.formats import NumberFormat
 from dybitq.records.integer_network import Other, Requantize, outputs_of
-from dybitq.verify.read.network import read_program
+from dybitq.verify.read.network import read_network
 from tests.verify.kit import FLAVOURS, quantize_net
 from tests.verify.networks import NETWORKS
 
@@ -40,16 +40,16 @@ def _factors(target: Requantize) -> set[tuple[int, Fraction]]:
 
 
 def check(path, made) -> None:
-    """The file holds the operations of the program, and no others that compute."""
-    written = {outputs_of(o): o for o in made.program.operations if not isinstance(o, Other)}
-    read = {outputs_of(o): o for o in read_program(read_plain(path)).operations}
+    """The file holds the operations of the network, and no others that compute."""
+    written = {outputs_of(o): o for o in made.network.operations if not isinstance(o, Other)}
+    read = {outputs_of(o): o for o in read_network(read_plain(path)).operations}
     missing = [k for k, o in written.items() if k not in read or not same(o, read[k])]
     assert not missing, [(written[k], read.get(k)) for k in missing[:1]]
 
 
 @pytest.mark.parametrize("arithmetic", FLAVOURS)
 @pytest.mark.parametrize("name", sorted(NETWORKS))
-def test_programs_survive_the_file(name, arithmetic, tmp_path):
+def test_integer_networks_survive_the_file(name, arithmetic, tmp_path):
     """Operation by operation, number by number."""
     check(*quantize_net(NETWORKS[name], tmp_path, arithmetic))
 

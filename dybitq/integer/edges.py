@@ -13,8 +13,8 @@ import numpy as np
 from dybitq.encodings import formats
 from dybitq.errors import StatisticsError
 from dybitq.fit.activations.ranges import Profile, profile, range_methods
-from dybitq.fit.integer.assembly import SIGNED_ZERO
 from dybitq.graph.pointwise import Response
+from dybitq.integer.assembly import SIGNED_ZERO
 from dybitq.records.fitted import FittedEdge
 from dybitq.records.plan import EdgePlan
 from dybitq.records.statistics import TensorStatistics

@@ -1,1 +1,0 @@
-"""Plan and statistics to an integer-only network."""

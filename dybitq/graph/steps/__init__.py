@@ -1,1 +1,0 @@
-"""A float network as steps of integer arithmetic."""

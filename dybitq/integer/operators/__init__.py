@@ -1,0 +1,1 @@
+"""Operators of integer-only arithmetic, one a file; docs/contributing.md says what such a file holds."""
