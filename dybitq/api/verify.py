@@ -9,7 +9,7 @@ from dybitq.data.spec import load_data
 from dybitq.errors import ConfigError
 from dybitq.graph.stored.checksum import Change
 from dybitq.graph.stored.plain import StoredModel, read_plain
-from dybitq.records.integer_network import Concatenation, IntegerNetwork, Operation, Requantize
+from dybitq.records.integer_network import IntegerNetwork
 from dybitq.runtime.host import Host, inspect_host
 from dybitq.runtime.session import Session
 from dybitq.verify.bounds import AccumulatorBound, accumulator_bounds
@@ -191,37 +191,20 @@ def facts_of(network: IntegerNetwork) -> tuple[OperationFacts, ...]:
     bounds = {bound.name: bound for bound in accumulator_bounds(network)}
     found = []
     for operation in network.operations:
-        parts = _requantizations(operation)
+        parts = operation.factors
         bound = bounds.get(operation.name)
         if bound is None and not parts:
             continue
         found.append(
             OperationFacts(
                 name=operation.name,
-                operation=type(operation).__name__.lower(),
-                multipliers=_ends([int(b) for b, _ in parts]),
-                shifts=_ends([int(c) for _, c in parts]),
+                operation=operation.kind,
+                multipliers=_ends([b for b, _ in parts]),
+                shifts=_ends([c for _, c in parts]),
                 bound=bound,
             )
         )
     return tuple(found)
-
-
-def _requantizations(operation: Operation) -> list[tuple[int, int]]:
-    """All pairs of multiplier and shift of an operation."""
-    multipliers = getattr(operation, "multipliers", None)
-    if multipliers is not None:
-        values = [int(b) for array in multipliers for b in array.reshape(-1)]
-        return [(b, operation.shift) for b in values]  # type: ignore[union-attr]
-    targets = getattr(operation, "requantize", None)
-    if targets is None:
-        return []
-    each = targets if isinstance(operation, Concatenation) else (targets,)
-    return [pair for target in each for pair in _pairs(target)]
-
-
-def _pairs(target: Requantize) -> list[tuple[int, int]]:
-    return list(zip(target.multiplier.tolist(), target.shift.tolist(), strict=True))
 
 
 def _ends(values: list[int]) -> tuple[int, int] | None:

@@ -1,8 +1,8 @@
-"""Integer networks: what an integer-only network computes, operation by operation, as records.
+"""Records of an integer-only network, operation by operation.
 
-A network is a list of operations on named tensors. Activations are uint8 codes; code ``q`` of a tensor with
-zero point ``z`` stands for the integer ``q - z``, and ``z`` is 0 or 128. What an operation does is stated in
-its docstring as an equation on integers, with ``requantize`` for the one step that rounds:
+An integer network is a list of operations on named tensors. Activations are uint8 codes; code ``q`` of a
+tensor with zero point ``z`` stands for the integer ``q - z``, and ``z`` is 0 or 128. Each docstring states its
+operation as an equation on integers, with ``requantize`` for the one step that rounds:
 
     requantize(v) = clip(round(v * b / 2^c) + z, low, high)
 
@@ -12,6 +12,7 @@ verification and by export. docs/integer-only.md is the long form.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -41,6 +42,11 @@ class Requantize:
     high: int = 255
     rounding: TieRounding = TieRounding.HALF_EVEN
 
+    @property
+    def factors(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of multiplier and shift."""
+        return tuple(zip(self.multiplier.tolist(), self.shift.tolist(), strict=True))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Weight:
@@ -60,9 +66,49 @@ class Weight:
         return self.format.table[self.codes]
 
 
+class _Facts:
+    """Facts that every operation has.
+
+    Attributes:
+        kind: its name, as in the tables of docs/integer-only.md.
+    """
+
+    __slots__ = ()
+    kind: ClassVar[str]
+
+    @property
+    def factors(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of multiplier and shift by which it rescales."""
+        return ()
+
+    @property
+    def hands_out_sum(self) -> bool:
+        """Whether the output is an int32 accumulator, not codes."""
+        return False
+
+
+class _Rescaled(_Facts):
+    """Facts of operations that rescale one accumulator, or hand it out where ``requantize`` is None."""
+
+    __slots__ = ()
+    requantize: Requantize | None
+
+    @property
+    def factors(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of multiplier and shift, one or one for each channel."""
+        return () if self.requantize is None else self.requantize.factors
+
+    @property
+    def hands_out_sum(self) -> bool:
+        """Whether the output is an int32 accumulator, not codes."""
+        return self.requantize is None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Quantize:
+class Quantize(_Facts):
     """Float to codes: ``clip(rint(x / scale) + zero_point, low, high)``, in float32, once at the input."""
+
+    kind: ClassVar[str] = "quantize"
 
     name: str
     input: str
@@ -74,11 +120,13 @@ class Quantize:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Dequantize:
+class Dequantize(_Facts):
     """Integers to float: ``(q - zero_point) * scale``, in float32, once at the output.
 
     ``scale`` is float32 ``[1]``, or ``[channels]`` along the last axis where the input is an accumulator.
     """
+
+    kind: ClassVar[str] = "dequantize"
 
     name: str
     input: str
@@ -88,11 +136,13 @@ class Dequantize:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Convolution:
+class Convolution(_Rescaled):
     """``requantize(sum w * (q - input_zero) + bias)``, padding with the input's zero point.
 
     Without ``requantize`` the output is the int32 accumulator itself.
     """
+
+    kind: ClassVar[str] = "convolution"
 
     name: str
     input: str
@@ -100,17 +150,19 @@ class Convolution:
     input_zero: int
     weight: Weight
     bias: np.ndarray | None  # int64 [out], in units of the accumulator
-    window: Window
     requantize: Requantize | None
+    window: Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Product:
+class Product(_Rescaled):
     """``requantize((q - input_zero) @ w + bias)`` with ``w`` as ``[..., K, N]``; bias along N.
 
     Without ``requantize`` the output is the int32 accumulator itself. ``input_rank`` is the rank of the
     input, None where it is unknown.
     """
+
+    kind: ClassVar[str] = "product"
 
     name: str
     input: str
@@ -123,8 +175,10 @@ class Product:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ActivationProduct:
+class ActivationProduct(_Rescaled):
     """``requantize((a - zeros[0]) @ (b - zeros[1]))`` of two activations."""
+
+    kind: ClassVar[str] = "activation_product"
 
     name: str
     inputs: tuple[str, str]
@@ -134,7 +188,7 @@ class ActivationProduct:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Addition:
+class Addition(_Facts):
     """``clip(round((b0 (q0 - z0) + b1 (q1 - z1)) / 2^c) + zero_point, low, high)``.
 
     The exact sum is rounded once. With ``each_branch`` the two terms are rounded one by one before they are
@@ -146,6 +200,8 @@ class Addition:
         shift: c, shared.
         bits: 8 where the result is uint8 codes, 16 where it is a signed sum (zero point 0).
     """
+
+    kind: ClassVar[str] = "addition"
 
     name: str
     inputs: tuple[str, str]
@@ -160,10 +216,17 @@ class Addition:
     each_branch: bool = False
     bits: int = 8
 
+    @property
+    def factors(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of multiplier and the shift that all share."""
+        return tuple((int(b), self.shift) for array in self.multipliers for b in array.reshape(-1))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Multiplication:
+class Multiplication(_Rescaled):
     """``requantize((q0 - z0) * (q1 - z1))``, elementwise with broadcasting."""
+
+    kind: ClassVar[str] = "multiplication"
 
     name: str
     inputs: tuple[str, str]
@@ -173,20 +236,29 @@ class Multiplication:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Concatenation:
+class Concatenation(_Facts):
     """Operands side by side along ``axis``, each rescaled: ``requantize_i(q_i - z_i)``."""
+
+    kind: ClassVar[str] = "concatenation"
 
     name: str
     inputs: tuple[str, ...]
     output: str
     zeros: tuple[int, ...]
-    requantize: tuple[Requantize, ...]
     axis: int
+    requantize: tuple[Requantize, ...]
+
+    @property
+    def factors(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of multiplier and shift of all operands."""
+        return tuple(pair for target in self.requantize for pair in target.factors)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Requantization:
+class Requantization(_Rescaled):
     """``requantize(q - input_zero)``: the same values in other codes."""
+
+    kind: ClassVar[str] = "requantization"
 
     name: str
     input: str
@@ -196,11 +268,13 @@ class Requantization:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Mean:
+class Mean(_Rescaled):
     """``requantize(sum over space of (q - input_zero))``; ``b / 2^c`` holds the reciprocal of ``count``.
 
     Without ``requantize`` the output is the int32 sum itself.
     """
+
+    kind: ClassVar[str] = "mean"
 
     name: str
     input: str
@@ -212,8 +286,10 @@ class Mean:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Lookup:
+class Lookup(_Facts):
     """``table[q]``: any function of one value. ``table`` is uint8 ``[256]``."""
+
+    kind: ClassVar[str] = "lookup"
 
     name: str
     input: str
@@ -222,8 +298,10 @@ class Lookup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Clamp:
+class Clamp(_Facts):
     """``clip(q, low, high)``."""
+
+    kind: ClassVar[str] = "clamp"
 
     name: str
     input: str
@@ -233,7 +311,7 @@ class Clamp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Move:
+class Move(_Facts):
     """An ONNX operator that only moves or compares values, run on the codes as it stands.
 
     Attributes:
@@ -241,6 +319,8 @@ class Move:
         operands: inputs in ONNX order: a tensor's name, a constant array, or None where one is left out.
         attributes: of the operator.
     """
+
+    kind: ClassVar[str] = "move"
 
     name: str
     op_type: str
@@ -250,11 +330,13 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Other:
+class Other(_Facts):
     """An operator of the float network that stays as it is: in float, or on shapes.
 
     ``reason`` says why it is not integer arithmetic; it is empty for what never touches a float value.
     """
+
+    kind: ClassVar[str] = "other"
 
     name: str
     op_type: str
@@ -288,8 +370,8 @@ class IntegerNetwork:
     Attributes:
         operations: in an order in which they can be run.
         constants: uint8 codes of constant operands, by tensor name.
-        scales: what one step of each coded tensor is worth in the units of the float network; for people,
-            no operation needs it.
+        scales: what one step of each coded tensor is worth in the units of the float network, which
+            no operation needs.
     """
 
     operations: tuple[Operation, ...]

@@ -1,4 +1,4 @@
-"""How large accumulators can get: from the actual weights, biases and code ranges of a network.
+"""Bounds of accumulators, from the actual weights, biases and code ranges of an integer network.
 
 For each output channel the smallest and largest sums over all inputs are ``sum_k min(w_k lo, w_k hi)`` and
 ``sum_k max(w_k lo, w_k hi)`` with codes less zero point in ``lo .. hi``. Zero is within that range (padding
@@ -40,7 +40,7 @@ class AccumulatorBound:
 
     Attributes:
         name: of the operation.
-        op_type: of the record, in lower case.
+        op_type: kind of the operation.
         low, high: range of the accumulator, bias included.
         bits: width of a signed accumulator that holds it.
         product_bits: width of a signed register that holds the accumulator times the multiplier, None where
@@ -70,7 +70,7 @@ def accumulator_bounds(network: IntegerNetwork) -> tuple[AccumulatorBound, ...]:
         if bound is not None:
             found.append(bound)
         written = _written(operation, lambda name: ranges.get(name, CODES))
-        if bound is not None and getattr(operation, "requantize", 0) is None:
+        if bound is not None and operation.hands_out_sum:
             written = bound.low, bound.high  # the accumulator itself
         ranges.update((name, written) for name in outputs_of(operation))
     return tuple(found)
@@ -175,7 +175,7 @@ def _addition_bound(operation: Addition, known: Range) -> AccumulatorBound:
     lowest, highest = min(end[0] for end in ends), max(end[1] for end in ends)
     return AccumulatorBound(
         name=operation.name,
-        op_type="addition",
+        op_type=operation.kind,
         low=lowest,
         high=highest,
         bits=bits_of(lowest, highest),
@@ -254,7 +254,7 @@ def _made(
         product_bits = bits_of(min(products), max(tops))
     return AccumulatorBound(
         name=operation.name,
-        op_type=type(operation).__name__.lower(),
+        op_type=operation.kind,
         low=low,
         high=high,
         bits=bits_of(low, high),

@@ -1,42 +1,33 @@
-"""An integer network as a manifest and raw binaries: what hardware needs, and nothing of ONNX.
+"""An integer network as a manifest and raw binaries, with nothing of ONNX.
 
 All binaries are little-endian and without headers; the manifest has the type and shape of each. Weights are
 packed codes (docs/packing.md) with the table of their format.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
 
 from dybitq import bits
 from dybitq.records.formats import NumberFormat
-from dybitq.records.integer_network import (
-    ActivationProduct,
-    Addition,
-    Clamp,
-    Concatenation,
-    Convolution,
-    Dequantize,
-    IntegerNetwork,
-    Lookup,
-    Mean,
-    Move,
-    Multiplication,
-    Operation,
-    Other,
-    Product,
-    Quantize,
-    Requantization,
-    Requantize,
-    Weight,
-)
+from dybitq.records.integer_network import IntegerNetwork, Operation, Requantize, Weight
 from dybitq.records.layers import Window
 from dybitq.verify.bounds import AccumulatorBound, accumulator_bounds
 
 SCHEMA_VERSION = 1
 _INLINE = 64  # constants up to this size stand in the manifest itself
+_OMITTED = ("name", "reason", "input_rank")  # stands in front; of interest for a float model only
+_KEYS = {"weight": "weights", "multiplier": "multipliers", "shift": "shifts"}  # of arrays
+_ELEMENTS = {
+    "bias": np.int32,
+    "scale": np.float32,
+    "table": np.uint8,
+    "multipliers": np.uint32,
+    "shifts": np.uint8,
+}  # types of the files
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,7 +52,7 @@ class Manifest:
 
 
 def write_network(network: IntegerNetwork) -> Manifest:
-    """Every operation of a network as an entry and its binaries."""
+    """Write every operation of a network as an entry and its binaries."""
     manifest = Manifest()
     bounds = {bound.name: bound for bound in accumulator_bounds(network)}
     for number, operation in enumerate(network.operations):
@@ -83,129 +74,45 @@ def _bound(bound: AccumulatorBound) -> dict[str, Any]:
 
 
 def _entry(manifest: Manifest, path: str, operation: Operation) -> dict[str, Any]:
-    head = {"operation": _NAMES[type(operation)], "name": operation.name}
-    match operation:
-        case Quantize():
-            return head | {
-                "input": operation.input,
-                "output": operation.output,
-                "scale": operation.scale,
-                "zero_point": operation.zero_point,
-                "low": operation.low,
-                "high": operation.high,
-            }
-        case Dequantize():
-            return head | {
-                "input": operation.input,
-                "output": operation.output,
-                "scale": manifest.array(f"{path}_scale.bin", operation.scale.astype(np.float32)),
-                "zero_point": operation.zero_point,
-            }
-        case Convolution() | Product():
-            return head | _weighted(manifest, path, operation)
-        case Move():
-            return head | {
-                "op_type": operation.op_type,
-                "operands": [_operand(manifest, f"{path}_{k}", o) for k, o in enumerate(operation.operands)],
-                "outputs": list(operation.outputs),
-                "attributes": _plain(operation.attributes),
-            }
-        case Other():
-            return head | {
-                "op_type": operation.op_type,
-                "inputs": list(operation.inputs),
-                "outputs": list(operation.outputs),
-            }
-    return head | _elementwise(manifest, path, operation)
+    head = {"operation": operation.kind, "name": operation.name}
+    return head | _fields(manifest, path, operation)
 
 
-def _weighted(manifest: Manifest, path: str, operation: Convolution | Product) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "input": operation.input,
-        "output": operation.output,
-        "input_zero": operation.input_zero,
-        "weights": _weights(manifest, path, operation.weight),
-        "bias": None
-        if operation.bias is None
-        else manifest.array(f"{path}_bias.bin", operation.bias.astype(np.int32)),
-        "requantize": _requantize(manifest, path, operation.requantize),
-    }
-    if isinstance(operation, Convolution):
-        entry["window"] = _window(operation.window)
+def _fields(manifest: Manifest, path: str, record: Operation | Requantize | Window) -> dict[str, Any]:
+    """Every field of a record under its name, in order; arrays become files."""
+    entry = {}
+    for field_of_record in fields(record):
+        name, value = field_of_record.name, getattr(record, field_of_record.name)
+        if name not in _OMITTED:
+            key = _KEYS.get(name, name) if isinstance(value, np.ndarray | Weight) else name
+            entry[key] = _value(manifest, path, key, value)
     return entry
 
 
-def _addition(manifest: Manifest, path: str, operation: Addition) -> dict[str, Any]:
-    return {
-        "inputs": list(operation.inputs),
-        "output": operation.output,
-        "zeros": list(operation.zeros),
-        "multipliers": [
-            manifest.array(f"{path}_multipliers_{k}.bin", b.astype(np.uint32))
-            for k, b in enumerate(operation.multipliers)
-        ],
-        "shift": operation.shift,
-        "zero_point": operation.zero_point,
-        "low": operation.low,
-        "high": operation.high,
-        "rounding": str(operation.rounding),
-        "each_branch": operation.each_branch,
-        "bits": operation.bits,
-    }
+def _value(manifest: Manifest, path: str, key: str, value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return manifest.array(f"{path}_{key}.bin", value.astype(_ELEMENTS[key]))
+    if isinstance(value, Weight):
+        return _weights(manifest, f"{path}_{key}.bin", value)
+    if isinstance(value, Requantize | Window):
+        return _fields(manifest, path, value)
+    if isinstance(value, Mapping):
+        return {name: list(item) if isinstance(item, tuple) else item for name, item in value.items()}
+    if not isinstance(value, tuple):
+        return str(value) if isinstance(value, StrEnum) else value
+    match key:
+        case "operands":
+            return [_operand(manifest, f"{path}_{k}", item) for k, item in enumerate(value)]
+        case "requantize":
+            return [_fields(manifest, f"{path}_{k}", item) for k, item in enumerate(value)]
+        case "multipliers":
+            numbered = enumerate(item.astype(_ELEMENTS[key]) for item in value)
+            return [manifest.array(f"{path}_{key}_{k}.bin", item) for k, item in numbered]
+    return list(value)
 
 
-def _elementwise(manifest: Manifest, path: str, operation: Operation) -> dict[str, Any]:
-    match operation:
-        case Addition():
-            return _addition(manifest, path, operation)
-        case ActivationProduct() | Multiplication():
-            return {
-                "inputs": list(operation.inputs),
-                "output": operation.output,
-                "zeros": list(operation.zeros),
-                "requantize": _requantize(manifest, path, operation.requantize),
-            }
-        case Concatenation():
-            parts = enumerate(operation.requantize)
-            return {
-                "inputs": list(operation.inputs),
-                "output": operation.output,
-                "zeros": list(operation.zeros),
-                "axis": operation.axis,
-                "requantize": [_requantize(manifest, f"{path}_{k}", target) for k, target in parts],
-            }
-        case Requantization():
-            return {
-                "input": operation.input,
-                "output": operation.output,
-                "input_zero": operation.input_zero,
-                "requantize": _requantize(manifest, path, operation.requantize),
-            }
-        case Mean():
-            return {
-                "input": operation.input,
-                "output": operation.output,
-                "input_zero": operation.input_zero,
-                "axes": list(operation.axes),
-                "count": operation.count,
-                "requantize": _requantize(manifest, path, operation.requantize),
-            }
-        case Lookup():
-            table = manifest.array(f"{path}_table.bin", operation.table)
-            return {"input": operation.input, "output": operation.output, "table": table}
-        case Clamp():
-            return {
-                "input": operation.input,
-                "output": operation.output,
-                "low": operation.low,
-                "high": operation.high,
-            }
-    raise TypeError(f"no manifest entry for {type(operation).__name__}")
-
-
-def _weights(manifest: Manifest, path: str, weight: Weight) -> dict[str, Any]:
+def _weights(manifest: Manifest, name: str, weight: Weight) -> dict[str, Any]:
     _format(manifest, weight.format)
-    name = f"{path}_weights.bin"
     manifest.files[name] = bits.pack(np.ascontiguousarray(weight.codes), weight.format.bits)
     return {
         "file": name,
@@ -221,29 +128,6 @@ def _format(manifest: Manifest, fmt: NumberFormat) -> None:
         manifest.formats[fmt.name] = {"bits": fmt.bits, "table": table}
 
 
-def _requantize(manifest: Manifest, path: str, target: Requantize | None) -> dict[str, Any] | None:
-    if target is None:
-        return None
-    return {
-        "multipliers": manifest.array(f"{path}_multipliers.bin", target.multiplier.astype(np.uint32)),
-        "shifts": manifest.array(f"{path}_shifts.bin", target.shift.astype(np.uint8)),
-        "zero_point": target.zero_point,
-        "low": target.low,
-        "high": target.high,
-        "rounding": str(target.rounding),
-    }
-
-
-def _window(window: Window) -> dict[str, Any]:
-    return {
-        "kernel": list(window.kernel),
-        "strides": list(window.strides),
-        "dilations": list(window.dilations),
-        "pads": list(window.pads),
-        "group": window.group,
-    }
-
-
 def _operand(manifest: Manifest, path: str, operand: str | np.ndarray | None) -> dict[str, Any] | None:
     if operand is None:
         return None
@@ -252,25 +136,3 @@ def _operand(manifest: Manifest, path: str, operand: str | np.ndarray | None) ->
     if operand.size <= _INLINE:
         return {"values": operand.tolist(), "dtype": str(operand.dtype)}
     return {"constant": manifest.array(f"{path}.bin", operand)}
-
-
-def _plain(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in attributes.items()}
-
-
-_NAMES: dict[type, str] = {
-    Quantize: "quantize",
-    Dequantize: "dequantize",
-    Convolution: "convolution",
-    Product: "product",
-    ActivationProduct: "activation_product",
-    Addition: "addition",
-    Multiplication: "multiplication",
-    Concatenation: "concatenation",
-    Requantization: "requantization",
-    Mean: "mean",
-    Lookup: "lookup",
-    Clamp: "clamp",
-    Move: "move",
-    Other: "other",
-}

@@ -3,29 +3,11 @@
 import onnx_ir as ir
 
 from dybitq.emit.builder import remove_unused
-from dybitq.emit.integer.explicit import ExplicitWriter
-from dybitq.emit.integer.fast import FastWriter
-from dybitq.emit.integer.graph import Canvas
+from dybitq.emit.integer.graph import IntegerGraph
+from dybitq.emit.integer.writers import operations
 from dybitq.graph.load import Network
 from dybitq.records.arithmetic import INTEGER_FAST
-from dybitq.records.integer_network import (
-    ActivationProduct,
-    Addition,
-    Clamp,
-    Concatenation,
-    Convolution,
-    Dequantize,
-    IntegerNetwork,
-    Lookup,
-    Mean,
-    Move,
-    Multiplication,
-    Operation,
-    Other,
-    Product,
-    Quantize,
-    Requantization,
-)
+from dybitq.records.integer_network import IntegerNetwork
 
 
 def emit_integer(network: Network, integers: IntegerNetwork, arithmetic: str) -> ir.Model:
@@ -36,43 +18,11 @@ def emit_integer(network: Network, integers: IntegerNetwork, arithmetic: str) ->
         integers: the same in integers.
         arithmetic: ``integer-fast`` or ``integer-explicit``.
     """
-    canvas = Canvas(network, integers)
-    flavour = FastWriter if arithmetic == INTEGER_FAST else ExplicitWriter
-    writer = flavour(canvas, integers.scales)
+    graph = IntegerGraph(network, integers)
     for operation in integers.operations:
-        _write(canvas, writer, operation)
-    model = canvas.finish()
+        writers = operations.get(operation.kind)
+        write = writers.fast if arithmetic == INTEGER_FAST else writers.explicit
+        write(graph, operation)
+    model = graph.finish()
     remove_unused(model)
     return model
-
-
-def _write(canvas: Canvas, writer: FastWriter | ExplicitWriter, operation: Operation) -> None:
-    match operation:
-        case Quantize():
-            writer.quantize(operation)
-        case Dequantize():
-            writer.dequantize(operation)
-        case Convolution():
-            writer.convolution(operation)
-        case Product():
-            writer.product(operation)
-        case ActivationProduct():
-            writer.activation_product(operation)
-        case Addition():
-            writer.addition(operation)
-        case Multiplication():
-            writer.multiplication(operation)
-        case Concatenation():
-            writer.concatenation(operation)
-        case Requantization():
-            writer.requantization(operation)
-        case Mean():
-            writer.mean(operation)
-        case Lookup():
-            writer.lookup(operation)
-        case Clamp():
-            writer.clamp(operation)
-        case Move():
-            canvas.move(operation)
-        case Other():
-            canvas.other(operation)

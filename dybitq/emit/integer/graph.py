@@ -8,22 +8,23 @@ import onnx_ir as ir
 from dybitq.emit.builder import Attribute, Builder
 from dybitq.graph.load import Network
 from dybitq.graph.values import nodes_by_name
-from dybitq.records.integer_network import IntegerNetwork, Move, Other, outputs_of
+from dybitq.records.integer_network import IntegerNetwork, outputs_of
 
 _IR_VERSION = 10  # node metadata came with it
 CONTRIB = "com.microsoft"
 
 
-class Canvas:
-    """A new graph with the inputs of the float network, and what has been written into it so far.
+class IntegerGraph:
+    """A new graph with the inputs of the float network, and the nodes written into it so far.
 
-    Nodes stand in the order in which they are made.
+    Nodes stand in the order in which they are made. Beside codes stands what one step of them is worth.
     """
 
     def __init__(self, network: Network, integers: IntegerNetwork) -> None:
         source = network.model
         self.source = source
         self._nodes = nodes_by_name(source)
+        self._scales = integers.scales
         inputs = [
             ir.Value(name=value.name, shape=value.shape, type=value.type)
             for value in source.graph.inputs
@@ -83,41 +84,26 @@ class Canvas:
         node.name = label
         return value
 
-    def move(self, operation: Move) -> None:
-        """Append an operator that runs on codes as it stands."""
-        operands = [
-            self.get(o) if isinstance(o, str) else None if o is None else self.array(o)
-            for o in operation.operands
-        ]
-        node = ir.node(
-            operation.op_type, operands, dict(operation.attributes), num_outputs=len(operation.outputs)
-        )
-        node.name = operation.name
-        self.builder.append(node)
-        for name, value in zip(operation.outputs, node.outputs, strict=True):
-            self.put(name, value)
+    def original(self, name: str) -> ir.Node:
+        """The operator of the float network called ``name``."""
+        return self._nodes[name]
 
-    def other(self, operation: Other) -> None:
-        """Append an operator of the float network as it stands there."""
-        original = self._nodes[operation.name]
-        read = iter(operation.inputs)
-        operands = []
-        for value in original.inputs:
-            constant = value is not None and value.const_value is not None and not value.is_graph_input()
-            operands.append(None if value is None else self.get(str(value.name) if constant else next(read)))
-        node = ir.Node(
-            original.domain,
-            original.op_type,
-            operands,
-            list(original.attributes.values()),
-            num_outputs=len(original.outputs),
-            name=operation.name,
-        )
-        self.builder.append(node)
-        for value, made in zip(original.outputs, node.outputs, strict=True):
-            if value.name:
-                made.type = value.type
-                self.put(value.name, made)
+    def put_codes(self, name: str, codes: ir.Value, *, label: str = "") -> None:
+        """Call uint8 ``codes`` by ``name``; ``label`` names the node that makes them."""
+        codes.type = ir.TensorType(ir.DataType.UINT8)
+        node = codes.producer()
+        if label and node is not None:
+            node.name = label
+        if name in self._scales and node is not None:
+            node.metadata_props["dybitq.step"] = f"{self._scales[name]:.9g}"
+        self.put(name, codes)
+
+    def clipped(self, codes: ir.Value, low: int, high: int) -> ir.Value:
+        """Codes clamped to ``low .. high``, by a Clip unless they cannot be outside."""
+        if low <= 0 and high >= 255:
+            return codes
+        bounds = [self.scalar(b, np.uint8) for b in (low, high)]
+        return self.node("Clip", [codes, *bounds])
 
     def finish(self) -> ir.Model:
         """Declare the outputs, and return the model."""

@@ -16,7 +16,7 @@ takes numbers between 2^31 and 2^32 for negative (seen in 1.31.1 on x86-64 with 
 import numpy as np
 import onnx_ir as ir
 
-from dybitq.emit.integer.graph import Canvas
+from dybitq.emit.integer.graph import IntegerGraph
 from dybitq.emit.unpack import DOMAIN
 from dybitq.errors import UnsupportedError
 from dybitq.records.arithmetic import TieRounding
@@ -27,11 +27,13 @@ _INT64, _UINT64 = int(ir.DataType.INT64), int(ir.DataType.UINT64)
 _NAMES = {TieRounding.HALF_EVEN: "RoundShiftHalfEven", TieRounding.HALF_UP: "RoundShiftHalfUp"}
 
 
-def add_round_shift(canvas: Canvas, value: ir.Value, shift: np.ndarray, rounding: TieRounding) -> ir.Value:
+def add_round_shift(
+    graph: IntegerGraph, value: ir.Value, shift: np.ndarray, rounding: TieRounding
+) -> ir.Value:
     """``round(value / 2^shift)``, lifted.
 
     Args:
-        canvas: the graph.
+        graph: to add to.
         value: int64 of magnitude below 2^62.
         shift: int64, 0 to 60, broadcast against ``value``.
         rounding: what becomes of ties.
@@ -47,34 +49,34 @@ def add_round_shift(canvas: Canvas, value: ir.Value, shift: np.ndarray, rounding
             f"a shift by {int(shift.max())} leaves nothing of 64 bits; expected at most 60"
         )
     if not shift.any():
-        return lifted(canvas, value)
+        return lifted(graph, value)
     half = np.int64(1) << np.maximum(shift - 1, 0)
     half = np.where(shift == 0, 0, half - (rounding is TieRounding.HALF_EVEN))
     rise = np.int64(OFFSET) - (np.int64(OFFSET) >> shift)
     constants = [half, shift, rise]
     if rounding is TieRounding.HALF_EVEN:
         constants.append(np.where(shift == 0, 63, shift))
-    canvas.builder.add_function(_function(canvas.model.graph.opset_imports[""], rounding))
-    operands = [value, *(canvas.array(array.astype(np.uint64)) for array in constants)]
-    return canvas.node(_NAMES[rounding], operands, domain=DOMAIN)
+    graph.builder.add_function(_function(graph.model.graph.opset_imports[""], rounding))
+    operands = [value, *(graph.array(array.astype(np.uint64)) for array in constants)]
+    return graph.node(_NAMES[rounding], operands, domain=DOMAIN)
 
 
-def lifted(canvas: Canvas, value: ir.Value) -> ir.Value:
+def lifted(graph: IntegerGraph, value: ir.Value) -> ir.Value:
     """``value + 2^62`` as uint64, from int64."""
-    raised = canvas.node("Add", [value, canvas.array(np.array(OFFSET, np.int64))])
-    return canvas.node("Cast", [raised], attributes={"to": _UINT64})
+    raised = graph.node("Add", [value, graph.array(np.array(OFFSET, np.int64))])
+    return graph.node("Cast", [raised], attributes={"to": _UINT64})
 
 
-def lowered(canvas: Canvas, value: ir.Value, offset: int = 0) -> ir.Value:
+def lowered(graph: IntegerGraph, value: ir.Value, offset: int = 0) -> ir.Value:
     """``value - 2^62 + offset`` as int64, from uint64."""
-    signed = canvas.node("Cast", [value], attributes={"to": _INT64})
-    return canvas.node("Add", [signed, canvas.array(np.array(offset - OFFSET, np.int64))])
+    signed = graph.node("Cast", [value], attributes={"to": _INT64})
+    return graph.node("Add", [signed, graph.array(np.array(offset - OFFSET, np.int64))])
 
 
-def clamped(canvas: Canvas, value: ir.Value, low: int, high: int) -> ir.Value:
+def clamped(graph: IntegerGraph, value: ir.Value, low: int, high: int) -> ir.Value:
     """A lifted value clamped to ``low .. high``."""
-    bounds = [canvas.array(np.array(OFFSET + bound, np.uint64)) for bound in (low, high)]
-    return canvas.node("Clip", [value, *bounds])
+    bounds = [graph.array(np.array(OFFSET + bound, np.uint64)) for bound in (low, high)]
+    return graph.node("Clip", [value, *bounds])
 
 
 def _function(opset: int, rounding: TieRounding) -> ir.Function:

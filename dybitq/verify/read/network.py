@@ -17,6 +17,7 @@ from dybitq.records.integer_network import (
     Product,
     Quantize,
     Requantization,
+    inputs_of,
 )
 from dybitq.verify.read.explicit import read_cast, read_sum, read_total, weighted
 from dybitq.verify.read.fast import clamped, read_quantized
@@ -50,7 +51,7 @@ def read_network(stored: StoredModel) -> IntegerNetwork:
     constants = {
         name: array
         for name, array in stored.outer.constants.items()
-        if array.dtype == np.uint8 and array.ndim > 0 and any(name in _activations(op) for op in unique)
+        if array.dtype == np.uint8 and array.ndim > 0 and any(name in inputs_of(op) for op in unique)
     }
     scales = {
         name: float(node.metadata["dybitq.step"])
@@ -59,10 +60,6 @@ def read_network(stored: StoredModel) -> IntegerNetwork:
         if "dybitq.step" in node.metadata
     }
     return IntegerNetwork(operations=tuple(unique), constants=constants, scales=scales)
-
-
-def _activations(operation: Operation) -> tuple[str, ...]:
-    return getattr(operation, "inputs", ())
 
 
 def _keep(reading: Reading, node: PlainNode, operation: Operation | None) -> None:

@@ -7,7 +7,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from dybitq.emit.integer.graph import Canvas
+from dybitq.emit.integer.graph import IntegerGraph
 from dybitq.emit.integer.round_shift import add_round_shift, clamped, lowered
 from dybitq.errors import UnsupportedError
 from dybitq.graph.export import to_bytes
@@ -32,12 +32,12 @@ def shifted(values, shift, rounding, bounds=None):
         ir_version=8,
     )
     network = Network(model=source, path=Path("model.onnx"), sha256="", notes=())
-    canvas = Canvas(network, IntegerNetwork(operations=()))
-    value = add_round_shift(canvas, canvas.get("x"), np.asarray(shift, np.int64), rounding)
+    graph = IntegerGraph(network, IntegerNetwork(operations=()))
+    value = add_round_shift(graph, graph.get("x"), np.asarray(shift, np.int64), rounding)
     if bounds is not None:
-        value = clamped(canvas, value, *bounds)
-    canvas.put("y", lowered(canvas, value))
-    (found,) = run(to_bytes(canvas.finish()), {"x": np.asarray(values, np.int64)}).values()
+        value = clamped(graph, value, *bounds)
+    graph.put("y", lowered(graph, value))
+    (found,) = run(to_bytes(graph.finish()), {"x": np.asarray(values, np.int64)}).values()
     return found.tolist()
 
 

@@ -1,0 +1,1 @@
+"""How the operations of an integer network are written into a graph, one a file, both flavours together."""
