@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from dybitq.integer.factors import requantize
 from dybitq.integer.step import Encoding, IntegerStep
 from dybitq.records.arithmetic import IntegerOptions
 from dybitq.records.fitted import FittedEdge, FittedWeight
-from dybitq.records.integer_network import Dequantize, IntegerNetwork, Operation
+from dybitq.records.integer_network import Clamp, Dequantize, IntegerNetwork, Operation, Requantization
 from dybitq.records.layers import LayerWork
 
 SIGNED_ZERO = 128
@@ -77,6 +78,30 @@ class Assembly:
         """Names of the codes of two operands."""
         left, right = step.inputs
         return self.codes(left), self.codes(right)
+
+    def recoded(self, step: IntegerStep, name: str) -> tuple[str, list[Operation]]:
+        """Codes of an operand in the encoding of the result, and the operations that make them.
+
+        There are none where the operand has that encoding already and stays within the result's clamp.
+        """
+        edge, output = self.edges[name], self.output_edge(step)
+        codes, made = self.codes(name), f"{step.name}/{name}"
+        if (edge.scale, edge.zero_point) != (output.scale, output.zero_point):
+            target, relative = requantize(step.name, edge.scale / output.scale, output, self.options)
+            result = step.outputs[0]
+            self.relative[result] = max(self.relative.get(result, 0.0), relative)
+            recode = Requantization(
+                name=made,
+                input=codes,
+                output=f"{made}_q",
+                input_zero=edge.zero_point,
+                requantize=target,
+            )
+            return recode.output, [recode]
+        if edge.low < output.low or edge.high > output.high:
+            clamp = Clamp(name=made, input=codes, output=f"{made}_q", low=output.low, high=output.high)
+            return clamp.output, [clamp]
+        return codes, []
 
     def append(self, step: IntegerStep, operations: Sequence[Operation]) -> None:
         """Add the operations that ``step`` has become."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence, Set
 
-from dybitq.integer.operators.concat import ConcatStep
 from dybitq.integer.operators.move import MoveStep
 from dybitq.integer.step import Encoding, IntegerStep
 
@@ -56,7 +55,7 @@ def _producers(steps: Sequence[IntegerStep]) -> dict[str, IntegerStep]:
 def share_encodings(
     steps: Sequence[IntegerStep], roots: Mapping[str, str], outputs: Set[str]
 ) -> tuple[list[IntegerStep], dict[str, str]]:
-    """Give a branch that only a Concat reads the Concat's encoding; a Concat of one encoding becomes a move.
+    """Give a branch that only a joining step reads the encoding of its result: joining it costs nothing.
 
     Args:
         steps: in topological order.
@@ -78,7 +77,7 @@ def share_encodings(
         return made if made is not None and made.recodable and alone else None
 
     for step in steps:
-        if not isinstance(step, ConcatStep):
+        if not step.joins:
             continue
         for name in step.inputs:
             made = branch(name)
@@ -88,4 +87,4 @@ def share_encodings(
             if made is not None and made.encoding is Encoding.OWN:
                 parents[find(name)] = find(step.outputs[0])
     shared = {name: find(root) for name, root in roots.items()}
-    return [step.joined(shared) if isinstance(step, ConcatStep) else step for step in steps], shared
+    return [step.joined(shared) for step in steps], shared

@@ -54,7 +54,8 @@ class IntegerStep(ABC):
 
     Class facts:
         encoding: of the codes that it writes.
-        recodable: whether a Concat that alone reads the result may put its own encoding in place of that one.
+        joins: whether a branch that only this step reads takes the encoding of the step's result.
+        recodable: whether the result, as such a branch, may take another encoding.
         any_width: whether activations that only such steps read may have fewer than 8 bits.
 
     Attributes:
@@ -67,6 +68,7 @@ class IntegerStep(ABC):
     """
 
     encoding: ClassVar[Encoding] = Encoding.OWN
+    joins: ClassVar[bool] = False
     recodable: ClassVar[bool] = True
     any_width: ClassVar[bool] = False
 
@@ -94,6 +96,10 @@ class IntegerStep(ABC):
     def response(self) -> Response | None:
         """Function of its input that the step computes, None where it is no function of one value."""
         return None
+
+    def joined(self, roots: Mapping[str, str]) -> "IntegerStep":
+        """Return the step once encodings are shared as ``roots`` says, simpler where that allows it."""
+        return self
 
     def as_sum(self) -> "IntegerStep | None":
         """Return the step that hands out its int32 sum as it is; None where it has no such sum."""

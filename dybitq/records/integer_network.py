@@ -1,8 +1,8 @@
 """Records of an integer-only network, operation by operation.
 
 An integer network is a list of operations on named tensors. Activations are uint8 codes; code ``q`` of a
-tensor with zero point ``z`` stands for the integer ``q - z``, and ``z`` is 0 or 128. Each docstring states its
-operation as an equation on integers, with ``requantize`` for the one step that rounds:
+tensor with zero point ``z`` stands for the integer ``q - z``, and ``z`` is 0 or 128. Each docstring states
+its operation as an equation on integers, with ``requantize`` for the one step that rounds:
 
     requantize(v) = clip(round(v * b / 2^c) + z, low, high)
 

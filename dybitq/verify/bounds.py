@@ -32,6 +32,10 @@ from dybitq.records.integer_network import (
 
 CODES = (0, 255)
 _PAIR_LIMIT = 2**15 - 1  # what an int16 holds
+_ONE_OPERAND = frozenset(
+    {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split", "Expand", "Tile", "Gather"}
+    | {"GatherElements", "GatherND", "DepthToSpace", "SpaceToDepth", "MaxPool", "Pad", "Resize", "Identity"}
+)  # moves whose other operands are shapes, places and factors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,14 +135,12 @@ def _written(operation: Operation, known: Range) -> tuple[int, int]:
 
 
 def _moved(operation: Move, known: Range) -> tuple[int, int]:
-    data = operation.operands if operation.op_type == "Concat" else operation.operands[:1]
+    """Range of what a move writes: codes of its operands, or the constant that it pads with."""
+    data = operation.operands[:1] if operation.op_type in _ONE_OPERAND else operation.operands
     parts = [known(o) for o in data if isinstance(o, str)] or [CODES]
-    low, high = min(p[0] for p in parts), max(p[1] for p in parts)
-    if operation.op_type == "Pad" and len(operation.operands) > 2:
-        filling = operation.operands[2]
-        if isinstance(filling, np.ndarray):
-            low, high = min(low, int(filling.reshape(()))), max(high, int(filling.reshape(())))
-    return low, high
+    constants = [o for o in operation.operands if isinstance(o, np.ndarray) and o.dtype == np.uint8]
+    parts += [(int(array.min()), int(array.max())) for array in constants if array.size]
+    return min(low for low, _ in parts), max(high for _, high in parts)
 
 
 def _bound(operation: Operation, known: Range) -> AccumulatorBound | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import onnx_ir as ir
 
@@ -21,6 +22,8 @@ class ConcatStep(IntegerStep):
     Attributes:
         axis: along which they are joined.
     """
+
+    joins: ClassVar[bool] = True
 
     axis: int
 

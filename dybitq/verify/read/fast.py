@@ -14,6 +14,7 @@ from dybitq.records.integer_network import (
     Multiplication,
     Operation,
     Product,
+    Requantization,
     Requantize,
 )
 from dybitq.records.layers import Window
@@ -155,6 +156,14 @@ def _multiplication(reading: Reading, node: PlainNode) -> Operation:
 def _concatenation(reading: Reading, node: PlainNode) -> Operation:
     first = range(2, len(node.inputs), 3)
     zero_point = _zero(reading, node, 1)
+    if len(first) == 1:
+        return Requantization(
+            name=node.name,
+            input=node.inputs[2],
+            output=node.outputs[0],
+            input_zero=_zero(reading, node, 4),
+            requantize=_requantize(_factor(reading, node, (3,), 0), zero_point),
+        )
     return Concatenation(
         name=node.name,
         inputs=tuple(node.inputs[i] for i in first),
@@ -183,13 +192,15 @@ def _mean(reading: Reading, node: PlainNode) -> Operation:
 
 
 def clamped(operation: Operation, low: int, high: int, output: str) -> Operation | None:
-    """The operation with a Clip behind it taken in; None if it has no clamp of its own."""
+    """Return the operation with the Clip that follows it taken in; None if it has no clamp of its own."""
     if isinstance(operation, Addition):
         return replace(operation, low=low, high=high, output=output)
     if isinstance(operation, Concatenation):
         parts = tuple(replace(target, low=low, high=high) for target in operation.requantize)
         return replace(operation, requantize=parts, output=output)
-    if isinstance(operation, Convolution | Product | ActivationProduct | Multiplication | Mean):
+    if isinstance(
+        operation, Convolution | Product | ActivationProduct | Multiplication | Mean | Requantization
+    ):
         if operation.requantize is None:
             return None
         return replace(operation, requantize=replace(operation.requantize, low=low, high=high), output=output)
