@@ -239,6 +239,19 @@ NETWORKS: dict[str, Net] = {
         weights={"w": (6, 4, 3, 3)},
         outputs="float[N, 6] y",
     ),
+    "largest and smallest of several": Net(
+        body="c = Conv (x, w)\n d = Conv (x, v)\n a = Max (c, d)\n p = MaxPool <kernel_shape = [2,2]> (d)\n"
+        "q = MaxPool <kernel_shape = [2,2]> (a)\n b = Min (q, p, m)\n r = Relu (b)\n"
+        "s = MaxPool <kernel_shape = [2,2]> (p)\n y = Conv (r, u)\n z = Conv (s, u)",
+        weights={"w": (6, 4, 3, 3), "v": (6, 4, 3, 3), "u": (3, 6, 1, 1)},
+        inputs="float[N, 4, 9, 8] x, float[N, 6, 1, 1] m",
+        outputs="float[N, A, B, C] y, float[N, D, E, F] z",
+        feeds={"x": (4, 9, 8), "m": (6, 1, 1)},
+    ),
+    "larger half": Net(
+        body="c = Conv (x, w)\n d, e = Split <axis = 1> (c)\n f = Max (d, e)\n y = Conv (f, v)",
+        weights={"w": (6, 4, 3, 3), "v": (3, 3, 1, 1)},
+    ),
     "added to its own mean": Net(
         body="c = Conv (x, w)\n d = GlobalAveragePool (c)\n e = Add (c, d)\n y = Conv (e, v)",
         weights={"w": (6, 4, 3, 3), "v": (3, 6, 1, 1)},
