@@ -252,6 +252,29 @@ NETWORKS: dict[str, Net] = {
         body="c = Conv (x, w)\n d, e = Split <axis = 1> (c)\n f = Max (d, e)\n y = Conv (f, v)",
         weights={"w": (6, 4, 3, 3), "v": (3, 3, 1, 1)},
     ),
+    "padded with a constant": Net(
+        body="c = Conv (x, w)\n p = Pad (c, q, m)\n d = MaxPool <kernel_shape = [2,2]> (x)\n"
+        "r = Pad (d, q, k)\n l = Relu (r)\n e = MaxPool <kernel_shape = [3,3]> (x)\n"
+        "y = Conv (p, v)\n z = Conv (l, w)\n t = Conv (e, w)",
+        weights={
+            "w": (6, 4, 3, 3),
+            "v": (3, 6, 3, 3),
+            "q": np.array([0, 0, 1, 2, 0, 0, 0, 1], np.int64),
+            "m": np.float32(-6),
+            "k": np.float32(1.5),
+        },
+        outputs="float[N, A, B, C] y, float[N, D, E, F] z, float[N, G, H, I] t",
+    ),
+    "padded along one axis": Net(
+        body="d = MaxPool <kernel_shape = [2,2]> (x)\n p = Pad (d, q, m, a)\n y = Conv (p, w)",
+        weights={
+            "w": (6, 4, 3, 3),
+            "q": np.array([2, 1], np.int64),
+            "m": np.float32(0.7),
+            "a": np.array([3], np.int64),
+        },
+        opset=18,
+    ),
     "added to its own mean": Net(
         body="c = Conv (x, w)\n d = GlobalAveragePool (c)\n e = Add (c, d)\n y = Conv (e, v)",
         weights={"w": (6, 4, 3, 3), "v": (3, 6, 1, 1)},
