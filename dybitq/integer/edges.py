@@ -42,10 +42,14 @@ class Encodings:
         """Number of codes."""
         return int(2 ** formats.get(self.plan.format).bits)
 
+    def limits(self, zero_point: int) -> tuple[int, int]:
+        """First and last code."""
+        half = self.levels // 2
+        return (SIGNED_ZERO - half, SIGNED_ZERO + half - 1) if zero_point else (0, self.levels - 1)
+
     def edge(self, scale: float, zero_point: int) -> FittedEdge:
         """The encoding with this scale and zero point, clamped to its levels and bounds."""
-        half = self.levels // 2
-        first, last = (SIGNED_ZERO - half, SIGNED_ZERO + half - 1) if zero_point else (0, self.levels - 1)
+        first, last = self.limits(zero_point)
         low, high = code_bounds(self.bounds, scale, zero_point)
         return FittedEdge(
             format=self.plan.format,

@@ -119,9 +119,11 @@ def _fit_edges(plan: Plan, statistics: Statistics, steps: IntegerSteps) -> dict[
     edges = {}
     for name, root in steps.roots.items():
         shared = own[root]
-        low, high = code_bounds(steps.bounds.get(name), shared.scale, shared.zero_point)
-        low, high = (low, high) if name != root else (shared.low, shared.high)
-        edges[name] = replace(shared, low=low, high=high)
+        if name != root:
+            first, last = found[root].limits(shared.zero_point)
+            low, high = code_bounds(steps.bounds.get(name), shared.scale, shared.zero_point)
+            shared = replace(shared, low=max(low, first), high=min(high, last))
+        edges[name] = shared
     return edges
 
 

@@ -4,7 +4,9 @@ import numpy as np
 import onnx
 import pytest
 
+from dybitq.graph.stored.plain import read_plain
 from dybitq.records.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST, IntegerOptions
+from dybitq.verify.interpreter import interpret
 from tests.emit.toolkit import run
 from tests.models import make_model
 from tests.verify.kit import FLAVOURS, Net, outputs, prove, quantize_net
@@ -127,6 +129,22 @@ def test_narrow_activations(tmp_path):
         assert {edge.high - edge.low for edge in made.fitted.edges.values()} >= {15}
 
 
+def test_narrow_activations_stay_narrow_in_joined_branches(tmp_path):
+    """Layers that write the branches of a Concat which is read in 4 bits write 16 levels."""
+    net = Net(
+        body="c = Conv (x, w)\n d = Conv (x, v)\n e = Concat <axis = 1> (c, d)\n y = Conv (e, u)",
+        weights={"w": (6, 4, 3, 3), "v": (2, 4, 3, 3), "u": (3, 8, 1, 1)},
+    )
+    path, made = quantize_net(net, tmp_path, INTEGER_EXPLICIT, activations="int4")
+    assert made.fitted.edges["e"].format == "int4"
+    feeds = {name: 100 * array for name, array in net.data(5).items()}
+    found = {}
+    for computed in interpret(read_plain(path).inner, feeds):
+        found.update(computed.outputs)
+    for name in ("c_q", "d_q", "e_q"):
+        assert int(found[name].max()) - int(found[name].min()) == 15
+
+
 def test_the_fast_flavour_runs_on_quantized_kernels(tmp_path):
     """The optimized graph has the kernels that were asked for, and no float operator between the ends."""
     from tests.emit.toolkit import optimized
@@ -139,8 +157,6 @@ def test_the_fast_flavour_runs_on_quantized_kernels(tmp_path):
 
 def test_explicit_uses_integer_operators_only(tmp_path):
     """ConvInteger, MatMulInteger, Add, Mul, BitShift, Clip and Cast: nothing else."""
-    from dybitq.graph.stored.plain import read_plain
-
     path, _ = quantize_net(NETWORKS["residual"], tmp_path, INTEGER_EXPLICIT)
     ops = {node.op_type for node in read_plain(path).inner.nodes}
     assert ops == {
