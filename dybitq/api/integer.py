@@ -33,7 +33,7 @@ class FloatOperator:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class IntegerQuantization:
-    """What :func:`quantize_to_integers` made.
+    """Result of :func:`quantize_to_integers`.
 
     Attributes:
         model: the graph to write.
@@ -51,7 +51,7 @@ class IntegerQuantization:
 
 
 def plan_of(network: Network, layers: Sequence[LayerWork], recipe: Recipe) -> Plan:
-    """The plan that a recipe asks for, in its arithmetic.
+    """Return the plan that a recipe asks for, in its arithmetic.
 
     Raises:
         ConfigError: the recipe has names that nothing has, or contradicts the model.

@@ -42,7 +42,7 @@ class OperationFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class VerifyResult:
-    """What ``verify`` found.
+    """Result of ``verify``.
 
     Attributes:
         model: the file.
@@ -73,18 +73,18 @@ class VerifyResult:
 
     @property
     def without_integers(self) -> bool:
-        """Whether all that the model computes is in float, so that there is nothing to prove."""
+        """True if all that the model computes is in float, so that there is nothing to prove."""
         return bool(self.findings) and not self.nodes[NodeKind.INTEGER]
 
     @property
     def proven(self) -> bool:
-        """Whether the proof holds for the file as it is."""
+        """True if the proof holds for the file as it is."""
         clean = self.comparison is None or self.comparison.clean
         return not self.broken and not self.without_integers and clean
 
     @property
     def passed(self) -> bool:
-        """Whether the proof holds, and the file is what dybitq wrote."""
+        """True if the proof holds, and the file is what dybitq wrote."""
         return self.proven and not self.changes
 
     @property
@@ -95,7 +95,7 @@ class VerifyResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How to verify.
+    """Settings of a verification.
 
     Attributes:
         only: ``strict`` or ``report``.
@@ -187,7 +187,7 @@ def _facts(stored: StoredModel, *, readable: bool) -> tuple[OperationFacts, ...]
 
 
 def facts_of(network: IntegerNetwork) -> tuple[OperationFacts, ...]:
-    """What there is to say of every operation that multiplies or adds."""
+    """Return the facts about every operation that multiplies or adds."""
     bounds = {bound.name: bound for bound in accumulator_bounds(network)}
     found = []
     for operation in network.operations:

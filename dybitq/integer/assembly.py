@@ -51,15 +51,15 @@ class Assembly:
         return f"{tensor}_q"
 
     def input_edge(self, step: IntegerStep) -> FittedEdge:
-        """Encoding of the first operand."""
+        """Return the encoding of the first operand."""
         return self.edges[step.inputs[0]]
 
     def output_edge(self, step: IntegerStep) -> FittedEdge:
-        """Encoding of the result."""
+        """Return the encoding of the result."""
         return self.edges[step.outputs[0]]
 
     def operands(self, step: IntegerStep, unit: float) -> list[FittedEdge]:
-        """Encodings of the operands; constants are coded now.
+        """Return the encodings of the operands; constants are coded now.
 
         Args:
             step: whose inputs they are.
@@ -110,7 +110,7 @@ class Assembly:
             self._coded.update(step.outputs)
 
     def network(self, outputs: Sequence[str], accumulators: Mapping[str, np.ndarray]) -> IntegerNetwork:
-        """The finished network.
+        """Return the finished network.
 
         Args:
             outputs: graph outputs, which are dequantized here unless they are float already.
@@ -153,7 +153,7 @@ def _dequantize(name: str, codes: str, scale: np.ndarray, zero_point: int) -> De
 
 
 def code_constant(array: np.ndarray, unit: float | None) -> tuple[FittedEdge, np.ndarray]:
-    """Encoding and uint8 codes of a constant operand over its own range; scales ``unit * 2^k`` if given."""
+    """Code a constant operand over its own range, with a scale of ``unit * 2^k`` if a unit is given."""
     signed = bool((array < 0).any())
     scale = float(np.abs(array).max(initial=0.0)) / (127 if signed else 255) or 1.0
     if unit is not None:

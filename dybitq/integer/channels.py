@@ -24,7 +24,7 @@ Gains = tuple[np.ndarray, np.ndarray]
 
 
 def channel_gains(node: ir.Node) -> tuple[ir.Value, Gains] | None:
-    """The tensor that ``node`` scales and shifts channel by channel, and by how much; None for others."""
+    """Return the tensor that ``node`` scales and shifts by channel, and by how much; None for others."""
     if is_op(node, "BatchNormalization"):
         source, gains = node.inputs[0], affine_of(node)
         return None if source is None or gains is None or not _has_space(source) else (source, gains)

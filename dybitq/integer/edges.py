@@ -48,7 +48,7 @@ class Encodings:
         return (SIGNED_ZERO - half, SIGNED_ZERO + half - 1) if zero_point else (0, self.levels - 1)
 
     def edge(self, scale: float, zero_point: int) -> FittedEdge:
-        """The encoding with this scale and zero point, clamped to its levels and bounds."""
+        """Return the encoding with this scale and zero point, clamped to its levels and bounds."""
         first, last = self.limits(zero_point)
         low, high = code_bounds(self.bounds, scale, zero_point)
         return FittedEdge(
@@ -60,13 +60,13 @@ class Encodings:
         )
 
     def error(self, scale: float, zero_point: int) -> float:
-        """Expected sum of squared errors."""
+        """Return the expected sum of squared errors."""
         half = self.levels // 2
         low, high = (-half * scale, (half - 1) * scale) if zero_point else (0.0, (self.levels - 1) * scale)
         return self.seen.error(low, high, self.levels)
 
     def best(self) -> FittedEdge:
-        """The encoding of the plan's range method, with the zero point of the smaller error."""
+        """Return the encoding of the plan's range method, with the zero point of the smaller error."""
         nonnegative = self.seen.low >= 0 or (self.bounds is not None and self.bounds[0] >= 0)
         found = [(self._scale(0), 0)] if self.seen.high > 0 or self.seen.low >= 0 else []
         if not nonnegative or not found:
@@ -94,7 +94,7 @@ def encodings_of(
     response: Response | None,
     bounds: tuple[float, float] | None = None,
 ) -> Encodings:
-    """What a tensor could be encoded as.
+    """Return the encodings that a tensor could have.
 
     Args:
         plan: format and range method.

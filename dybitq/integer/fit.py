@@ -100,7 +100,7 @@ def fit_integer(
 
 
 def _fit_edges(plan: Plan, statistics: Statistics, steps: IntegerSteps) -> dict[str, FittedEdge]:
-    """Encoding of every coded tensor; those that share one differ in the codes that they are clamped to."""
+    """Fit every coded tensor; those that share an encoding differ in the codes that they are clamped to."""
     found: dict[str, Encodings] = {}
     for edge in plan.edges:
         seen = statistics.tensors.get(edge.tensor)
@@ -136,7 +136,7 @@ def _arrays(
 ) -> LayerArrays:
     """Float parameters of a layer, with the grid on which its factors are dyadic."""
     assert layer.weight is not None
-    batched = layer.kind is LayerKind.MATMUL and len(layer.weight_shape) > 2  # the Add behind it stays apart
+    batched = layer.kind is LayerKind.MATMUL and len(layer.weight_shape) > 2  # the Add after it stays apart
     return LayerArrays(
         weight=tensors.array(layer.weight),
         bias=None if layer.bias is None or batched else tensors.array(layer.bias).reshape(-1),

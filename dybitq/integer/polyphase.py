@@ -40,12 +40,12 @@ class Polyphase:
 def interpolation_kernels(channels: int, factor: int, *, half_pixel: bool) -> Polyphase:
     """Kernels of a linear Resize; the input has to be padded by one repeated pixel on every side.
 
-    With pixel centres aligned, phase p lies ``(2p + 1) / 2s - 1/2`` behind a pixel, otherwise ``p / s``.
+    With pixel centres aligned, phase p lies ``(2p + 1) / 2s - 1/2`` after a pixel, otherwise ``p / s``.
     """
     unit = 2 * factor if half_pixel else factor
     taps = np.zeros((factor, 3), np.int64)
     for phase in range(factor):
-        place = 2 * phase + 1 - factor if half_pixel else phase  # in units of 1 / unit, behind the pixel
+        place = 2 * phase + 1 - factor if half_pixel else phase  # in units of 1 / unit, after the pixel
         taps[phase, 1] = unit - abs(place)
         taps[phase, 2 if place > 0 else 0] = abs(place)
     common = gcd(unit, *(int(t) for t in taps.reshape(-1)))

@@ -1,7 +1,7 @@
 """Activation scales under which every factor can be a power of two.
 
 Only quotients of scales enter the arithmetic, so scales need not be powers of two themselves: a tensor
-between two layers may have any scale, because the weight scales before and behind it make up for it. What
+between two layers may have any scale, because the weight scales before and after it make up for it. What
 ties scales together is the rest: the operands of an addition or a join and its result have to lie powers of
 two apart, a mean divides by its count, a product of activations multiplies scales. Tensors that are tied form
 a group with one free number, its *base*: the scale of a member is ``base * offset * 2^k``, with ``offset``
@@ -50,7 +50,7 @@ class _Ties:
 def tied_edges(
     steps: Sequence[IntegerStep], roots: Mapping[str, str], encodings: Mapping[str, Encodings]
 ) -> dict[str, FittedEdge]:
-    """Encodings of all roots with scales that are tied as the steps demand.
+    """Return the encodings of all roots with scales that are tied as the steps demand.
 
     Args:
         steps: of the network.
@@ -134,7 +134,7 @@ def _base(
 
 
 def _nearest(found: Encodings, edge: FittedEdge, phase: float) -> float:
-    """The scale ``2^(phase + k)`` of the smallest error, float32."""
+    """Return the scale ``2^(phase + k)`` of the smallest error, float32."""
     k = round(math.log2(edge.scale) - phase)
     scales = [float(np.float32(2.0 ** (phase + k + step))) for step in (-1, 0, 1)]
     return min(scales, key=lambda scale: found.error(scale, edge.zero_point))

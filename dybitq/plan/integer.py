@@ -42,7 +42,7 @@ def make_integer_plan(network: Network, layers: Sequence[LayerWork], recipe: Rec
 
 
 def steps_of_plan(network: Network, layers: Mapping[str, LayerWork], plan: Plan) -> IntegerSteps:
-    """The network as integer steps, with the layers that the plan leaves in float left in float."""
+    """Return the network as integer steps; layers that the plan leaves in float stay there."""
     quantized = frozenset(p.layer for p in plan.layers if p.weights != "float")
     return integer_steps(network.model, layers, quantized)
 
@@ -164,7 +164,7 @@ def _edge_plans(
     resolved: Mapping[str, Resolved],
     default: str,
 ) -> tuple[EdgePlan, ...]:
-    """An encoding for every root; narrow ones where all layers that read it ask for the same width.
+    """Plan an encoding for every root, a narrow one where all layers that read it ask for the same width.
 
     Ranges are those of the layers that read a tensor; ``default`` where none does.
     """

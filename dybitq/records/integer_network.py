@@ -83,7 +83,7 @@ class _Facts:
 
     @property
     def hands_out_sum(self) -> bool:
-        """Whether the output is an int32 accumulator, not codes."""
+        """True where the output is an int32 accumulator, not codes."""
         return False
 
 
@@ -100,7 +100,7 @@ class _Rescaled(_Facts):
 
     @property
     def hands_out_sum(self) -> bool:
-        """Whether the output is an int32 accumulator, not codes."""
+        """True where the output is an int32 accumulator, not codes."""
         return self.requantize is None
 
 

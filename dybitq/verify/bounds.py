@@ -212,7 +212,7 @@ def _weighted_bound(operation: Convolution | Product, known: Range) -> Accumulat
 
 
 def _is_depthwise(operation: Convolution | Product) -> bool:
-    """Whether it is a convolution that multiplies each channel by itself, whose kernel adds in 32 bits."""
+    """Return whether it multiplies each channel by itself, in a kernel that adds in 32 bits."""
     if not isinstance(operation, Convolution):
         return False
     out, inputs = operation.weight.integers.shape[:2]
@@ -220,9 +220,9 @@ def _is_depthwise(operation: Convolution | Product) -> bool:
 
 
 def _pairs_saturate(rows: np.ndarray, largest_code: int) -> bool:
-    """Whether two products of one channel, added in 16 bits, can be too large.
+    """Return whether two products of one channel, added in 16 bits, can be too large.
 
-    Which weights meet in a pair is the kernel's secret, so the two largest of each sign count. The kernel
+    The kernel does not say which weights meet in a pair, so the two largest of each sign count. The kernel
     multiplies the codes as they are stored, before the zero point is taken off.
     """
     if rows.shape[1] < 2:

@@ -46,7 +46,7 @@ class Mismatch:
 
 @dataclass(slots=True, kw_only=True)
 class Comparison:
-    """What a comparison has found so far.
+    """Findings of a comparison so far.
 
     Attributes:
         samples: compared.
@@ -64,7 +64,7 @@ class Comparison:
 
     @property
     def clean(self) -> bool:
-        """Whether everything was equal."""
+        """True if everything was equal."""
         return not self.mismatches and not self.output_differences
 
 

@@ -132,7 +132,7 @@ def convolve(
 
 
 def _float_for(largest: int) -> type[np.floating]:
-    """The float type in which integers up to ``largest`` are added exactly."""
+    """Return the float type in which integers up to ``largest`` are added exactly."""
     if largest >= _FLOAT64_EXACT:
         raise OverflowError(f"sums up to {largest} do not fit 53 bits")
     return np.float32 if largest < _FLOAT32_EXACT else np.float64

@@ -21,7 +21,7 @@ operators: Registry[Operator] = Registry("reference operator", "dybitq.verify.op
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Computed:
-    """What the reference computed for one node."""
+    """Results of the reference for one node."""
 
     node: PlainNode
     outputs: Mapping[str, np.ndarray]
@@ -94,4 +94,4 @@ TAIL_OPERATORS = frozenset(
     {"Concat", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Split", "Gather"}
     | {"DepthToSpace", "SpaceToDepth", "Expand", "Tile", "Identity"}
 )
-"""What only moves values; the outputs may be arranged by them behind the last dequantizers."""
+"""Operators that only move values, by which outputs may be arranged after the last dequantizers."""

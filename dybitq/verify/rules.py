@@ -22,7 +22,7 @@ Rule = Callable[[PlainGraph, PlainNode], list[str]]
 
 
 def rule_of(op_type: str) -> Rule | None:
-    """The rule of a quantized operator, None for any other."""
+    """Return the rule of a quantized operator, None for any other."""
     return {
         "QLinearConv": _multiplying((1, 4), 6, codes=(2, 7), weight=5),
         "QLinearMatMul": _multiplying((1, 4), 6, codes=(2, 7), weight=5),
@@ -113,7 +113,7 @@ def _mean(graph: PlainGraph, node: PlainNode) -> list[str]:
 
 
 def _factor_problems(over: list[np.ndarray], under: np.ndarray | None) -> list[str]:
-    """What keeps ``product(over) / under`` from being an exact dyadic with a small shift."""
+    """Return the problem that keeps ``product(over) / under`` from being dyadic with a small shift."""
     assert under is not None
     try:
         exact = factor_of([array.reshape(-1) for array in over], under)

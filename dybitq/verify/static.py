@@ -1,7 +1,7 @@
 """The static proof: between quantizers and dequantizers nothing but integer arithmetic.
 
 Every node of the stored model (functions inlined) gets one kind. A float tensor may only stand in front of a
-quantizer that reads a model input, and behind the last dequantizers, where operators that move values may
+quantizer that reads a model input, and after the last dequantizers, where operators that move values may
 arrange the outputs. Quantized operators of the runtime have float parameters, which have to obey the rules
 of :mod:`dybitq.verify.rules`.
 """
@@ -63,7 +63,7 @@ class NodeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What contradicts integer-only arithmetic.
+    """Contradiction to integer-only arithmetic.
 
     Attributes:
         operator, op_type: where.
@@ -90,7 +90,7 @@ class StaticProof:
     findings: tuple[Finding, ...]
 
     def count(self, kind: NodeKind) -> int:
-        """Number of nodes of one kind."""
+        """Return the number of nodes of one kind."""
         return sum(found is kind for found in self.kinds.values())
 
 

@@ -44,7 +44,7 @@ class IntegerGraph:
             self._values[name] = value
 
     def get(self, name: str) -> ir.Value:
-        """The value called ``name``; initializers of the float network are taken over when asked for."""
+        """Return the value called ``name``; initializers of the float network are taken over on demand."""
         if name not in self._values:
             initializer = self.source.graph.initializers[name]
             assert initializer.const_value is not None
@@ -59,11 +59,11 @@ class IntegerGraph:
         self._values[name] = value
 
     def scalar(self, number: float, dtype: type[np.generic]) -> ir.Value:
-        """A shared scalar constant."""
+        """Return a scalar constant that equal ones share."""
         return self.builder.constant(np.array(number, dtype), "c")
 
     def array(self, array: np.ndarray) -> ir.Value:
-        """A shared constant."""
+        """Return a constant that equal ones share."""
         return self.builder.constant(array, "k")
 
     def node(
@@ -85,7 +85,7 @@ class IntegerGraph:
         return value
 
     def original(self, name: str) -> ir.Node:
-        """The operator of the float network called ``name``."""
+        """Return the operator of the float network called ``name``."""
         return self._nodes[name]
 
     def put_codes(self, name: str, codes: ir.Value, *, label: str = "") -> None:

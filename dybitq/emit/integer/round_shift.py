@@ -74,7 +74,7 @@ def lowered(graph: IntegerGraph, value: ir.Value, offset: int = 0) -> ir.Value:
 
 
 def clamped(graph: IntegerGraph, value: ir.Value, low: int, high: int) -> ir.Value:
-    """A lifted value clamped to ``low .. high``."""
+    """Clamp a lifted value to ``low .. high``."""
     bounds = [graph.array(np.array(OFFSET + bound, np.uint64)) for bound in (low, high)]
     return graph.node("Clip", [value, *bounds])
 

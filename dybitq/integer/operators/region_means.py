@@ -125,7 +125,7 @@ def _segments(
     taps, stride, dilation = window
     reach = extent + sum(pads) - (taps - 1) * dilation - 1
     last = -(-reach // stride) if ceil else reach // stride
-    if last * stride >= extent + pads[0]:  # a window that would start behind the padding is dropped
+    if last * stride >= extent + pads[0]:  # a window that would start after the padding is dropped
         last -= 1
     seen = []
     for place in range(last + 1):

@@ -29,7 +29,7 @@ class SlopesStep(IntegerStep):
 
     @property
     def tie(self) -> ScaleTie | None:
-        """What is above zero is added in the result's units."""
+        """Codes above zero are added in the result's units."""
         return EqualScales()
 
     def assemble(self, assembly: Assembly) -> list[Operation]:

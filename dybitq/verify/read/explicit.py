@@ -50,7 +50,7 @@ class Sum:
 
 
 def read_cast(reading: Reading, node: PlainNode) -> Operation | None:
-    """The operation whose codes a Cast to uint8 (or sums of 16 bits to int32) writes; None for any other."""
+    """Return the operation that a Cast to uint8 (or, for sums of 16 bits, to int32) ends; None for others."""
     found = _clamped(reading, node)
     if node.attributes.get("to") not in (_UINT8, _INT32) or found is None:
         return None
@@ -114,7 +114,7 @@ def _shifted(reading: Reading, name: str) -> tuple[str, np.ndarray, TieRounding]
 
 
 def _unlifted(reading: Reading, name: str) -> str:
-    """The tensor in ``Cast(Add(tensor, 2^62))``."""
+    """Return the tensor in ``Cast(Add(tensor, 2^62))``."""
     cast = reading.producer(name, "Cast")
     added = None if cast is None else reading.producer(cast.inputs[0], "Add")
     found = None if added is None else reading.constant_operand(added)
@@ -125,7 +125,7 @@ def _unlifted(reading: Reading, name: str) -> str:
 
 
 def _lowered(reading: Reading, name: str) -> str:
-    """The lifted tensor in ``Add(Cast(tensor), -2^62)``."""
+    """Return the lifted tensor in ``Add(Cast(tensor), -2^62)``."""
     added = reading.producer(name, "Add")
     found = None if added is None else reading.constant_operand(added)
     cast = None if found is None else reading.producer(found[0], "Cast")
@@ -171,7 +171,7 @@ def _term(reading: Reading, name: str) -> Term | None:
 
 
 def _each_branch(reading: Reading, name: str) -> tuple[PlainNode, list[Term | None], int, TieRounding] | None:
-    """A sum whose terms are rounded one by one."""
+    """Read a sum whose terms are rounded one by one."""
     cast = reading.producer(name, "Cast")
     raised = None if cast is None else reading.producer(cast.inputs[0], "Add")
     found = None if raised is None else reading.constant_operand(raised)
@@ -238,7 +238,7 @@ def _sum_of_terms(
 
 
 def _rescaled(reading: Reading, node: PlainNode, name: str, target: Requantize) -> Operation | None:
-    """What computes the accumulator ``name``: products, means, products of activations, or codes."""
+    """Return the operation that rescales ``name``: products, means, products of activations, or codes."""
     cast = reading.producer(name, "Cast")
     found = None if cast is None else read_sum(reading, cast.inputs[0])
     if cast is not None and found is not None:
@@ -267,7 +267,7 @@ def _rescaled(reading: Reading, node: PlainNode, name: str, target: Requantize) 
 
 
 def read_sum(reading: Reading, name: str) -> Sum | None:
-    """The accumulator that ``name`` is: one product, or two of a split weight, and a bias."""
+    """Return the accumulator that ``name`` is: one product, or two of a split weight, and a bias."""
     bias = None
     added = reading.producer(name, "Add")
     found = None if added is None else reading.constant_operand(added)
@@ -291,7 +291,7 @@ def read_sum(reading: Reading, name: str) -> Sum | None:
 
 
 def weighted(reading: Reading, found: Sum, output: str, target: Requantize | None) -> Operation | None:
-    """A layer from its accumulator."""
+    """Read a layer from its accumulator."""
     node = found.node
     zero = (reading.number(node.inputs[2]) or 0) if len(node.inputs) > 2 else 0
     arrays = [reading.array(part.inputs[1]) for part in found.parts]
@@ -335,7 +335,7 @@ def weighted(reading: Reading, found: Sum, output: str, target: Requantize | Non
 def mean_of(
     reading: Reading, node: PlainNode, codes: str, zero: int, output: str, target: Requantize | None
 ) -> Operation:
-    """A mean over space from its ReduceSum."""
+    """Read a mean over space from its ReduceSum."""
     axes = tuple(int(a) for a in reading.graph.constants[node.inputs[1]].reshape(-1))
     return Mean(
         name=node.name,
@@ -349,6 +349,6 @@ def mean_of(
 
 
 def read_total(reading: Reading, node: PlainNode) -> Operation | None:
-    """An int32 sum over space that goes to the output as it is."""
+    """Read an int32 sum over space that goes to the output as it is."""
     codes, zero = _centred(reading, node.inputs[0])
     return mean_of(reading, node, codes, zero, node.outputs[0], None)

@@ -23,7 +23,7 @@ from dybitq.verify.read.graph import Reading, weight_of
 
 
 def read_quantized(reading: Reading, node: PlainNode) -> Operation | None:
-    """The operation of a QLinear operator; None for any other node.
+    """Return the operation of a QLinear operator; None for any other node.
 
     Raises:
         NotDyadicError: its scales give no dyadic factor.

@@ -37,33 +37,33 @@ class Reading:
         self._uses.update(graph.outputs)
 
     def producer(self, name: str, *op_types: str) -> PlainNode | None:
-        """The node that writes ``name`` if it is one of ``op_types`` and nobody else reads the tensor."""
+        """Return the node that writes ``name`` if it is one of ``op_types`` and the tensor has one reader."""
         node = self._producers.get(name)
         if node is None or node.op_type not in op_types or self._uses[name] != 1:
             return None
         return node
 
     def source(self, name: str, op_type: str) -> PlainNode | None:
-        """The node that writes ``name`` if it is an ``op_type``, whoever else reads the tensor."""
+        """Return the node that writes ``name`` if it is an ``op_type``, whatever else reads the tensor."""
         node = self._producers.get(name)
         return node if node is not None and node.op_type == op_type else None
 
     def array(self, name: str) -> np.ndarray | None:
-        """A constant, or None for what is computed."""
+        """Return a constant, or None for what is computed."""
         return self.graph.constants.get(name)
 
     def number(self, name: str) -> int | None:
-        """A constant of one element as an integer."""
+        """Return a constant of one element as an integer."""
         array = self.array(name)
         return None if array is None or array.size != 1 else int(array.reshape(()))
 
     def cover(self, *nodes: PlainNode) -> None:
-        """These nodes are part of an operation found."""
+        """Note that these nodes are part of an operation found."""
         for node in nodes:
             self.covered.update(node.outputs)
 
     def constant_operand(self, node: PlainNode) -> tuple[str, np.ndarray] | None:
-        """The variable operand of a binary operator and its constant one; None if both vary."""
+        """Return the variable operand of a binary operator and its constant one; None if both vary."""
         left, right = node.inputs
         if self.array(right) is not None:
             return left, self.graph.constants[right]

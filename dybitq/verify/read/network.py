@@ -113,7 +113,7 @@ def _find_matrix_products(reading: Reading) -> None:
 
 
 def _accumulator(reading: Reading, node: PlainNode) -> None:
-    """An int32 sum that is dequantized as it is, perhaps reshaped on the way."""
+    """Read an int32 sum that is dequantized as it is, perhaps reshaped on the way."""
     name = node.inputs[0]
     while (moved := reading.producer(name, "Flatten", "Reshape", "Squeeze", "Unsqueeze")) is not None:
         name = moved.inputs[0]
@@ -129,7 +129,7 @@ def _accumulator(reading: Reading, node: PlainNode) -> None:
 
 
 def _plain(reading: Reading, node: PlainNode) -> Operation | None:
-    """The operation of a node that stands for itself."""
+    """Return the operation of a node that stands for itself."""
     quantized = read_quantized(reading, node)
     if quantized is not None:
         return quantized
@@ -163,7 +163,7 @@ def _plain(reading: Reading, node: PlainNode) -> Operation | None:
 
 
 def _clip(reading: Reading, node: PlainNode) -> Operation:
-    """A Clip on codes: part of the operation before it if nobody else reads that, or one of its own."""
+    """Read a Clip on codes: part of the operation before it if only it reads that, or one of its own."""
     bounds = [reading.number(name) if name else None for name in node.inputs[1:3]]
     low, high = (
         (0 if bounds[0] is None else bounds[0]),
@@ -189,7 +189,7 @@ _CLAMPED = (
 
 
 def _concat(reading: Reading, node: PlainNode) -> Operation:
-    """A Concat of operands that were each rescaled for it alone is one operation; any other is a move."""
+    """Read a Concat: one operation if its operands were each rescaled for it alone, otherwise a move."""
     parts = [reading.found.get(name) for name in node.inputs]
     branches = [part for part in parts if isinstance(part, Requantization)]
     if len(branches) != len(node.inputs) or not all(reading.producer(n, "Cast") for n in node.inputs):

@@ -1,1 +1,1 @@
-"""How the operations of an integer network are written into a graph, one a file, both flavours together."""
+"""Writers of the operations of an integer network, one operation a file, both flavours together."""
