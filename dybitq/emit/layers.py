@@ -11,9 +11,10 @@ from dybitq.emit.recode import add_recoding
 from dybitq.emit.unpack import add_decode
 from dybitq.graph.stored.quantized import REASON_KEY
 from dybitq.graph.values import constant
-from dybitq.patches import reduction_axis
 from dybitq.records.fitted import FittedWeight, Recoding
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.geometry.products import EmbeddingTable
+from dybitq.records.geometry.windows import SlidingWindow
+from dybitq.records.layers import LayerWork
 from dybitq.records.plan import ActivationMode, LayerPlan
 
 
@@ -51,7 +52,7 @@ class Layers:
         Returns:
             The value that has the layer's output now, under its old name.
         """
-        if layer.work.kind is LayerKind.GATHER:
+        if isinstance(layer.work.geometry, EmbeddingTable):
             return self._gather(layer)
         reason = self._why_float(layer, output_coded=output_coded)
         if reason is None and layer.plan.activations is ActivationMode.DYNAMIC:
@@ -70,17 +71,12 @@ class Layers:
             return None
         if self.edges.get(self._activation(layer)) is None:
             return "its input has no codes"
-        if layer.work.kind is LayerKind.CONV and not output_coded:
+        if isinstance(layer.work.geometry, SlidingWindow) and not output_coded:
             return "its output gets no codes"
         return None
 
     def _activation(self, layer: Layer) -> ir.Value | None:
-        return layer.node.inputs[1 if layer.work.weight_on_left else 0]
-
-    def _weight_index(self, layer: Layer) -> int:
-        if layer.work.kind is LayerKind.GATHER or layer.work.weight_on_left:
-            return 0
-        return 1
+        return layer.node.inputs[1 - layer.work.geometry.weight_input]
 
     def _integers(self, layer: Layer, *, as_float: bool) -> ir.Value:
         return add_decode(
@@ -102,7 +98,7 @@ class Layers:
     def _static(self, layer: Layer) -> ir.Value:
         """DequantizeLinear on both operands: QLinearConv, QGemm or QLinearMatMul in the runtime."""
         operands = [self._integers(layer, as_float=False), self._scale(layer)]
-        if layer.work.kind is not LayerKind.CONV:  # without it the runtime does not fuse Gemm and MatMul
+        if not isinstance(layer.work.geometry, SlidingWindow):  # else the runtime fuses no Gemm and MatMul
             operands.append(self.builder.constant(np.zeros(self._scale_array(layer).shape, np.int8), "z"))
         weight = self.builder.node(
             "DequantizeLinear",
@@ -111,7 +107,7 @@ class Layers:
             output="r",
             before=layer.node,
         )
-        layer.node.replace_input_with(self._weight_index(layer), weight)
+        layer.node.replace_input_with(layer.work.geometry.weight_input, weight)
         coded = self.edges.get(self._activation(layer))
         assert coded is not None
         label(layer.node, layer, ActivationMode.STATIC)
@@ -119,14 +115,14 @@ class Layers:
             layer.node.replace_input_with(0, self._recode(layer, coded, layer.recoding))
         if layer.fitted.bias is None:
             return layer.node.outputs[0]
-        if layer.work.kind not in (LayerKind.CONV, LayerKind.GEMM):
+        if not layer.work.geometry.takes_bias:
             return self._float_bias(layer, layer.node.outputs[0])
         self._integer_bias(layer, coded.edge.scale)
         return layer.node.outputs[0]
 
     def _recode(self, layer: Layer, coded: Coded, recoding: Recoding) -> ir.Value:
         """The layer's input after its re-coding, dequantized; layers that re-code alike share it."""
-        axis, _, groups = reduction_axis(layer.work)
+        axis, _, groups = layer.work.geometry.pair_axis
         pairs = groups if recoding.paired else 1
         key = (str(coded.value.name), f"{recoding.name}/{axis}/{pairs}", recoding.both.tobytes())
         if key not in self._recoded:
@@ -174,7 +170,7 @@ class Layers:
         bias = layer.fitted.bias
         if bias is None:
             return output
-        if layer.work.kind in (LayerKind.CONV, LayerKind.CONV_TRANSPOSE, LayerKind.GEMM):
+        if layer.work.geometry.takes_bias:
             set_input(layer.node, 2, self.builder.constant(bias, "b"))
             return output
         behind = layer.work.bias_node
@@ -182,11 +178,10 @@ class Layers:
             if behind is not None and use.node.name == behind:
                 use.node.replace_input_with(1 - use.idx, self.builder.constant(bias, "b"))
                 return output
-        channels = (-1, 1) if layer.work.weight_on_left else (-1,)
         readers = list(output.uses())
         node = output.producer()
         assert node is not None
-        value = self.builder.constant(bias.reshape(channels), "b")
+        value = self.builder.constant(layer.work.geometry.along_output(bias), "b")
         added = self.builder.node("Add", [output, value], output="r", after=node)
         self.builder.stand_in(output, added, readers)
         return added
@@ -251,7 +246,7 @@ class Layers:
             output="r",
             before=layer.node,
         )
-        layer.node.replace_input_with(self._weight_index(layer), real)
+        layer.node.replace_input_with(layer.work.geometry.weight_input, real)
         label(layer.node, layer, ActivationMode.FLOAT)
         if reason:
             layer.node.metadata_props[REASON_KEY] = reason
@@ -272,10 +267,9 @@ class Layers:
             return
         codes, *constants = quantized.inputs
         scale, zero_point = (constant(value) for value in constants)
-        kinds = (LayerKind.CONV, LayerKind.CONV_TRANSPOSE, LayerKind.GEMM)
-        if work.kind not in kinds or scale is None or zero_point is None or scale.ndim:
+        if not work.geometry.takes_bias or scale is None or zero_point is None or scale.ndim:
             return
-        shape = (input_channels(work),)
+        shape = (work.geometry.input_channels,)
         operands = [
             codes,
             self.builder.constant(np.broadcast_to(scale, shape), "s"),
@@ -336,14 +330,6 @@ def dequantized(value: ir.Value | None) -> bool:
     """Whether ``value`` comes from a DequantizeLinear."""
     producer = None if value is None else value.producer()
     return producer is not None and producer.op_type == "DequantizeLinear"
-
-
-def input_channels(work: LayerWork) -> int:
-    """Extent of axis 1 of the activation that a Conv, ConvTranspose or Gemm reads."""
-    shape = [int(extent or 1) for extent in work.weight_shape]
-    if work.kind is LayerKind.CONV and work.window is not None:
-        return shape[1] * work.window.group
-    return shape[1] if work.transposed else shape[0]
 
 
 def label(node: ir.Node, layer: Layer, mode: ActivationMode) -> None:

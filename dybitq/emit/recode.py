@@ -6,7 +6,6 @@ import onnx_ir as ir
 from dybitq.emit.builder import Builder
 from dybitq.emit.lookup import add_flat, add_flat_lookup
 from dybitq.encodings.sparq import partners
-from dybitq.patches import reduction_axis
 from dybitq.records.fitted import Recoding
 from dybitq.records.layers import LayerWork, Shape
 
@@ -23,7 +22,7 @@ def add_recoding(
     The work is done with channels last. That is how the runtime runs a quantized convolution, and it would
     transpose the codes there and back around a table; it cancels these with the ones written here.
     """
-    axis, count, groups = reduction_axis(layer)
+    axis, count, groups = layer.geometry.pair_axis
     partner, lone = partners(count, groups)
     paired = recoding.paired and not lone.all()
     table = recoding.single if recoding.paired else recoding.both

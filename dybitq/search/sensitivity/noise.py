@@ -20,7 +20,6 @@ from dybitq.fit.weights.kernel_range import bounds_weights
 from dybitq.fit.weights.layers import LayerArrays, round_matrix, shifted_bias
 from dybitq.fit.weights.moments import Quadratic, flat, quadratic
 from dybitq.graph.tensors import Tensors
-from dybitq.patches import from_matrix, row_channels, to_matrix
 from dybitq.records.fitted import FittedEdge
 from dybitq.records.layers import LayerWork
 from dybitq.records.plan import EdgePlan
@@ -55,13 +54,11 @@ class LayerNoise:
 
     def matrix(self, layer: LayerWork) -> np.ndarray:
         """Weights of a layer as float32 ``[groups, rows, K]``."""
-        assert layer.weight is not None
-        return to_matrix(self._tensors.array(layer.weight), layer).astype(np.float32)
+        return layer.geometry.to_matrix(self._tensors.array(layer.weight)).astype(np.float32)
 
     def takes_mean(self, layer: LayerWork) -> bool:
         """Whether the bias can take up the mean error."""
-        channels = row_channels(layer)
-        return self.space.base.bias_correction and channels.size == int(channels.max()) + 1
+        return self.space.base.bias_correction and layer.geometry.has_own_rows()
 
     def form(self, layer: LayerWork, *, whole: bool) -> Quadratic:
         """Second moments of the layer's input around the mean; only their diagonal unless ``whole``."""
@@ -93,7 +90,7 @@ class LayerNoise:
     def signal(self, layer: LayerWork, matrix: np.ndarray, form: Quadratic) -> np.ndarray:
         """Energy of the output of every row around its mean, float64 ``[groups, rows]``."""
         seen = self.statistics.channels.get(layer.name)
-        channels = row_channels(layer)
+        channels = layer.geometry.row_channels()
         if seen is None or not self.takes_mean(layer) or not seen.count or seen.total.size <= channels.max():
             return form.energy(matrix)
         variance = seen.squares / seen.count - (seen.total / seen.count) ** 2
@@ -108,10 +105,10 @@ class LayerNoise:
             compensated: round as the plan says, with all of the second moments; otherwise to the nearest
                 level, with independent errors, on some of the rows.
         """
-        if layer.weight is None or names[0] in ("float", "activation"):
+        if names[0] in ("float", "activation"):
             return dict.fromkeys(names, 0.0)
         matrix, form = self.matrix(layer), self.form(layer, whole=compensated)
-        energy, channels = self.signal(layer, matrix, form), row_channels(layer)
+        energy, channels = self.signal(layer, matrix, form), layer.geometry.row_channels()
         granularity = self._plans[layer.name].granularity
         chosen = _some_rows(layer) if not compensated and granularity == "channel" else None
         if chosen is not None:
@@ -138,7 +135,7 @@ class LayerNoise:
         matrix, form = self.matrix(layer), self.form(layer, whole=False)
         bare = self._bare(layer, matrix)
         plan = replace(self._plans[layer.name], weights=weights, rounding="nearest")
-        return round_matrix(plan, bare, matrix, row_channels(layer), form).rounded
+        return round_matrix(plan, bare, matrix, layer.geometry.row_channels(), form).rounded
 
     def parameters(self, layer: LayerWork, weights: str) -> dict[str, np.ndarray]:
         """Weight, and bias where it takes up the mean error, as the plan would have them, decoded.
@@ -148,13 +145,15 @@ class LayerNoise:
         Returns:
             float32 arrays by name of the initializer; none for a layer that stays in float.
         """
-        if layer.weight is None or weights in ("float", "activation"):
+        if weights in ("float", "activation"):
             return {}
         matrix, form = self.matrix(layer), self.form(layer, whole=True)
         bare = self._bare(layer, matrix)
         plan = replace(self._plans[layer.name], weights=weights)
-        rounded = round_matrix(plan, bare, matrix, row_channels(layer), form, thorough=False).rounded
-        found = {layer.weight: from_matrix(rounded, layer)}
+        rounded = round_matrix(
+            plan, bare, matrix, layer.geometry.row_channels(), form, thorough=False
+        ).rounded
+        found = {layer.weight: layer.geometry.from_matrix(rounded)}
         if layer.bias is not None and self.takes_mean(layer):
             bias = self._tensors.array(layer.bias)
             lost = np.einsum("grk,gk->gr", (matrix - rounded).astype(np.float64), form.mean)
@@ -168,7 +167,7 @@ class LayerNoise:
         its conditional variance, so the share is the mean of those over the mean variance. 1 where
         the plan does not compensate or the second moments are not known.
         """
-        if self._plans[layer.name].rounding != "compensated" or layer.weight is None:
+        if self._plans[layer.name].rounding != "compensated":
             return 1.0
         form = self.form(layer, whole=True)
         if form.matrix is None or form.matrix.shape[-1] > _WIDEST:
@@ -209,7 +208,7 @@ class LayerNoise:
 
     def input_error(self, layer: LayerWork, root: str, setting: str) -> float:
         """Relative error of the output for coded inputs; their errors are taken as independent."""
-        if root not in self.statistics.tensors or layer.weight is None:
+        if root not in self.statistics.tensors:
             return 0.0
         return self.code_noise(root, setting, layer) * self._white_gain(layer)
 
@@ -329,9 +328,9 @@ def diagonal_of(moment: Moment, width: int) -> Moment:
 
 def _some_rows(layer: LayerWork) -> tuple[np.ndarray, np.ndarray] | None:
     """Groups and rows to look at; None for all of a small layer, or where a channel has several rows."""
-    channels = row_channels(layer)
+    channels = layer.geometry.row_channels()
     groups, rows = channels.shape
-    if channels.size != int(channels.max()) + 1:
+    if not layer.geometry.has_own_rows():
         return None
     width = layer.weight_count // channels.size
     wanted = min(max(_FEWEST_ROWS, _MOST_WEIGHTS // width), _MOST_ROWS)

@@ -20,7 +20,7 @@ def weight_nrmse(subject: Subject) -> Scores:
     for choice in space.choices:
         layer = space.layers[choice.layer]
         weights[choice.layer] = dict.fromkeys(choice.weights, 0.0)
-        if layer.weight is not None and choice.weights[0] not in ("float", "activation"):
+        if choice.weights[0] not in ("float", "activation"):
             matrix = noise.matrix(layer)
             weights[choice.layer] = {
                 name: normalised_rmse(matrix, noise.nearest(layer, name)) for name in choice.weights
