@@ -21,7 +21,7 @@ from dybitq.encodings.sparq import apply_pairs
 from dybitq.fit.fit import Progress, fit_edges, fit_recodings, layer_arrays, moment_of
 from dybitq.fit.notes import scarce_pairs_note
 from dybitq.fit.shared import fit_together, sharing
-from dybitq.fit.weights.layers import LayerArrays, fit_layer, round_matrix, shifted_bias
+from dybitq.fit.weights.layers import LayerArrays, fit_layer, has_own_rows, round_matrix, shifted_bias
 from dybitq.fit.weights.moments import Quadratic, shrunk
 from dybitq.graph.export import extract
 from dybitq.graph.load import Network
@@ -169,7 +169,7 @@ def _can_pair(layer: LayerWork) -> bool:
         return False
     channels = row_channels(layer)
     groups, width = patch_geometry(layer)
-    one_row_each = channels.size == int(channels.max()) + 1 and len(channels) == groups
+    one_row_each = has_own_rows(channels) and len(channels) == groups
     return one_row_each and 2 * 8 * groups * width * width <= _MEMORY_BYTES
 
 
@@ -256,13 +256,12 @@ def fed(x: np.ndarray, layer: LayerWork, feed: Feed) -> np.ndarray:
     edge = feed.edge
     if edge is None:
         return x
-    codes = np.clip(np.rint(x / np.float32(edge.scale)) + edge.zero_point, edge.low, edge.high)
-    codes = codes.astype(np.uint8)
+    codes = edge.encode(x)
     if feed.recoding is not None:
         window = layer.window if layer.kind is LayerKind.CONV else None
         axis, groups = (1, window.group) if window is not None else (-1, 1)
         codes = apply_pairs(codes, feed.recoding, axis, groups)
-    return ((codes.astype(np.float32) - edge.zero_point) * np.float32(edge.scale)).astype(np.float32)
+    return edge.decode(codes)
 
 
 class _Sums:

@@ -10,7 +10,7 @@ import numpy as np
 
 from dybitq.calibrate.merge import merge_moments
 from dybitq.fit.weights.kernel_range import bounds_weights
-from dybitq.fit.weights.layers import LayerArrays, fit_layer, shifted_bias
+from dybitq.fit.weights.layers import LayerArrays, fit_layer, has_own_rows, shifted_bias
 from dybitq.fit.weights.moments import flat, quadratic
 from dybitq.patches import row_channels, to_matrix
 from dybitq.records.fitted import FittedWeight
@@ -92,7 +92,7 @@ def with_codes_of(
     scale = shared.scale[channels if shared.axis is not None else np.zeros_like(channels)]
     integers = shared.format.table[to_matrix(shared.codes, layer)].astype(np.float32)
     lost = matrix - integers * scale[..., None]
-    takes_mean = correct_bias and moment is not None and channels.size == int(channels.max()) + 1
+    takes_mean = correct_bias and moment is not None and has_own_rows(channels)
     known = moment is not None and moment.rows > 0
     form = flat(matrix.shape[0], matrix.shape[2])
     if moment is not None and known:

@@ -77,8 +77,7 @@ def fit_recoding(name: str, edge: FittedEdge, statistics: TensorStatistics) -> R
         return sparq.get(name, edge.zero_point)
     fmt = formats.get(name, signed=edge.zero_point != 0)
     centres, counts = bins(statistics)
-    codes = np.clip(np.rint(centres / edge.scale) + edge.zero_point, edge.low, edge.high)
-    counts = np.bincount(codes.astype(np.int64), weights=counts, minlength=256)
+    counts = np.bincount(edge.encode(centres), weights=counts, minlength=256)
     if fmt.family == "int":
         candidates = _uniform_tables(fmt.bits, edge.zero_point)
     else:

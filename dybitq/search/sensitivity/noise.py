@@ -17,7 +17,7 @@ from dybitq.fit.activations.sparq_scales import Reader, reader_of, windowed_edge
 from dybitq.fit.fit import moment_of
 from dybitq.fit.on_data import Feed, fed
 from dybitq.fit.weights.kernel_range import bounds_weights
-from dybitq.fit.weights.layers import LayerArrays, round_matrix, shifted_bias
+from dybitq.fit.weights.layers import LayerArrays, has_own_rows, round_matrix, shifted_bias
 from dybitq.fit.weights.moments import Quadratic, flat, quadratic
 from dybitq.graph.tensors import Tensors
 from dybitq.patches import from_matrix, row_channels, to_matrix
@@ -60,8 +60,7 @@ class LayerNoise:
 
     def takes_mean(self, layer: LayerWork) -> bool:
         """Whether the bias can take up the mean error."""
-        channels = row_channels(layer)
-        return self.space.base.bias_correction and channels.size == int(channels.max()) + 1
+        return self.space.base.bias_correction and has_own_rows(row_channels(layer))
 
     def form(self, layer: LayerWork, *, whole: bool) -> Quadratic:
         """Second moments of the layer's input around the mean; only their diagonal unless ``whole``."""
@@ -192,10 +191,11 @@ class LayerNoise:
         if setting in ("float", "dynamic8"):
             return values
         if self._by_edge(root, setting):
-            return _uniform_codes(values, self._edge(root, f"int{bits_of(setting)}"))
+            edge = self._edge(root, f"int{bits_of(setting)}")
+            return edge.decode(edge.encode(values))
         edge = self._edge(root, "int8")
         if layer is None:
-            return _uniform_codes(values, edge)
+            return edge.decode(edge.encode(values))
         if setting in set(sparq.RECODINGS):
             edge = self._windowed(root, reader_of(layer, setting))
         recoding = fit_recoding(setting, edge, self.statistics.tensors[root])
@@ -235,7 +235,7 @@ class LayerNoise:
             error = windowed_error(self._windowed(root, reader), reader, centres, counts) / counts.sum()
             return max(error, self._uniform(root, 8))
         table = fit_recoding(setting, edge, self.statistics.tensors.get(layer.input, seen)).both
-        codes = np.clip(np.rint(centres / edge.scale) + edge.zero_point, edge.low, edge.high).astype(int)
+        codes = edge.encode(centres)
         wider = float((table[codes].astype(float) - codes) ** 2 @ counts / counts.sum()) * edge.scale**2
         return wider + self._uniform(root, 8)
 
@@ -271,7 +271,7 @@ class LayerNoise:
 
     def _uniform(self, root: str, bits: int) -> float:
         edge = self._edge(root, f"int{bits}")
-        low, high = (edge.low - edge.zero_point) * edge.scale, (edge.high - edge.zero_point) * edge.scale
+        low, high = edge.real_range
         if root not in self._profiles:
             self._profiles[root] = profile(self._seen(root))
         seen = self._profiles[root]
@@ -301,11 +301,6 @@ def _with_wide_bins(seen: TensorStatistics) -> TensorStatistics:
     return replace(seen, histogram=histogram)
 
 
-def _uniform_codes(values: np.ndarray, edge: FittedEdge) -> np.ndarray:
-    codes = np.clip(np.rint(values / np.float32(edge.scale)) + edge.zero_point, edge.low, edge.high)
-    return ((codes - edge.zero_point) * np.float32(edge.scale)).astype(np.float32)
-
-
 def energy_of(statistics: Statistics, tensor: str) -> float | None:
     """Variance of a tensor over all its values; None where it was not measured."""
     seen = statistics.tensors.get(tensor)
@@ -331,7 +326,7 @@ def _some_rows(layer: LayerWork) -> tuple[np.ndarray, np.ndarray] | None:
     """Groups and rows to look at; None for all of a small layer, or where a channel has several rows."""
     channels = row_channels(layer)
     groups, rows = channels.shape
-    if channels.size != int(channels.max()) + 1:
+    if not has_own_rows(channels):
         return None
     width = layer.weight_count // channels.size
     wanted = min(max(_FEWEST_ROWS, _MOST_WEIGHTS // width), _MOST_ROWS)
