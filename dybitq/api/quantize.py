@@ -266,8 +266,8 @@ def _check_decisions(network: Network, layers: Mapping[str, LayerWork], plan: Pl
 
 
 def _check_something(plan: Plan, network: Network) -> None:
-    if all(layer.weights in ("float", "activation") for layer in plan.layers):
-        left = next((layer for layer in plan.layers if layer.weights == "float"), None)
+    if not any(layer.has_coded_weights for layer in plan.layers):
+        left = next((layer for layer in plan.layers if layer.in_float), None)
         if left is not None:
             raise UnsupportedError(
                 f"{network.path}: nothing would be quantized: layer {left.layer!r} ({left.reason}) and all "

@@ -26,6 +26,7 @@ from dybitq.graph.work.workload import read_workload
 from dybitq.hardware.machine import load_machine
 from dybitq.plan.recipe import FIRST_OR_LAST, Recipe
 from dybitq.plan.store import plan_text
+from dybitq.records.plan import is_coded
 from dybitq.runtime.session import Session
 from dybitq.schema.machine import Machine
 from dybitq.search.budgets import COSTS, Limit, parse_budgets, sqnr_db
@@ -221,7 +222,7 @@ def _prepared(
     machine = load_machine(hardware, request.machine_settings)
     network, layers, seen = opened(model, statistics)
     space = open_space(network, layers, recipe or Recipe(defaults=SEARCHED))
-    if all(choice.weights[0] in ("float", "activation") for choice in space.choices):
+    if not any(is_coded(choice.weights[0]) for choice in space.choices):
         raise UnsupportedError(f"{model}: nothing would be quantized: it has no layer with weights to code")
     everything, workload = space, read_workload(model, request.shapes)
     prices = Prices(workload, machine, space)

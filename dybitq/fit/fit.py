@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from dybitq.errors import StatisticsError
 from dybitq.fit.activations.edges import fit_edge, joined_edge
-from dybitq.fit.activations.recode import NONE, fit_recoding
+from dybitq.fit.activations.recode import fit_recoding
 from dybitq.fit.activations.sparq_scales import window_readers, windowed_edge
 from dybitq.fit.shared import fit_together, sharing
 from dybitq.fit.weights.kernel_range import bounds_weights
@@ -35,7 +35,7 @@ def fit(
     tensors = Tensors(network)
     edges = fit_edges(layers, plan, statistics, tensors)
     weights: dict[str, FittedWeight] = {}
-    todo = [p for p in plan.layers if p.weights not in ("float", "activation")]
+    todo = [p for p in plan.layers if p.has_coded_weights]
     alike = sharing(layers, plan)
     for done, layer_plan in enumerate(todo):
         if progress is not None:
@@ -71,7 +71,7 @@ def fit_recodings(
     for layer_plan in plan.layers:
         layer = layers[layer_plan.layer]
         root = tensors.coded_root(layer.input, edges)
-        if layer_plan.recode != NONE and root is not None and layer.input in statistics.tensors:
+        if layer_plan.recodes and root is not None and layer.input in statistics.tensors:
             seen = statistics.tensors[layer.input]
             found[layer.name] = fit_recoding(layer_plan.recode, edges[root], seen)
     return found

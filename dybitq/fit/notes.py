@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 from dybitq.calibrate.store import StoredMoments
 from dybitq.encodings import sparq
-from dybitq.fit.activations.recode import NONE
 from dybitq.patches import moment_key, patch_geometry
 from dybitq.records.fitted import Fitted
 from dybitq.records.layers import LayerKind, LayerWork
@@ -32,7 +31,7 @@ def fit_notes(
         statistics: what was fitted to.
         fitted: what came out.
     """
-    todo = [p for p in plan.layers if p.weights not in ("float", "activation") and p.layer in fitted.weights]
+    todo = [p for p in plan.layers if p.has_coded_weights and p.layer in fitted.weights]
     return (*_about_moments(layers, todo, statistics), *_about_recodings(layers, todo, statistics, fitted))
 
 
@@ -84,12 +83,12 @@ def _about_recodings(
     signed: dict[str, list[str]] = {}
     unread = []
     for layer_plan in todo:
-        if layer_plan.recode == NONE:
+        if not layer_plan.recodes:
             continue
         recoding = fitted.recodings.get(layer_plan.layer)
         if recoding is None:
             unread.append(layer_plan.layer)
-        elif recoding.zero_point and layer_plan.recode in set(sparq.RECODINGS):
+        elif recoding.zero_point and sparq.has_windows(layer_plan.recode):
             signed.setdefault(layer_plan.recode, []).append(layer_plan.layer)
     texts = [
         f"{_count(names)} with {name} on signed activations, which the published method does not have "

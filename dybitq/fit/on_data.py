@@ -178,7 +178,7 @@ def _groups(layers: Mapping[str, LayerWork], plan: Plan) -> list[list[LayerPlan]
     order = {name: position for position, name in enumerate(layers)}
     found: dict[str, list[LayerPlan]] = {}
     for layer_plan in sorted(plan.layers, key=lambda p: order[p.layer]):
-        if layer_plan.weights in ("float", "activation"):
+        if not layer_plan.has_coded_weights:
             continue
         layer = layers[layer_plan.layer]
         key = layer.name if layer.kind is LayerKind.GATHER else f"{moment_key(layer)}|{layer_plan.recode}"

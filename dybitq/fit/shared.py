@@ -27,7 +27,7 @@ def sharing(layers: Mapping[str, LayerWork], plan: Plan) -> dict[str, tuple[str,
     found: dict[tuple[object, ...], list[str]] = {}
     for layer_plan in plan.layers:
         layer = layers[layer_plan.layer]
-        if layer_plan.weights not in ("float", "activation"):
+        if layer_plan.has_coded_weights:
             found.setdefault(_key(layer, layer_plan), []).append(layer.name)
     return {name: tuple(names) for names in found.values() if len(names) > 1 for name in names}
 

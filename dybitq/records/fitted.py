@@ -50,7 +50,7 @@ class FittedEdge:
         return (self.low - self.zero_point) * self.scale, (self.high - self.zero_point) * self.scale
 
     def encode(self, values: np.ndarray) -> np.ndarray:
-        """Nearest codes of real values, uint8: half to even, saturating; divides in the dtype of ``values``."""
+        """Nearest codes, uint8, half to even and saturating; the division is in the dtype of ``values``."""
         codes = np.rint(values / np.float32(self.scale)) + self.zero_point
         return np.asarray(np.clip(codes, self.low, self.high).astype(np.uint8))
 

@@ -52,7 +52,7 @@ def window_readers(
     coded = {edge.tensor for edge in plan.edges}
     found: dict[str, tuple[Reader, ...]] = {}
     for layer_plan in plan.layers:
-        if layer_plan.recode not in set(sparq.RECODINGS):
+        if not sparq.has_windows(layer_plan.recode):
             continue
         layer = layers[layer_plan.layer]
         root = tensors.coded_root(layer.input, coded)

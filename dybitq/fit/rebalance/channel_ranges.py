@@ -256,7 +256,7 @@ class _Work:
 
 def _on_codes(layer: LayerWork, plan: LayerPlan) -> bool:
     matrix = layer.kind in (LayerKind.CONV, LayerKind.GEMM) and layer.bias_node is None
-    return matrix and plan.weights != "float" and plan.activations is ActivationMode.STATIC
+    return matrix and not plan.in_float and plan.activations is ActivationMode.STATIC
 
 
 def _resolved(seen: ChannelStatistics) -> bool:

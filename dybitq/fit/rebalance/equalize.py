@@ -24,7 +24,6 @@ import numpy as np
 
 from dybitq import log_histogram
 from dybitq.fit.activations.edges import fit_edge
-from dybitq.fit.activations.recode import NONE
 from dybitq.fit.rebalance.rescale import (
     OverlaidMoments,
     by_input,
@@ -121,8 +120,8 @@ def _pairs(
             continue
         first, second = layers[chain.first], layers[chain.second]
         both = plans[chain.first], plans[chain.second]
-        fits = all(p.weights not in ("float", "activation") for p in both)
-        one_scale = any(p.granularity == "tensor" for p in both) and all(p.recode == NONE for p in both)
+        fits = all(p.has_coded_weights for p in both)
+        one_scale = any(p.granularity == "tensor" for p in both) and all(not p.recodes for p in both)
         known = all(moment_key(layer) in statistics.moments for layer in (first, second))
         aligned = _matrix_kind(first) and _matrix_kind(second) and input_channels(second) == _outputs(first)
         if fits and known and aligned:

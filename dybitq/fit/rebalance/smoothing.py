@@ -22,7 +22,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dybitq.encodings import formats
-from dybitq.fit.activations.recode import NONE
 from dybitq.fit.auto import is_auto
 from dybitq.fit.rebalance.rescale import (
     OverlaidMoments,
@@ -115,7 +114,7 @@ def _groups(
     shared = Counter(layer.weight for layer in layers.values())
     for layer_plan in plan.layers:
         layer = layers[layer_plan.layer]
-        dynamic = layer_plan.activations is ActivationMode.DYNAMIC and layer_plan.recode == NONE
+        dynamic = layer_plan.activations is ActivationMode.DYNAMIC and not layer_plan.recodes
         known = moment_key(layer) in statistics.moments
         if dynamic and known and _has_codes(layer_plan.weights):
             found.setdefault(layer.input, []).append(layer_plan)

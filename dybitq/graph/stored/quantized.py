@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
+from dybitq.encodings.widths import known_widths
 from dybitq.graph.passes.gemm import canonical_gemm
 from dybitq.graph.passes.notes import float_parts
 from dybitq.graph.stored.contents import StoredTensor, stored_tensors
@@ -26,7 +27,6 @@ from dybitq.graph.stored.storage import (
     Stored,
     WeightStorage,
     declared_format,
-    format_bits,
     scale_behind,
     trace,
 )
@@ -175,10 +175,9 @@ def _operands(node: ir.Node, stored: Stored) -> _Operands:
         left, right = right, left
     codes = [_code_width(_input(node, index)) for index in _CODES.get(node.op_type, (-1, -1, -1))]
     width = codes[0] or input_width(left)
-    recoded = node.metadata_props.get(RECODE_KEY, "")
-    bits = format_bits(recoded)
-    if bits is not None:
-        width = Width(bits=bits, format=recoded)
+    recoded = known_widths(node.metadata_props.get(RECODE_KEY, ""))
+    if recoded is not None:
+        width = Width(bits=recoded.multiplied, format=recoded.name)
     if node.op_type in _DYNAMIC:
         width = Width(bits=8, format="dynamic uint8")
     if weight is not None and node.op_type == "MatMulNBits":

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from dybitq.encodings import sparq
+from dybitq.encodings.widths import is_uniform
 from dybitq.fit.activations.edges import edge_within
 from dybitq.fit.activations.ranges import Profile, bins, profile
 from dybitq.fit.activations.recode import fit_recoding
@@ -23,7 +24,7 @@ from dybitq.graph.tensors import Tensors
 from dybitq.patches import from_matrix, row_channels, to_matrix
 from dybitq.records.fitted import FittedEdge
 from dybitq.records.layers import LayerWork
-from dybitq.records.plan import EdgePlan
+from dybitq.records.plan import EdgePlan, is_coded
 from dybitq.records.statistics import Moment, MomentKind, Statistics, TensorStatistics
 from dybitq.search.space import Space, bits_of
 
@@ -107,7 +108,7 @@ class LayerNoise:
             compensated: round as the plan says, with all of the second moments; otherwise to the nearest
                 level, with independent errors, on some of the rows.
         """
-        if layer.weight is None or names[0] in ("float", "activation"):
+        if layer.weight is None or not is_coded(names[0]):
             return dict.fromkeys(names, 0.0)
         matrix, form = self.matrix(layer), self.form(layer, whole=compensated)
         energy, channels = self.signal(layer, matrix, form), row_channels(layer)
@@ -147,7 +148,7 @@ class LayerNoise:
         Returns:
             float32 arrays by name of the initializer; none for a layer that stays in float.
         """
-        if layer.weight is None or weights in ("float", "activation"):
+        if layer.weight is None or not is_coded(weights):
             return {}
         matrix, form = self.matrix(layer), self.form(layer, whole=True)
         bare = self._bare(layer, matrix)
@@ -196,7 +197,7 @@ class LayerNoise:
         edge = self._edge(root, "int8")
         if layer is None:
             return edge.decode(edge.encode(values))
-        if setting in set(sparq.RECODINGS):
+        if sparq.has_windows(setting):
             edge = self._windowed(root, reader_of(layer, setting))
         recoding = fit_recoding(setting, edge, self.statistics.tensors[root])
         return fed(values, layer, Feed(edge=edge, recoding=recoding))
@@ -230,7 +231,7 @@ class LayerNoise:
             return self._uniform(root, bits_of(setting))
         edge = self._edge(root, "int8")
         centres, counts = bins(seen)
-        if setting in set(sparq.RECODINGS):
+        if sparq.has_windows(setting):
             reader = reader_of(layer, setting)
             error = windowed_error(self._windowed(root, reader), reader, centres, counts) / counts.sum()
             return max(error, self._uniform(root, 8))
@@ -245,7 +246,7 @@ class LayerNoise:
 
     def _by_edge(self, root: str, setting: str) -> bool:
         """Whether the tensor itself has the codes of ``setting``, not a re-coding by its readers."""
-        return bits_of(setting) == 8 or (root in self._narrow and setting.startswith("int"))
+        return bits_of(setting) == 8 or (root in self._narrow and is_uniform(setting))
 
     def _edge(self, root: str, format: str) -> FittedEdge:
         key = f"{root}|{format}"
@@ -285,7 +286,7 @@ def _narrow_tensors(space: Space) -> frozenset[str]:
     """
     narrowest = {}
     for choice in space.choices:
-        uniform = [name for name in choice.activations if name.startswith("int")]
+        uniform = [name for name in choice.activations if is_uniform(name)]
         narrowest[choice.layer] = (choice.weights[0], (uniform or choice.activations)[-1])
     plan = space.plan(narrowest)
     return frozenset(edge.tensor for edge in plan.edges if edge.format != "int8")

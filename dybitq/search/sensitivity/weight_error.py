@@ -6,6 +6,7 @@ The first is the nRMSE of the DyBit paper, the second the trace of ``dW H dW^T``
 import numpy as np
 
 from dybitq.fit.weights.moments import Quadratic
+from dybitq.records.plan import is_coded
 from dybitq.search.sensitivity import SENSITIVITIES, Scores, Subject
 from dybitq.search.sensitivity.noise import LayerNoise, energy_of
 
@@ -20,7 +21,7 @@ def weight_nrmse(subject: Subject) -> Scores:
     for choice in space.choices:
         layer = space.layers[choice.layer]
         weights[choice.layer] = dict.fromkeys(choice.weights, 0.0)
-        if layer.weight is not None and choice.weights[0] not in ("float", "activation"):
+        if layer.weight is not None and is_coded(choice.weights[0]):
             matrix = noise.matrix(layer)
             weights[choice.layer] = {
                 name: normalised_rmse(matrix, noise.nearest(layer, name)) for name in choice.weights

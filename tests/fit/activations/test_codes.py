@@ -10,7 +10,7 @@ EDGE = FittedEdge(format="int4", scale=0.5, zero_point=3, low=1, high=12)
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_ties_go_to_even_and_what_lies_outside_saturates(dtype):
-    """Halves of a step round to an even number of steps from the zero point, and values beyond the clamp take its codes."""
+    """Half steps round to an even number of steps, and values beyond the clamp take its codes."""
     values = np.array([-9, -1.0, -0.25, 0, 0.25, 0.75, 4.5, 9], dtype)
     codes = EDGE.encode(values)
     assert codes.dtype == np.uint8
