@@ -35,11 +35,10 @@ from dybitq.records.arithmetic import FLOAT_RESCALE
 from dybitq.records.fitted import Fitted, FittedWeight
 from dybitq.records.layers import LayerWork
 from dybitq.records.plan import Plan
+from dybitq.records.progress import Progress
 from dybitq.records.statistics import Statistics
 from dybitq.runtime.session import Session
 from dybitq.verify.probe import ProbeResult, probe
-
-Progress = Callable[[str, int, int], None]
 
 _NO_LAYERS = "it has no Conv, ConvTranspose, Gemm, MatMul or embedding with weights"
 _NAMES_SHOWN = 4  # layers named in a note

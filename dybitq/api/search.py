@@ -27,6 +27,7 @@ from dybitq.hardware.machine import load_machine
 from dybitq.plan.recipe import FIRST_OR_LAST, Recipe
 from dybitq.plan.store import plan_text
 from dybitq.records.plan import is_coded
+from dybitq.records.progress import Progress
 from dybitq.runtime.session import Session
 from dybitq.schema.machine import Machine
 from dybitq.search.budgets import COSTS, Limit, parse_budgets, sqnr_db
@@ -40,8 +41,6 @@ from dybitq.search.prices import Prices
 from dybitq.search.sensitivity import SAMPLES, Subject
 from dybitq.search.sensitivity.cache import scores_of
 from dybitq.search.space import open_space
-
-Progress = Callable[[str, int, int], None]
 
 __all__ = ["SEARCHED", "PlanFound", "Request", "SearchResult", "search"]
 

@@ -1,7 +1,7 @@
 """``dybitq simulate`` as a function."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,8 @@ from dybitq.hardware.whatif import int8, requantized
 from dybitq.plan.check import check_plan
 from dybitq.plan.priced import PlanPricing
 from dybitq.plan.store import read_plan
+from dybitq.records.progress import Progress
 from dybitq.records.workload import Comparison, Simulation, SimulationReport, Sweep, Workload
-
-Progress = Callable[[str, int, int], None]
 
 TOPOLOGY_SUFFIXES = (".csv",)
 

@@ -9,7 +9,7 @@ from dybitq.emit.builder import Builder
 from dybitq.emit.edges import Coded, Edges
 from dybitq.emit.recode import add_recoding
 from dybitq.emit.unpack import add_decode
-from dybitq.graph.stored.quantized import REASON_KEY
+from dybitq.graph import keys
 from dybitq.graph.values import constant
 from dybitq.patches import reduction_axis
 from dybitq.records.fitted import FittedWeight, Recoding
@@ -131,7 +131,7 @@ class Layers:
         key = (str(coded.value.name), f"{recoding.name}/{axis}/{pairs}", recoding.both.tobytes())
         if key not in self._recoded:
             self._recoded[key] = self._dequantized(layer, coded, recoding)
-        layer.node.metadata_props["dybitq.recode"] = recoding.name
+        layer.node.metadata_props[keys.RECODE] = recoding.name
         return self._recoded[key]
 
     def _dequantized(self, layer: Layer, coded: Coded, recoding: Recoding) -> ir.Value:
@@ -254,7 +254,7 @@ class Layers:
         layer.node.replace_input_with(self._weight_index(layer), real)
         label(layer.node, layer, ActivationMode.FLOAT)
         if reason:
-            layer.node.metadata_props[REASON_KEY] = reason
+            layer.node.metadata_props[keys.REASON] = reason
         coded = self.edges.get(self._activation(layer))
         if layer.recoding is not None and coded is not None:
             layer.node.replace_input_with(0, self._recode(layer, coded, layer.recoding))
@@ -350,8 +350,8 @@ def label(node: ir.Node, layer: Layer, mode: ActivationMode) -> None:
     """Say on the node that carries out ``layer`` what became of it; the node takes the layer's name."""
     if node is not layer.node:
         node.name, layer.node.name = layer.node.name, ""
-    node.metadata_props["dybitq.weights"] = layer.fitted.format.name
-    node.metadata_props["dybitq.activations"] = mode.value
+    node.metadata_props[keys.WEIGHTS] = layer.fitted.format.name
+    node.metadata_props[keys.ACTIVATIONS] = mode.value
 
 
 def set_input(node: ir.Node, index: int, value: ir.Value) -> None:

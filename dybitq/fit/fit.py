@@ -1,6 +1,6 @@
 """Plan and statistics to arrays: every layer and every edge, one at a time."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from dybitq.errors import StatisticsError
 from dybitq.fit.activations.edges import fit_edge, joined_edge
@@ -15,9 +15,8 @@ from dybitq.patches import moment_key
 from dybitq.records.fitted import Fitted, FittedEdge, FittedWeight, Recoding
 from dybitq.records.layers import LayerKind, LayerWork
 from dybitq.records.plan import ActivationMode, LayerPlan, Plan
+from dybitq.records.progress import Progress
 from dybitq.records.statistics import Moment, Statistics
-
-Progress = Callable[[str, int, int], None]
 
 
 def fit(

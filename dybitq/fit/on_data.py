@@ -18,7 +18,7 @@ from dybitq.calibrate.moments import sampled_patches
 from dybitq.data.padding import real_positions
 from dybitq.data.source import DataSource
 from dybitq.encodings.sparq import apply_pairs
-from dybitq.fit.fit import Progress, fit_edges, fit_recodings, layer_arrays, moment_of
+from dybitq.fit.fit import fit_edges, fit_recodings, layer_arrays, moment_of
 from dybitq.fit.notes import scarce_pairs_note
 from dybitq.fit.shared import fit_together, sharing
 from dybitq.fit.weights.layers import LayerArrays, fit_layer, has_own_rows, round_matrix, shifted_bias
@@ -30,6 +30,7 @@ from dybitq.patches import moment_key, patch_geometry, row_channels, to_matrix
 from dybitq.records.fitted import Fitted, FittedEdge, FittedWeight, Recoding
 from dybitq.records.layers import LayerKind, LayerWork
 from dybitq.records.plan import LayerPlan, Plan
+from dybitq.records.progress import Progress
 from dybitq.records.statistics import Statistics
 from dybitq.runtime.session import Session
 

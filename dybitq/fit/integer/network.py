@@ -23,9 +23,8 @@ from dybitq.records.fitted import Fitted, FittedEdge, FittedWeight
 from dybitq.records.integer_network import Operation, Program
 from dybitq.records.layers import LayerKind, LayerWork
 from dybitq.records.plan import EdgePlan, LayerPlan, Plan
+from dybitq.records.progress import Progress
 from dybitq.records.statistics import Statistics
-
-Progress = Callable[[str, int, int], None]
 
 _ASSEMBLE: dict[StepKind, Callable[[Assembly, Step], list[Operation]]] = {
     StepKind.QUANTIZE: Assembly.quantize,

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from dybitq.encodings.widths import known_widths
+from dybitq.graph import keys
 from dybitq.graph.values import has_subgraph, int_attribute, is_constant, is_op, shape_of
 from dybitq.records.formats import Granularity, PerBlock, PerChannel, PerTensor
 from dybitq.records.layers import Shape
 
 _FLOAT_BITS = 16
 """Stored floats of this many bits and more are no quantization."""
-
-FORMAT_KEY = "dybitq.weights"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -102,7 +101,7 @@ def declared_format(node: ir.Node) -> str | None:
     for _ in range(4):
         if current is None:
             return None
-        name = current.metadata_props.get(FORMAT_KEY)
+        name = current.metadata_props.get(keys.WEIGHTS)
         if name is not None:
             return name
         uses = tuple(current.outputs[0].uses())

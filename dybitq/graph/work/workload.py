@@ -14,12 +14,13 @@ import onnx_ir as ir
 
 from dybitq.encodings.widths import known_widths
 from dybitq.errors import ModelError
+from dybitq.graph import keys
 from dybitq.graph.passes import normalise
 from dybitq.graph.read import read
 from dybitq.graph.stored.quantized import quantized_survey
 from dybitq.graph.values import has_subgraph, int_attribute, shape_of
 from dybitq.graph.work.products import PRODUCTS, Product, product
-from dybitq.graph.work.recoding import RECODE_KEY, clamped_code_bits, find_recodings
+from dybitq.graph.work.recoding import clamped_code_bits, find_recodings
 from dybitq.graph.work.shapes import Shape, bind_shapes, shaped
 from dybitq.graph.work.vector import DROPPED, MERGING, PASSES, RENAMING, passes
 from dybitq.records.layers import QuantizedLayer
@@ -335,7 +336,7 @@ class _Builder:
     ) -> None:
         a, w = self.tensors[activation], self.tensors[weight]
         found = self._stored.get(node.name or "")
-        recode = node.metadata_props.get(RECODE_KEY, "none")
+        recode = node.metadata_props.get(keys.RECODE, "none")
         if found is not None:
             w.bits, w.format = (found.weight_bits, found.weight_format) if weighted else (w.bits, w.format)
             # What a re-coding takes is narrower than what lies in memory.
