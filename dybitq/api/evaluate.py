@@ -198,7 +198,7 @@ def _saturation(model: Path, batch: Batch, threads: int | None) -> tuple[bool | 
         not np.array_equal(value, found[name], equal_nan=value.dtype.kind == "f")
         for name, value in numbers.items()
     )
-    decibels = min((fidelity.sqnr_db(total) for total in floats.values()), default=math.inf)
+    decibels = min((total.sqnr_db for total in floats.values()), default=math.inf)
     return saturates, decibels if saturates and math.isfinite(decibels) else None
 
 
@@ -318,7 +318,7 @@ def _real(value: np.ndarray, batch: Batch) -> np.ndarray:
 
 
 def _error(name: str, total: fidelity.ErrorTotal) -> TensorError:
-    return TensorError(tensor=name, sqnr_db=fidelity.sqnr_db(total), largest_difference=total.largest)
+    return TensorError(tensor=name, sqnr_db=total.sqnr_db, largest_difference=total.largest)
 
 
 def _gates(settings: Settings, metrics: Sequence[Metric], outputs: Sequence[TensorError]) -> tuple[Gate, ...]:

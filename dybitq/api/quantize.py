@@ -17,7 +17,7 @@ from dybitq.emit.emit import emit
 from dybitq.emit.metadata import reasons, stamp
 from dybitq.emit.prefix import prefix
 from dybitq.emit.validity import check_valid
-from dybitq.errors import ConfigError, ModelError, OutputError, UnsupportedError
+from dybitq.errors import ConfigError, ModelError, OutputError, UnsupportedError, counted, first_of
 from dybitq.files import atomic_output, check_output
 from dybitq.fit.auto import resolve_auto
 from dybitq.fit.fit import fit
@@ -252,8 +252,7 @@ def _float_notes(found: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     """One sentence for each reason why layers were planned for int8 kernels but compute in float."""
     notes = []
     for reason, names in found.items():
-        shown = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
-        count = f"{len(names)} layer{'s' if len(names) > 1 else ''}"
+        count, shown = counted(len(names), "layer"), first_of(names, _NAMES_SHOWN)
         notes.append(f"{count} computed in float32 with packed weights ({shown}): {reason}")
     return tuple(notes)
 

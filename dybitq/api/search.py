@@ -30,7 +30,7 @@ from dybitq.records.plan import is_coded
 from dybitq.records.progress import Progress
 from dybitq.runtime.session import Session
 from dybitq.schema.machine import Machine
-from dybitq.search.budgets import COSTS, Limit, parse_budgets, sqnr_db
+from dybitq.search.budgets import COSTS, Limit, parse_budgets, sqnr_of
 from dybitq.search.explain import Reason, explain
 from dybitq.search.feasibility import InfeasibleError
 from dybitq.search.formulation import ERROR, Goal, check_ties
@@ -169,7 +169,7 @@ def _advice(limits: Sequence[Limit], ready: "_Ready", error: InfeasibleError) ->
     """What the numbers of an infeasible budget are in, and what could be allowed besides."""
     baseline = ready.searcher.prices.baseline
     parts = [
-        f"an error of {reach.alone:.6g} is an SQNR of {sqnr_db(reach.alone):.1f} dB"
+        f"an error of {reach.alone:.6g} is an SQNR of {sqnr_of(reach.alone):.1f} dB"
         for reach in error.reaches
         if reach.row.cost == ERROR
     ]
@@ -308,7 +308,7 @@ def certificate_lines(one: PlanFound, result: SearchResult) -> list[str]:
         f"found by dybitq search on {result.hardware}, {result.request.sensitivity}, {solution.strategy}"
     ]
     if result.relative_error:
-        lines.append(f"predicted SQNR {sqnr_db(found.error):.2f} dB")
+        lines.append(f"predicted SQNR {sqnr_of(found.error):.2f} dB")
     lines += [
         f"{limit.cost} {found.costs[limit.cost]:.6g} of at most {limit.absolute(result.baseline):.6g}"
         for limit in result.limits

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from dybitq.errors import StatisticsError
 from dybitq.fit.activations.edges import fit_edge, joined_edge
 from dybitq.fit.activations.recode import fit_recoding
 from dybitq.fit.activations.sparq_scales import window_readers, windowed_edge
@@ -83,12 +82,7 @@ def fit_edges(
     edges: dict[str, FittedEdge] = {}
     readers = window_readers(layers, plan, tensors)
     for edge in plan.edges:
-        found = statistics.tensors.get(edge.tensor)
-        if found is None:
-            raise StatisticsError(
-                f"tensor {edge.tensor}: not in the statistics, which hold {len(statistics.tensors)} tensors; "
-                "calibrate this model again"
-            )
+        found = statistics.tensor(edge.tensor)
         clamp = tensors.clamp(edge.tensor)
         own = fit_edge(edge, found, clamp, tensors.response(edge.tensor))
         own = windowed_edge(edge, own, found, clamp, readers.get(edge.tensor, ()))

@@ -22,7 +22,7 @@ from dybitq.fit.fit import fit_edges, fit_recodings, layer_arrays, moment_of
 from dybitq.fit.notes import scarce_pairs_note
 from dybitq.fit.shared import fit_together, sharing
 from dybitq.fit.weights.layers import LayerArrays, fit_layer, has_own_rows, round_matrix, shifted_bias
-from dybitq.fit.weights.moments import Quadratic, shrunk
+from dybitq.fit.weights.moments import Hessian, shrunk
 from dybitq.graph.export import extract
 from dybitq.graph.load import Network
 from dybitq.graph.tensors import Tensors
@@ -301,14 +301,14 @@ def fit_pair(
 ) -> FittedWeight:
     """Correct the weights by the cross moment, round them, match the mean."""
     matrix = to_matrix(arrays.weight, layer).astype(np.float32)
-    form = Quadratic(
+    hessian = Hessian(
         matrix=paired.cov_z,
         diagonal=np.maximum(np.diagonal(paired.cov_z, axis1=1, axis2=2), 0),
         mean=paired.mean_z,
         rows=paired.rows,
     )
     target = (matrix + matrix @ correction(paired)).astype(np.float32)
-    found = round_matrix(plan, arrays, target, row_channels(layer), form)
+    found = round_matrix(plan, arrays, target, row_channels(layer), hessian)
     bias = arrays.bias
     if correct_bias:
         bias = shifted_bias(

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dybitq.errors import UnsupportedError
+from dybitq.errors import UnsupportedError, counted
 from dybitq.hardware.costs import BOUNDS, Array, Costs, Widths
 from dybitq.hardware.energy import Energies, energies, energy_source, sram_bits
 from dybitq.hardware.engine import Prepared, engines
@@ -189,11 +189,10 @@ def _width_notes(machine: Machine, prepared: Prepared, priced: Priced) -> list[s
     notes = []
     for (w, a, w_run, a_run), count in sorted(asked.items()):
         if (w, a) != (w_run, a_run):
-            plural = "s" if count > 1 else ""
             weights = "float" if w >= 16 else f"{w}-bit"
             activations = "float" if a >= 16 else f"{a}-bit"
             asked_for = f"{weights} weights and {activations} activations"
-            notes.append(f"{count} layer{plural} with {asked_for} run at {w_run}x{a_run}")
+            notes.append(f"{counted(count, 'layer')} with {asked_for} run at {w_run}x{a_run}")
     return notes
 
 

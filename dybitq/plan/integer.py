@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from dybitq.encodings import formats
-from dybitq.errors import ConfigError, UnsupportedError
+from dybitq.errors import ConfigError, UnsupportedError, first_of
 from dybitq.graph.load import Network
 from dybitq.graph.steps.recognise import integer_steps
 from dybitq.graph.steps.records import IntegerSteps, Step, StepKind
@@ -115,12 +115,10 @@ def check_strict(steps: IntegerSteps, options: IntegerOptions) -> None:
     found = steps.float_steps
     if options.only != "strict" or not found:
         return
-    lines = [f"{step.op_type} {step.name!r}: {step.reason}" for step in found[:_NAMED]]
-    more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    lines = [f"{step.op_type} {step.name!r}: {step.reason}" for step in found]
     raise UnsupportedError(
         f"{len(found)} operators have no integer form: "
-        + "; ".join(lines)
-        + more
+        + first_of(lines, _NAMED, "; ")
         + ". --integer-only=report leaves them in float and lists them"
     )
 
