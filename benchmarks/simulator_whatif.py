@@ -10,7 +10,7 @@ from dybitq.graph.work.formats import format_integer_bits
 from dybitq.graph.work.workload import read_workload
 from dybitq.hardware.machine import load_machine
 from dybitq.hardware.price import simulate
-from dybitq.hardware.whatif import requantized
+from dybitq.hardware.widths import requantized
 from dybitq.records.workload import SimulationReport, Workload
 
 NETWORKS = ("resnet20_cifar10", "mobilenet_v1_075_224", "squeezenet1_1", "minilm_l6_v2")

@@ -228,7 +228,7 @@ def test_weights_that_are_not_finite(folder):
 
 def test_statistics_of_another_model(folder):
     """Both hashes and the cure are in the message."""
-    message = "other.onnx.stats: made for another model .*run dybitq calibrate on this model"
+    message = "other.onnx.stats: statistics of another model .*run dybitq calibrate on this model"
     refused(folder, 1, message, statistics="other.onnx.stats")
 
 

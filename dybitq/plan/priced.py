@@ -8,7 +8,7 @@ from dybitq.graph.operators import Role, role
 from dybitq.graph.tensors import Tensors
 from dybitq.graph.values import nodes_by_name, values_by_name
 from dybitq.graph.work.formats import format_integer_bits
-from dybitq.hardware.whatif import planned
+from dybitq.hardware.widths import planned
 from dybitq.plan.regions import absorbed_clamp
 from dybitq.records.layers import LayerWork
 from dybitq.records.plan import Plan

@@ -56,7 +56,7 @@ def test_same_bytes(tmp_path):
 def test_other_models_are_refused(tmp_path):
     """The message says what to do."""
     store.save(statistics(3), tmp_path / "s.stats")
-    with pytest.raises(StatisticsError, match=r"made for another model .* run dybitq calibrate"):
+    with pytest.raises(StatisticsError, match=r"statistics of another model .* run dybitq calibrate"):
         store.load(tmp_path / "s.stats", model_sha256="00" * 32)
 
 

@@ -290,7 +290,7 @@ def test_statistics_of_another_model(run, digits, tmp_path):
         *("--budget", "size=0.5", "-o", "plan.yaml"),
     )
     assert result.exit_code == 1
-    assert "made for another model" in result.stderr
+    assert "statistics of another model" in result.stderr
 
 
 @pytest.mark.parametrize("verb", ["search", "quantize"])
