@@ -308,8 +308,10 @@ def test_bad_plan(folder, change, message):
 def test_plan_and_recipe_together(folder):
     """A plan is carried out as it stands."""
     quantize("-o", "first.onnx", "--save-plan", "plan.yaml")
-    refused(folder, 2, "--plan is carried out as it stands", "--plan", "plan.yaml", "--weights", "int4")
-    refused(folder, 2, "--plan is carried out as it stands", "--plan", "plan.yaml", "--no-bias-correction")
+    refused(folder, 2, "--plan cannot be combined with a recipe", "--plan", "plan.yaml", "--weights", "int4")
+    refused(
+        folder, 2, "--plan cannot be combined with a recipe", "--plan", "plan.yaml", "--no-bias-correction"
+    )
 
 
 def test_nothing_to_quantize(folder):

@@ -100,7 +100,7 @@ def test_newer_versions_are_refused(tmp_path):
     """A later format is named, not guessed at."""
     store.save(statistics(3), tmp_path / "s.stats")
     rewritten(tmp_path / "s.stats", lambda header: header.update(version=99))
-    with pytest.raises(StatisticsError, match="format version 99, this dybitq reads version 4"):
+    with pytest.raises(StatisticsError, match="format version 99; this dybitq reads version 4"):
         store.load(tmp_path / "s.stats")
 
 

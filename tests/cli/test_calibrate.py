@@ -94,7 +94,7 @@ def test_merge():
         (
             ["--merge", "m.onnx", "d.npz", "-o", "s.stats", "--samples", "3"],
             2,
-            "--samples has no meaning with",
+            "--samples has no effect with",
         ),
     ],
 )

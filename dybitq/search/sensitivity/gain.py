@@ -57,7 +57,7 @@ def gain(subject: Subject) -> Scores:
 
 
 def losses(errors: Mapping[str, float], measured: Callable[[str], float]) -> dict[str, float]:
-    """Compute the loss of every setting from its closed-form error and a function that measures the output's."""
+    """Compute the loss of every setting from its closed-form error and a function that measures one."""
     found: dict[str, float] = {}
     error, factor = math.inf, 0.0
     for name in sorted(errors, key=lambda name: -errors[name]):

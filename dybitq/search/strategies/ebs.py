@@ -71,7 +71,7 @@ def relaxed_problem(program: Program) -> Relaxed:
 
 
 def shares(problem: Relaxed, strengths: np.ndarray) -> np.ndarray:
-    """Compute the share of every variable, float64 ``[variables]``: softmax over each unit of the strengths' sum."""
+    """Compute the share of every variable, float64 ``[variables]``: softmax over each unit."""
     logits = strengths[problem.strengths_of].sum(axis=1)
     logits = np.where(problem.forbidden, -np.inf, logits)
     peak = np.full(int(problem.unit_of.max()) + 1, -np.inf)
