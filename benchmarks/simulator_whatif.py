@@ -1,4 +1,4 @@
-"""What narrower operands bring on real networks: int8 against W4A8, W4A4, DyBit and SPARQ on three machines.
+"""Speed-ups by narrower operands on real networks: int8 against W4A8, W4A4, DyBit and SPARQ on three machines.
 
 python benchmarks/simulator_whatif.py ZOO [NETWORK...]
 """
@@ -27,7 +27,7 @@ WIDTHS = {
 
 
 def priced(work: Workload, machine: str, label: str) -> SimulationReport:
-    """The network at these formats on this machine."""
+    """Price the network at these formats on this machine."""
     weights, activations, _ = WIDTHS[label]
     wide = {name: format_integer_bits(name) for name in (weights, activations)}
     asked = requantized(work, weights=weights, activations=activations, integer_bits=wide)

@@ -1,11 +1,11 @@
-"""How wide the integers are that codes of a format stand for."""
+"""Widths of the integers that codes of a format stand for."""
 
 from dybitq.encodings import formats
 from dybitq.errors import ConfigError
 
 
 def format_integer_bits(name: str) -> int:
-    """Width in bits of the widest integer in a format's table, sign included; 0 where the codes are integers.
+    """Return the bits of a table's widest integer, sign included; 0 where the codes are integers.
 
     SPARQ windows select bits of integers.
 
@@ -21,7 +21,7 @@ def format_integer_bits(name: str) -> int:
 
 
 def known_integer_bits(name: str) -> int:
-    """:func:`format_integer_bits`, and 0 for element types that are no registered format."""
+    """Return :func:`format_integer_bits`, and 0 for element types that are no registered format."""
     try:
         return format_integer_bits(name)
     except ConfigError:
