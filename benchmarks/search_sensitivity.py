@@ -44,7 +44,7 @@ PROBES = 32  # of calib, for sensitivities that run the network
 
 
 def random_assignment(space: Space, random: np.random.Generator, draw: str) -> dict[str, tuple[str, str]]:
-    """A format for every layer's weights and for every tensor, each drawn by itself.
+    """Draw a format for every layer's weights and for every tensor, independently.
 
     ``alike``: all formats are equally likely. ``shares``: every plan first draws how likely a format below
     8 bits is, so that plans range from nearly all wide to nearly all narrow.

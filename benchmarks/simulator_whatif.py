@@ -1,4 +1,4 @@
-"""Speed-ups by narrower operands on real networks: int8 against W4A8, W4A4, DyBit and SPARQ on three machines.
+"""Speed-ups by narrower operands on real networks: int8 against W4A8, W4A4, DyBit and SPARQ on 3 machines.
 
 python benchmarks/simulator_whatif.py ZOO [NETWORK...]
 """

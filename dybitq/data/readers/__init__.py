@@ -37,7 +37,7 @@ def refuse_fields(split: Split, reader: str, *names: str) -> None:
     for name in names:
         if getattr(split, name) is not None:
             raise ConfigError(
-                f"{split.where}: the reader {reader!r} does not use the field {name!r}; remove it"
+                f"{split.where}: the reader {reader!r} does not use {name!r}; remove it"
             )
 
 
