@@ -18,17 +18,18 @@ from dybitq.calibrate.moments import sampled_patches
 from dybitq.data.padding import real_positions
 from dybitq.data.source import DataSource
 from dybitq.encodings.sparq import apply_pairs
-from dybitq.fit.fit import Progress, fit_edges, fit_recodings, layer_arrays, moment_of
+from dybitq.fit.fit import fit_edges, fit_recodings, layer_arrays, moment_of
 from dybitq.fit.notes import scarce_pairs_note
 from dybitq.fit.shared import fit_together, sharing
 from dybitq.fit.weights.layers import LayerArrays, fit_layer, round_matrix, shifted_bias
-from dybitq.fit.weights.moments import Quadratic, shrunk
+from dybitq.fit.weights.moments import Hessian, shrunk
 from dybitq.graph.export import extract
 from dybitq.graph.load import Network
 from dybitq.graph.tensors import Tensors
 from dybitq.records.fitted import Fitted, FittedEdge, FittedWeight, Recoding
 from dybitq.records.layers import LayerWork
 from dybitq.records.plan import LayerPlan, Plan
+from dybitq.records.progress import Progress
 from dybitq.records.statistics import Statistics
 from dybitq.runtime.session import Session
 
@@ -175,7 +176,7 @@ def _groups(layers: Mapping[str, LayerWork], plan: Plan) -> list[list[LayerPlan]
     order = {name: position for position, name in enumerate(layers)}
     found: dict[str, list[LayerPlan]] = {}
     for layer_plan in sorted(plan.layers, key=lambda p: order[p.layer]):
-        if layer_plan.weights in ("float", "activation"):
+        if not layer_plan.has_coded_weights:
             continue
         layer = layers[layer_plan.layer]
         key = f"{layer.moment_key}|{layer_plan.recode}"
@@ -253,12 +254,11 @@ def fed(x: np.ndarray, layer: LayerWork, feed: Feed) -> np.ndarray:
     edge = feed.edge
     if edge is None:
         return x
-    codes = np.clip(np.rint(x / np.float32(edge.scale)) + edge.zero_point, edge.low, edge.high)
-    codes = codes.astype(np.uint8)
+    codes = edge.encode(x)
     if feed.recoding is not None:
         axis, _, groups = layer.geometry.pair_axis
         codes = apply_pairs(codes, feed.recoding, axis, groups)
-    return ((codes.astype(np.float32) - edge.zero_point) * np.float32(edge.scale)).astype(np.float32)
+    return edge.decode(codes)
 
 
 class _Sums:
@@ -297,14 +297,14 @@ def fit_pair(
 ) -> FittedWeight:
     """Correct the weights by the cross moment, round them, match the mean."""
     matrix = layer.geometry.to_matrix(arrays.weight).astype(np.float32)
-    form = Quadratic(
+    hessian = Hessian(
         matrix=paired.cov_z,
         diagonal=np.maximum(np.diagonal(paired.cov_z, axis1=1, axis2=2), 0),
         mean=paired.mean_z,
         rows=paired.rows,
     )
     target = (matrix + matrix @ correction(paired)).astype(np.float32)
-    found = round_matrix(plan, arrays, target, layer.geometry.row_channels(), form)
+    found = round_matrix(plan, arrays, target, layer.geometry.row_channels(), hessian)
     bias = arrays.bias
     if correct_bias:
         bias = shifted_bias(

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dybitq import log_histogram
+from dybitq.errors import counted
 from dybitq.fit.activations.edges import fit_edge
 from dybitq.fit.rebalance.rescale import (
     OverlaidMoments,
@@ -28,7 +29,7 @@ from dybitq.fit.rebalance.rescale import (
     scaled_moment,
     takes_factors,
 )
-from dybitq.fit.weights.moments import Quadratic
+from dybitq.fit.weights.moments import Hessian
 from dybitq.graph.load import Network
 from dybitq.graph.pointwise import Response
 from dybitq.graph.rewrites.chains import with_parameters
@@ -77,7 +78,7 @@ def give_channel_ranges(
     if not found:
         return unchanged
     chosen = {stretch: factors for stretch in found if (factors := work.carry_out(stretch)) is not None}
-    count = f"{len(found)} function{'' if len(found) == 1 else 's'} between layers"
+    count = f"{counted(len(found), 'function')} between layers"
     notes = (f"channel ranges: {count} found, {len(chosen)} given ranges of their channels, in float",)
     if not chosen:
         return replace(unchanged, notes=notes)
@@ -164,12 +165,12 @@ class _Work:
         if not noise >= _WORTH:
             return None
         before, behind = source.best(weight), result.best(weight)
-        forms = {name: self._form(self._moment(name)) for name in readers}
-        left = {name: reader.left(forms[name]) for name, reader in readers.items()}
+        hessians = {name: self._hessian(self._moment(name)) for name in readers}
+        left = {name: reader.left(hessians[name]) for name, reader in readers.items()}
 
         def lost(scale: np.ndarray) -> float:
             changed = {n: scaled_moment(self._moment(n), self.layers[n], scale) for n in readers}
-            return sum(left[n] * r.lost(scale, self._form(changed[n])) for n, r in readers.items())
+            return sum(left[n] * r.lost(scale, self._hessian(changed[n])) for n, r in readers.items())
 
         tried = []
         for share in _SHARES:
@@ -211,9 +212,11 @@ class _Work:
 
     def _reader(self, name: str) -> Reader:
         layer = self.layers[name]
-        return Reader.of(layer, self.plans[name], self._array(layer.weight), self._form(self._moment(name)))
+        return Reader.of(
+            layer, self.plans[name], self._array(layer.weight), self._hessian(self._moment(name))
+        )
 
-    def _form(self, moment: Moment) -> Quadratic:
+    def _hessian(self, moment: Moment) -> Hessian:
         return form_of_moment(moment, correct_bias=self.bias_correction)
 
     def _edge(self, name: str) -> FittedEdge:
@@ -249,7 +252,7 @@ class _Work:
 
 
 def _on_codes(layer: LayerWork, plan: LayerPlan) -> bool:
-    return takes_factors(layer) and plan.weights != "float" and plan.activations is ActivationMode.STATIC
+    return takes_factors(layer) and not plan.in_float and plan.activations is ActivationMode.STATIC
 
 
 def _resolved(seen: ChannelStatistics) -> bool:
