@@ -252,7 +252,11 @@ def test_damaged_statistics(folder, content):
         (("--rounding", "nearset"), 2, r"unknown rounding 'nearset'.*Did you mean 'nearest'"),
         (("--range", "percentle"), 2, r"unknown range method 'percentle'.*Did you mean 'percentile'"),
         (("--first-last", "8"), 2, r"first and last layers: unknown weights '8'"),
-        (("--scales", "pow2", "--scale", "max"), 2, r"--scales pow2 sets .* but --scale max was given; leave one"),
+        (
+            ("--scales", "pow2", "--scale", "max"),
+            2,
+            r"--scales pow2 sets .* but --scale max was given; leave one",
+        ),
         (("--scales", "pow2", "--range", "minmax"), 2, r"--scales pow2 sets .* but --range minmax"),
         (("--granularity", "row"), 2, r"'row' is not one of 'channel', 'tensor'"),
         (("--weights", "float"), 1, r"nothing would be quantized: layer .* stay in float; choose formats"),

@@ -111,7 +111,7 @@ def bandwidth(machine: Machine) -> float:
 
 
 class Priced(NamedTuple):
-    """Costs and energies of all launches, and the rates behind them."""
+    """Costs and energies of all launches, and the rates that they follow from."""
 
     costs: Costs
     energy: Energies

@@ -36,9 +36,7 @@ def refuse_fields(split: Split, reader: str, *names: str) -> None:
     """Raise ConfigError if the split sets a field that ``reader`` does not use."""
     for name in names:
         if getattr(split, name) is not None:
-            raise ConfigError(
-                f"{split.where}: the reader {reader!r} does not use {name!r}; remove it"
-            )
+            raise ConfigError(f"{split.where}: the reader {reader!r} does not use {name!r}; remove it")
 
 
 def single_input(split: Split, inputs: tuple[TensorInfo, ...], named: str | None) -> str:
