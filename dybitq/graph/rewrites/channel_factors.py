@@ -37,8 +37,8 @@ class Stretch:
 
 def stretches(network: Network, layers: Mapping[str, LayerWork]) -> tuple[Stretch, ...]:
     """Find stretches of the main graph, in topological order."""
-    found = (_stretch(group, layers) for group in pointwise_groups(network.model.graph).values())
-    return tuple(stretch for stretch in found if stretch is not None)
+    candidates = (_stretch(group, layers) for group in pointwise_groups(network.model.graph).values())
+    return tuple(stretch for stretch in candidates if stretch is not None)
 
 
 def _stretch(group: Group, layers: Mapping[str, LayerWork]) -> Stretch | None:
