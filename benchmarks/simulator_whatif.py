@@ -6,7 +6,7 @@ python benchmarks/simulator_whatif.py ZOO [NETWORK...]
 import argparse
 from pathlib import Path
 
-from dybitq.graph.work.formats import format_integer_bits
+from dybitq.encodings.widths import widths
 from dybitq.graph.work.workload import read_workload
 from dybitq.hardware.machine import load_machine
 from dybitq.hardware.price import simulate
@@ -29,8 +29,7 @@ WIDTHS = {
 def priced(work: Workload, machine: str, label: str) -> SimulationReport:
     """Price the network at these formats on this machine."""
     weights, activations, _ = WIDTHS[label]
-    wide = {name: format_integer_bits(name) for name in (weights, activations)}
-    asked = requantized(work, weights=weights, activations=activations, integer_bits=wide)
+    asked = requantized(work, weights=widths(weights), activations=widths(activations))
     return simulate(asked, load_machine(machine))
 
 

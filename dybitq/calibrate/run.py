@@ -17,10 +17,9 @@ from dybitq.graph.pointwise_groups import pointwise_groups
 from dybitq.graph.values import shape_of
 from dybitq.patches import moment_key, patch_geometry
 from dybitq.records.layers import LayerKind, LayerWork, TensorInfo
+from dybitq.records.progress import Progress
 from dybitq.records.statistics import MomentKind, Statistics
 from dybitq.runtime.session import Session
-
-Progress = Callable[[str, int, int], None]
 
 BATCH_VALUES = 1 << 24
 """Fetched float32 values of one run (64 MiB) that the automatic batch size aims at."""

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from dybitq.cli import options
+from dybitq.registry import names_in
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -70,7 +71,13 @@ class RecipeRequest:
             chosen = replace(chosen, first_last=None if given == "same" else given)
         if "bias_correction" in self.changes:
             chosen = replace(chosen, bias_correction=self.changes["bias_correction"])
+        if "target" in self.changes:
+            chosen = replace(chosen, target=self.changes["target"])
         return self._with_arithmetic(chosen)
+
+    def with_target(self, target: str) -> "RecipeRequest":
+        """Ask for another target than the recipe file or the default."""
+        return replace(self, changes=self.changes | {"target": target})
 
     def _with_arithmetic(self, chosen: Any) -> Any:
         from dybitq.errors import ConfigError
@@ -107,6 +114,13 @@ def _with_scales(chosen: Any, changes: dict[str, Any]) -> Any:
                 "leave one of them out"
             )
     return replace(chosen, defaults=replace(chosen.defaults, scale="pow2", range="pow2"))
+
+
+target_option = click.option(
+    "--target",
+    help=f"Runtime that the file is written for: {', '.join(names_in('dybitq.emit.targets'))}.  "
+    "[default: onnxruntime]",
+)
 
 
 def recipe_options(*, weights: str = "int8", activations: str = "auto") -> Callable[[F], F]:

@@ -5,19 +5,18 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
+
+from dybitq.records.progress import Progress
 
 SCHEMA_VERSION = 1
 """Version of the layout of all ``--json`` documents; raised when a field is removed or changes in meaning."""
 
 QUIET, NORMAL, VERBOSE, DEBUG = -1, 0, 1, 2
 _LEVELS = {QUIET: logging.ERROR, NORMAL: logging.WARNING, VERBOSE: logging.INFO, DEBUG: logging.DEBUG}
-
-Progress = Callable[[str, int, int], None]
-"""Called with a stage, the steps done of it and all its steps."""
 
 _log = logging.getLogger("dybitq")
 

@@ -157,7 +157,7 @@ def json_option(function: F) -> F:
     )
 
 
-_VERBOSITY = "dybitq.verbosity"
+_VERBOSITY = f"{__name__}.verbosity"
 
 
 def _change_verbosity(context: click.Context, parameter: click.Parameter, value: int) -> None:

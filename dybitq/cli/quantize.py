@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from dybitq.cli import console, options
-from dybitq.cli._recipe import SECTIONS, RecipeRequest, recipe_options
+from dybitq.cli._recipe import SECTIONS, RecipeRequest, recipe_options, target_option
 
 
 @click.command(cls=options.SectionedCommand, sections={**SECTIONS, "Data": ("data", "samples", "split")})
@@ -18,6 +18,7 @@ from dybitq.cli._recipe import SECTIONS, RecipeRequest, recipe_options
 )
 @options.output_option(help="Quantized ONNX file to write.")
 @recipe_options()
+@target_option
 @click.option("--plan", type=options.EXISTING_FILE, help="Plan to follow, instead of a recipe.")
 @click.option("--save-plan", type=options.OUTPUT_FILE, help="YAML file to write the plan to.")
 @options.data_option(required=False)
@@ -30,6 +31,7 @@ def command(
     statistics: Path,
     output: Path,
     request: RecipeRequest,
+    target: str | None,
     plan: Path | None,
     save_plan: Path | None,
     data: Path | None,
@@ -51,6 +53,8 @@ def command(
     from dybitq.report.quantize import quantize_document, quantize_text
 
     options.check_sampling(data)
+    if target is not None:
+        request = request.with_target(target)
     for path in filter(None, (output, save_plan)):
         inputs = (model, statistics, request.file, plan, data)
         check_output(path, force=force, inputs=tuple(filter(None, inputs)))

@@ -16,6 +16,11 @@ class ErrorTotal:
     largest: float = 0.0
     values: int = 0
 
+    @property
+    def sqnr_db(self) -> float:
+        """See :func:`sqnr_db`."""
+        return sqnr_db(self.signal, self.noise)
+
 
 def init() -> ErrorTotal:
     """Start without values."""
@@ -72,13 +77,13 @@ def merge(a: ErrorTotal, b: ErrorTotal) -> ErrorTotal:
     )
 
 
-def sqnr_db(total: ErrorTotal) -> float:
-    """Return signal to quantization noise, ``10 log10(sum reference^2 / sum difference^2)`` in dB.
+def sqnr_db(signal: float, noise: float) -> float:
+    """Return signal to quantization noise, ``10 log10(signal / noise)`` of energies, in dB.
 
-    Infinite without a difference; minus infinity where the result is not finite or the reference zero.
+    Infinite without noise; minus infinity where the noise is not finite or the signal zero.
     """
-    if total.noise == 0:
+    if noise == 0:
         return float("inf")
-    if total.signal == 0 or not np.isfinite(total.noise):
+    if signal == 0 or not np.isfinite(noise):
         return float("-inf")
-    return float(10 * np.log10(total.signal / total.noise))
+    return float(10 * np.log10(signal / noise))

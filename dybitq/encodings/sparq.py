@@ -63,6 +63,17 @@ def get(name: str, zero_point: int = 0) -> Recoding:
     )
 
 
+def has_windows(name: str) -> bool:
+    """Whether ``name`` is one of these re-codings."""
+    return name in set(RECODINGS)
+
+
+def window_bits(name: str) -> int | None:
+    """Width of a re-coding's windows, which ``sparq4`` is enough to name; None for any other name."""
+    widths = {window.partition("-")[0]: both[0] for window, (both, _) in WINDOWS.items()}
+    return widths[name.partition("-")[0]] if name in widths or has_windows(name) else None
+
+
 def window_table(bits: int, shifts: tuple[int, ...], rounded: bool) -> np.ndarray:
     """Compute the bSPARQ window of every unsigned 8-bit integer.
 

@@ -135,9 +135,8 @@ def _rates(
     )
 
 
-def takes_codes(machine: Machine, number_format: str) -> bool:
-    """Tell if the unit multiplies codes of this format directly, not the integers they stand for."""
-    family = number_format.rstrip("0123456789").removeprefix("u")
+def takes_codes(machine: Machine, family: str) -> bool:
+    """Tell if the unit multiplies codes of this family directly, not the integers they stand for."""
     unit = machine.precision
     if machine.engine in ("roofline", "table") or isinstance(unit, LutUnit):
         return True

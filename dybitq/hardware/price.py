@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dybitq.errors import UnsupportedError
+from dybitq.errors import UnsupportedError, counted
 from dybitq.hardware.costs import BOUNDS, Array, Costs, Widths
 from dybitq.hardware.energy import Energies, energies, energy_source, sram_bits
 from dybitq.hardware.engine import Prepared, engines
@@ -13,7 +13,7 @@ from dybitq.hardware.precision import Rates, mode_name, rates, takes_codes
 from dybitq.hardware.residency import lifetimes, resident
 from dybitq.hardware.tiling import grid
 from dybitq.records.workload import EnergySplit, LayerCost, OpWork, PerOperand, SimulationReport, Workload
-from dybitq.schema.machine import Fusion, Machine
+from dybitq.schema.machine import Fusion, Machine, SparqUnit
 
 
 def prepare(workload: Workload, fusion: Fusion) -> Prepared:
@@ -48,11 +48,11 @@ def _reaching(machine: Machine, workload: Workload, op: OpWork) -> tuple[int, in
     takes windows.
     """
     w, a = op.w_bits, op.a_bits
-    if op.w_integer_bits and not takes_codes(machine, op.w_format):
+    if op.w_integer_bits and not takes_codes(machine, op.w_family):
         w = op.w_integer_bits
-    if op.a_format.startswith("sparq") and machine.precision.mode != "sparq":
+    if op.a_windowed and not isinstance(machine.precision, SparqUnit):
         a = workload.tensors[op.inputs[0]].bits
-    elif op.a_integer_bits and not takes_codes(machine, op.a_format):
+    elif op.a_integer_bits and not takes_codes(machine, op.a_family):
         a = op.a_integer_bits
     return w, a
 
@@ -191,11 +191,10 @@ def _width_notes(machine: Machine, prepared: Prepared, priced: Priced) -> list[s
     notes = []
     for (w, a, w_run, a_run), count in sorted(asked.items()):
         if (w, a) != (w_run, a_run):
-            plural = "s" if count > 1 else ""
             weights = "float" if w >= 16 else f"{w}-bit"
             activations = "float" if a >= 16 else f"{a}-bit"
             asked_for = f"{weights} weights and {activations} activations"
-            notes.append(f"{count} layer{plural} with {asked_for} run at {w_run}x{a_run}")
+            notes.append(f"{counted(count, 'layer')} with {asked_for} run at {w_run}x{a_run}")
     return notes
 
 

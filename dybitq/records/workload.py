@@ -64,10 +64,12 @@ class OpWork:
             second the weight (which may be another activation).
         output: index of the tensor written.
         w_bits, a_bits: widths that reach the multiplier (a SPARQ window is 4 though 8 bits are stored).
-        w_format, a_format: number formats that reach the multiplier.
+        w_family, a_family: families of the number formats, for which a multiplier may have a decoder.
         w_integer_bits, a_integer_bits: width of the integers that the codes stand for, where a multiplier
             without a decoder gets those instead (DyBit's 4-bit codes are 6-bit integers); 0 where the codes
             are the integers.
+        a_windowed: the activations are windows on the stored codes, which a multiplier without windows
+            takes as they are stored.
         vector_ops: elementary operations of a vector operator (elements times passes).
         in_place: moves or computes element by element, so that it can ride on its producer's output.
         view: True where it costs nothing; its tensors are parts of one storage (concatenation, slices).
@@ -84,10 +86,11 @@ class OpWork:
     output: int
     w_bits: int = 8
     a_bits: int = 8
-    w_format: str = "int8"
-    a_format: str = "int8"
+    w_family: str = "int"
+    a_family: str = "int"
     w_integer_bits: int = 0
     a_integer_bits: int = 0
+    a_windowed: bool = False
     vector_ops: int = 0
     in_place: bool = False
     view: bool = False

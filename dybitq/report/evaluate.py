@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 from dybitq.api.evaluate import EvaluateResult, Gate, Metric, TensorError
+from dybitq.errors import counted
 
 
 def evaluate_text(result: EvaluateResult) -> str:
@@ -21,7 +22,7 @@ def evaluate_text(result: EvaluateResult) -> str:
     if result.edges is not None:
         lines += _table(result.edges)
     if result.rescaled:
-        count = f"{len(result.rescaled)} activation{'s' if len(result.rescaled) > 1 else ''}"
+        count = counted(len(result.rescaled), "activation")
         lines.append(f"left out: {count} whose channels were rescaled ({', '.join(result.rescaled)})")
     if result.saturates:
         found = "" if result.saturation_db is None else f": {_db(result.saturation_db)} against exact ones"

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from dybitq.api.export import ExportResult
+from dybitq.errors import counted
 
 
 def export_text(result: ExportResult) -> str:
@@ -11,8 +12,7 @@ def export_text(result: ExportResult) -> str:
     return (
         f"{result.folder}: {result.operations} operations, {result.files} binaries, "
         f"{result.weight_bytes:,} B of packed weights, {result.total_bytes:,} B in all\n"
-        f"golden values of {result.golden_tensors} tensors for {result.samples} "
-        f"sample{'s' if result.samples > 1 else ''}"
+        f"golden values of {result.golden_tensors} tensors for {counted(result.samples, 'sample')}"
     )
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from dybitq.api.inspect import Coverage, Inspection, is_quantized
+from dybitq.errors import first_of
 from dybitq.records.formats import Granularity, PerBlock, PerChannel
 from dybitq.records.layers import LayerKind, QuantizedLayer
 from dybitq.report.simulate import table
@@ -87,9 +88,7 @@ def inspection_text(result: Inspection, *, all_tensors: bool = False) -> str:
 
 def _in_short(value: str) -> str:
     """Join names, which metadata hold one per line, on one line."""
-    names = value.splitlines()
-    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return ", ".join(names[:_NAMES_SHOWN]) + more
+    return first_of(value.splitlines(), _NAMES_SHOWN)
 
 
 def _file_line(result: Inspection) -> str:

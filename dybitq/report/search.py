@@ -7,7 +7,7 @@ from typing import Any
 from dybitq.api.search import PlanFound, SearchResult
 from dybitq.report.allocate import budget_document, reason_document, reasons_text
 from dybitq.report.simulate import table
-from dybitq.search.budgets import COSTS, Limit, sqnr_db
+from dybitq.search.budgets import COSTS, Limit, sqnr_of
 from dybitq.search.solution import BudgetUse
 
 _SHOWN: Mapping[str, tuple[float, str]] = {
@@ -59,7 +59,7 @@ def _plan_document(one: PlanFound, result: SearchResult) -> dict[str, Any]:
     document: dict[str, Any] = {
         "path": str(one.path),
         "predicted_error": found.error,
-        "predicted_sqnr_db": sqnr_db(found.error) if result.relative_error else None,
+        "predicted_sqnr_db": sqnr_of(found.error) if result.relative_error else None,
         "costs": dict(found.costs),
         "ratios": {
             name: value / result.baseline[name]
@@ -105,7 +105,7 @@ def search_text(result: SearchResult) -> str:
 def _summary(one: PlanFound, result: SearchResult) -> str:
     found, solution = one.found, one.found.solution
     what = (
-        f"predicted SQNR {sqnr_db(found.error):.1f} dB"
+        f"predicted SQNR {sqnr_of(found.error):.1f} dB"
         if result.relative_error
         else f"objective {found.error:.4g}"
     )
@@ -162,7 +162,7 @@ def _front(result: SearchResult) -> str:
     rows = []
     for one in result.plans:
         error = one.found.error
-        shown = f"{sqnr_db(error):.2f}" if result.relative_error else f"{error:.4g}"
+        shown = f"{sqnr_of(error):.2f}" if result.relative_error else f"{error:.4g}"
         costs = [in_units(name, one.found.costs[name]) for name in names]
         ratio = one.found.costs["latency"] / result.baseline["latency"]
         rows.append((str(one.path), shown, *costs, f"{ratio:.3f}"))

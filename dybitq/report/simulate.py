@@ -4,6 +4,7 @@ import csv
 import io
 from typing import Any
 
+from dybitq.errors import first_of
 from dybitq.records.workload import LayerCost, PerOperand, Simulation, SimulationReport, Sweep, SweepPoint
 
 DEFINITIONS = {
@@ -169,6 +170,9 @@ def table(
     return "\n".join([line(header), *(line(row) for row in rows)])
 
 
+_SKIPPED_SHOWN = 8
+
+
 def _short(text: str, width: int = 32) -> str:
     return text if len(text) <= width else "..." + text[3 - width :]
 
@@ -249,9 +253,8 @@ def _skipped_line(report: SimulationReport) -> str:
     macs = sum(item.macs for item in report.skipped)
     whole = macs + sum(layer.macs for layer in report.layers)
     share = f"{macs / whole:.1%} of the MACs" if whole else "no MACs"
-    names = ", ".join(f"{item.name} ({item.op_type}: {item.reason})" for item in report.skipped[:8])
-    more = f" and {len(report.skipped) - 8} more" if len(report.skipped) > 8 else ""
-    return f"left out, {share}: {names}{more}"
+    names = [f"{item.name} ({item.op_type}: {item.reason})" for item in report.skipped]
+    return f"left out, {share}: {first_of(names, _SKIPPED_SHOWN)}"
 
 
 # --------------------------------------------------------------------------- sweep

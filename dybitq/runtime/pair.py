@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dybitq.errors import ConfigError
+from dybitq.graph import keys
 from dybitq.graph.export import float_tensors, with_outputs
 from dybitq.graph.load import Network, load
 from dybitq.graph.passes.notes import quantizing_operators
 from dybitq.graph.read import read
 from dybitq.graph.stored.coded import Counterpart, counterparts
-from dybitq.graph.stored.quantized import RESCALED_KEY
 from dybitq.records.layers import TensorInfo
 from dybitq.runtime.session import Session
 
@@ -53,7 +53,7 @@ def open_pair(model: Path, reference: Path | None, *, per_layer: bool, threads: 
         )
     stored, sha256 = read(model)
     names = frozenset(float_tensors(original.model))
-    rescaled = stored.metadata_props.get(RESCALED_KEY, "").split("\n")
+    rescaled = stored.metadata_props.get(keys.RESCALED, "").split("\n")
     matches = counterparts(stored, names)
     edges = [edge for edge in matches if edge.tensor not in rescaled]
     network = Network(model=stored, path=model, sha256=sha256, notes=())

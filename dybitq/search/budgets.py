@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from dybitq.data.fidelity import sqnr_db
 from dybitq.errors import ConfigError, did_you_mean
 
 _TIME = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
@@ -119,6 +120,6 @@ def error_limit(sqnr_db: float) -> float:
     return float(10 ** (-sqnr_db / 10))
 
 
-def sqnr_db(error: float) -> float:
-    """Convert a relative error to an SQNR in dB; infinite where there is none."""
-    return -10 * math.log10(error) if error > 0 else math.inf
+def sqnr_of(error: float) -> float:
+    """Convert a relative error to an SQNR in dB, the reverse of :func:`error_limit`."""
+    return sqnr_db(1.0, error)

@@ -1,14 +1,12 @@
 """A front of plans: the least error at several limits of one cost, from cheap to accurate."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
+from dybitq.records.progress import Progress
 from dybitq.search.formulation import ERROR, Goal
 from dybitq.search.iterate import Found, Searcher
-
-Progress = Callable[[str, int, int], None]
 
 
 def front(

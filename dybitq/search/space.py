@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dybitq.encodings import formats
+from dybitq.encodings.widths import is_uniform, widths
 from dybitq.errors import ConfigError
 from dybitq.fit.activations.recode import as_read, check_recoding
 from dybitq.fit.auto import candidates, is_auto
@@ -21,7 +22,7 @@ from dybitq.plan.parts import with_narrow_parts
 from dybitq.plan.recipe import PLAIN, Recipe, Rule, Settings, activation_mode, make_plan, resolve_settings
 from dybitq.records.arithmetic import FLOAT_RESCALE
 from dybitq.records.layers import LayerKind, LayerWork
-from dybitq.records.plan import ActivationMode, Plan
+from dybitq.records.plan import ACTIVATION, FLOAT, ActivationMode, Plan
 
 Assignment = Mapping[str, tuple[str, str]]
 """By layer the settings ``(weights, activations)``."""
@@ -101,7 +102,7 @@ class Space:
         plan = _planned(self.network, self.layers, self.recipe, assignment)
         why = {choice.layer: choice.reason for choice in self.choices} | dict(reasons or {})
         layers = tuple(
-            p if p.weights == "activation" else replace(p, reason=why.get(p.layer, p.reason))
+            p if p.weights == ACTIVATION else replace(p, reason=why.get(p.layer, p.reason))
             for p in plan.layers
         )
         return replace(plan, layers=layers)
@@ -109,13 +110,11 @@ class Space:
 
 def bits_of(setting: str) -> int:
     """Return the width of a setting, for sorting and counting: 8 for ``auto``, 32 for ``float``."""
-    if setting == "float":
+    if setting == FLOAT:
         return 32
-    if setting in ("auto", "dynamic8", "activation"):
+    if setting in ("auto", "dynamic8", ACTIVATION):
         return 8
-    if setting.startswith("sparq"):
-        return int(setting[5])
-    return formats.get(setting).bits
+    return widths(setting).multiplied
 
 
 def open_space(network: Network, layers: Mapping[str, LayerWork], recipe: Recipe) -> Space:
@@ -141,8 +140,8 @@ def open_space(network: Network, layers: Mapping[str, LayerWork], recipe: Recipe
     for layer in layers.values():
         weights, activations = listed[layer.name]
         if layer.kind is LayerKind.MATMUL_DYNAMIC:
-            weights = ("activation",)
-        elif weights[0] == "float":
+            weights = (ACTIVATION,)
+        elif weights[0] == FLOAT:
             weights = weights[:1]
         root = roots.get(layer.name)
         if recipe.arithmetic != FLOAT_RESCALE:
@@ -185,7 +184,7 @@ def _weights(layer: str, settings: Settings) -> tuple[str, ...]:
     for name in _names(settings.weights or ""):
         if is_auto(name):
             accepted += candidates(name, ActivationMode.STATIC)
-        elif name == "float":
+        elif name == FLOAT:
             accepted.append(name)
         else:
             try:
@@ -224,7 +223,7 @@ def _activations(layer: LayerWork, settings: Settings) -> tuple[str, ...]:
 
 def _integer_only(activations: Sequence[str]) -> tuple[str, ...]:
     """Keep activation settings without re-coding, which integer-only arithmetic needs."""
-    kept = tuple(name for name in activations if name in PLAIN or name.startswith("int"))
+    kept = tuple(name for name in activations if name in PLAIN or is_uniform(name))
     return kept or tuple(activations)
 
 
@@ -251,7 +250,7 @@ def _roots(network: Network, layers: Mapping[str, LayerWork], base: Plan, recipe
     """By layer the tensor whose width it may choose."""
     tensors = Tensors(network)
     coded = {edge.tensor for edge in base.edges}
-    modes = {p.layer: p.activations for p in base.layers if p.weights not in ("float", "activation")}
+    modes = {p.layer: p.activations for p in base.layers if p.has_coded_weights}
     roots = {}
     for layer in layers.values():
         if modes.get(layer.name) is ActivationMode.STATIC:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-KEY = "dybitq.seal"
+from dybitq.graph import keys
+
 _TENSOR_DIGITS = 8  # enough to name what was changed
 _GRAPH_DIGITS = 16
 
@@ -33,7 +34,7 @@ class Change:
 
 def write_checksum(model: ir.Model) -> None:
     """Write the checksum into the metadata of a finished model."""
-    model.metadata_props[KEY] = json.dumps(_hashes(model), separators=(",", ":"), sort_keys=True)
+    model.metadata_props[keys.CHECKSUM] = json.dumps(_hashes(model), separators=(",", ":"), sort_keys=True)
 
 
 def changes(model: ir.Model) -> tuple[Change, ...]:
@@ -42,14 +43,14 @@ def changes(model: ir.Model) -> tuple[Change, ...]:
     Args:
         model: exactly as stored.
     """
-    written = model.metadata_props.get(KEY)
+    written = model.metadata_props.get(keys.CHECKSUM)
     if written is None:
         return ()
     try:
         expected = json.loads(written)
         tensors, graph = dict(expected["tensors"]), str(expected["graph"])
     except (ValueError, TypeError, KeyError):
-        return (Change(operator="", problem=f"the metadata {KEY!r} cannot be read"),)
+        return (Change(operator="", problem=f"the metadata {keys.CHECKSUM!r} cannot be read"),)
     present = _hashes(model)
     assert isinstance(present["tensors"], dict)
     names = sorted(tensors.keys() | present["tensors"].keys())

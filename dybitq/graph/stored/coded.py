@@ -6,13 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from dybitq.graph import keys
 from dybitq.graph.values import constant, is_op
-
-TENSOR_KEY = "dybitq.tensor"
-"""Node metadata: the tensor of the float model that the node's output stands for."""
-
-WEIGHTS_KEY = "dybitq.weights"
-"""Node metadata of layers whose weights are quantized."""
 
 Values = Mapping[str, np.ndarray]
 
@@ -162,7 +157,7 @@ def _dynamic(node: ir.Node, known: Collection[str]) -> DynamicCodes | None:
 
 
 def _float(node: ir.Node, known: Collection[str]) -> FloatOutput | None:
-    if WEIGHTS_KEY not in node.metadata_props or node.outputs[0].name not in known:
+    if keys.WEIGHTS not in node.metadata_props or node.outputs[0].name not in known:
         return None
     value = node.outputs[0]
     if value.is_graph_output() or any(is_op(use.node, "QuantizeLinear") for use in value.uses()):
@@ -176,13 +171,13 @@ def _tensor(node: ir.Node, known: Collection[str]) -> str | None:
     producer = node.inputs[0].producer() if node.inputs[0] is not None else None
     while producer is not None and is_op(producer, "Clip", "Max", "Min"):  # clamps on codes
         before = producer.inputs[0].producer() if producer.inputs[0] is not None else None
-        named = producer.metadata_props.get(TENSOR_KEY)
+        named = producer.metadata_props.get(keys.TENSOR)
         if named is not None or before is None:
             break
         producer = before
     told = (
-        node.metadata_props.get(TENSOR_KEY),
-        producer.metadata_props.get(TENSOR_KEY) if producer is not None else None,
+        node.metadata_props.get(keys.TENSOR),
+        producer.metadata_props.get(keys.TENSOR) if producer is not None else None,
         node.outputs[0].name,
         _quantized_input(producer),
     )

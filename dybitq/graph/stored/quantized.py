@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
+from dybitq.encodings.widths import known_widths
+from dybitq.graph import keys
 from dybitq.graph.passes.gemm import canonical_gemm
 from dybitq.graph.passes.notes import float_parts
 from dybitq.graph.stored.contents import StoredTensor, stored_tensors
@@ -26,7 +28,6 @@ from dybitq.graph.stored.storage import (
     Stored,
     WeightStorage,
     declared_format,
-    format_bits,
     scale_after,
     trace,
 )
@@ -35,12 +36,6 @@ from dybitq.graph.survey import survey_model
 from dybitq.graph.values import all_value_names, int_attribute, is_op, shape_of, unique
 from dybitq.records.formats import PerBlock
 from dybitq.records.layers import LayerKind, LayerWork, QuantizedLayer, Shape
-
-REASON_KEY = "dybitq.reason"
-RESCALED_KEY = "dybitq.rescaled"  # metadata: names of tensors whose channels have other factors
-RECODE_KEY = "dybitq.recode"
-ORIGIN_KEY = "dybitq.model_sha256"  # metadata: hash of the float32 file
-LAYER_KEY = "dybitq.layer"
 
 # Where the scale and the zero point of the weight are, for operators that take them as inputs.
 _SCALES: Mapping[str, tuple[int, int]] = {
@@ -177,24 +172,23 @@ def _operands(node: ir.Node, stored: Stored) -> _Operands:
         left, right = right, left
     codes = [_code_width(_input(node, index)) for index in _CODES.get(node.op_type, (-1, -1, -1))]
     width = codes[0] or input_width(left)
-    recoded = node.metadata_props.get(RECODE_KEY, "")
-    bits = format_bits(recoded)
-    if bits is not None:
-        width = Width(bits=bits, format=recoded)
+    recoded = known_widths(node.metadata_props.get(keys.RECODE, ""))
+    if recoded is not None:
+        width = Width(bits=recoded.multiplied, format=recoded.name)
     if node.op_type in _DYNAMIC:
         width = Width(bits=8, format="dynamic uint8")
     if weight is not None and node.op_type == "MatMulNBits":
         bits, size = int_attribute(node, "bits", 4), int_attribute(node, "block_size", 32)
         weight = replace(weight, bits=bits, format=f"int{bits}", granularity=PerBlock(axis=0, size=size))
     return _Operands(
-        name=node.metadata_props.get(LAYER_KEY, node.name or ""),
+        name=node.metadata_props.get(keys.LAYER, node.name or ""),
         op_type=node.op_type,
         weight=weight,
         left=width,
         right=codes[1] or input_width(right),
         output=codes[2] or output_width(node),
         bias=stored.sources(_input(node, _bias_index(node))) or (),
-        reason=node.metadata_props.get(REASON_KEY, ""),
+        reason=node.metadata_props.get(keys.REASON, ""),
     )
 
 

@@ -6,20 +6,18 @@ follows the one with the most stored bytes; the other operands of a DequantizeLi
 scales and zero points.
 """
 
-import re
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from dybitq.encodings import formats
+from dybitq.encodings.widths import known_widths
+from dybitq.graph import keys
 from dybitq.graph.values import has_subgraph, int_attribute, is_constant, is_op, shape_of
 from dybitq.records.formats import Granularity, PerBlock, PerChannel, PerTensor
 from dybitq.records.layers import Shape
 
 _FLOAT_BITS = 16
 """Stored floats of this many bits and more count as not quantized."""
-
-FORMAT_KEY = "dybitq.weights"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -103,20 +101,12 @@ def declared_format(node: ir.Node) -> str | None:
     for _ in range(4):
         if current is None:
             return None
-        name = current.metadata_props.get(FORMAT_KEY)
+        name = current.metadata_props.get(keys.WEIGHTS)
         if name is not None:
             return name
         uses = tuple(current.outputs[0].uses())
         current = uses[0].node if is_op(node, "Gather") and len(uses) == 1 else None
     return None
-
-
-def format_bits(name: str) -> int | None:
-    """Read the width in the name of a format or re-coding (``dybit4``, ``sparq4-5opt``); None without one."""
-    if name in set(formats.FORMATS):
-        return formats.get(name).bits
-    digits = re.match(r"\D*(\d+)", name)
-    return int(digits.group(1)) if digits else None
 
 
 def scale_after(node: ir.Node) -> ir.Value | None:
@@ -189,7 +179,8 @@ def trace(
         bits = max(1, 8 * stored.size(codes) // count)
         kind = f"codes{bits}"
     if declared is not None:
-        kind, bits = declared, format_bits(declared) or bits
+        known = known_widths(declared)
+        kind, bits = declared, bits if known is None else known.stored
     is_float = declared in (None, "float") and not road.decoded and bits >= _FLOAT_BITS
     granularity = None if is_float else road.granularity(shape)
     return WeightStorage(codes=codes, stored=tensors, bits=bits, format=kind, granularity=granularity)

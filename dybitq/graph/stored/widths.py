@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from dybitq.graph.stored.storage import format_bits, type_name
+from dybitq.graph.stored.storage import type_name
 from dybitq.graph.values import constant, is_constant, is_op
 
 _MOVES = (
@@ -13,7 +13,6 @@ _MOVES = (
     *("MaxPool", "Tile", "DepthToSpace", "SpaceToDepth", "Pad", "Gather", "Resize"),
 )
 _STEPS = 32
-EDGE_KEY = "dybitq.format"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,17 +33,8 @@ def _of_zero_point(node: ir.Node, codes: ir.Value) -> Width:
     return _of_type(zero if codes.dtype is None and zero is not None else codes)
 
 
-def _declared(node: ir.Node) -> Width | None:
-    name = node.metadata_props.get(EDGE_KEY)
-    bits = format_bits(name) if name else None
-    return None if name is None or bits is None else Width(bits=bits, format=name)
-
-
 def _of_codes(codes: ir.Value, node: ir.Node) -> Width:
     """Return the width of quantized codes; a Clip right after the quantizer narrows them."""
-    declared = _declared(node)
-    if declared is not None:
-        return declared
     width = _of_zero_point(node, codes)
     clip = _before_moves(codes).producer()
     if clip is None or not is_op(clip, "Clip") or not clip.inputs or clip.inputs[0] is None:
@@ -114,9 +104,6 @@ def output_width(node: ir.Node) -> Width:
 
 def _quantized_by(quantizer: ir.Node) -> Width:
     codes = quantizer.outputs[0]
-    declared = _declared(quantizer)
-    if declared is not None:
-        return declared
     uses = tuple(codes.uses())
     if len(uses) == 1 and is_op(uses[0].node, "Clip"):
         return _of_codes(uses[0].node.outputs[0], uses[0].node)

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from dybitq.graph import keys
 from dybitq.graph.values import constant, is_op, sole_consumer
-
-RECODE_KEY = "dybitq.recode"
 
 _STEPS = frozenset(
     [
@@ -34,7 +33,7 @@ def find_recodings(model: ir.Model, constant: set[str]) -> Recodings:
     nodes: set[ir.Node] = set()
     source: dict[str, ir.Value] = {}
     for node in model.graph:
-        if RECODE_KEY not in node.metadata_props:
+        if keys.RECODE not in node.metadata_props:
             continue
         for value in node.inputs:
             dequantize = None if value is None else value.producer()

@@ -14,14 +14,15 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from dybitq.encodings.widths import known_widths
 from dybitq.errors import ModelError
+from dybitq.graph import keys
 from dybitq.graph.passes import normalise
 from dybitq.graph.read import read
 from dybitq.graph.stored.quantized import quantized_survey
 from dybitq.graph.values import has_subgraph, int_attribute, shape_of
-from dybitq.graph.work.formats import known_integer_bits
 from dybitq.graph.work.products import PRODUCTS, Product, product
-from dybitq.graph.work.recoding import RECODE_KEY, clamped_code_bits, find_recodings
+from dybitq.graph.work.recoding import clamped_code_bits, find_recodings
 from dybitq.graph.work.shapes import Shape, bind_shapes, shaped
 from dybitq.graph.work.vector import DROPPED, MERGING, PASSES, RENAMING, passes
 from dybitq.records.layers import QuantizedLayer
@@ -337,17 +338,18 @@ class _Builder:
     ) -> None:
         a, w = self.tensors[activation], self.tensors[weight]
         layer = self._stored.get(node.name or "")
-        recode = node.metadata_props.get(RECODE_KEY, "none")
+        recode = node.metadata_props.get(keys.RECODE, "none")
         if layer is not None:
             w.bits, w.format = (layer.weight_bits, layer.weight_format) if weighted else (w.bits, w.format)
             # A re-coding's result is narrower than the tensor in memory.
             a.bits = min(a.bits, layer.activation_bits) if recode == "none" else a.bits
         w.constant = w.constant or weighted
-        a_bits, a_format = a.bits, a.format
-        if recode != "none":
-            a_bits, a_format = _digits(recode.split("-")[0], a_bits), recode
-        # A SPARQ window needs all 8 bits in memory; any other re-coding can be done before writing.
-        a.needs.append(a.bits if recode.startswith("sparq") else a_bits)
+        recoding, own_w, own_a = known_widths(recode), known_widths(w.format), known_widths(a.format)
+        own_a = recoding or own_a
+        windowed = own_a is not None and own_a.windowed
+        a_bits = a.bits if recoding is None else recoding.multiplied
+        # A window needs all 8 bits in memory; any other re-coding can be done before writing.
+        a.needs.append(a.bits if windowed else a_bits)
         if not weighted:
             w.needs.append(w.bits)
         self.ops.append(
@@ -363,18 +365,13 @@ class _Builder:
                 output=self._new(node.outputs[0], math.prod(self.shape(node.outputs[0]) or ())),
                 w_bits=w.bits,
                 a_bits=a_bits,
-                w_format=w.format,
-                a_format=a_format,
-                w_integer_bits=known_integer_bits(w.format),
-                a_integer_bits=known_integer_bits(a_format),
+                w_family="" if own_w is None else own_w.family,
+                a_family="" if own_a is None else own_a.family,
+                w_integer_bits=0 if own_w is None else own_w.integer,
+                a_integer_bits=0 if own_a is None else own_a.integer,
+                a_windowed=windowed,
             )
         )
-
-
-def _digits(number_format: str, default: int) -> int:
-    """Read the width in a format's name, ``dybit4`` -> 4."""
-    digits = "".join(char for char in number_format if char.isdigit())
-    return int(digits) if digits else default
 
 
 def _recurrent_macs(node: ir.Node, shapes: Sequence[Shape | None]) -> int:

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 
 from dybitq.data.source import DataSource
 from dybitq.errors import ConfigError
+from dybitq.records.progress import Progress
 from dybitq.records.statistics import Statistics
 from dybitq.registry import Registry
 from dybitq.search.space import Space
-
-Progress = Callable[[str, int, int], None]
-
 
 SAMPLES = 32
 """Samples that are used by default."""

@@ -6,7 +6,8 @@ The first is that of DyBit (Zhou et al., arXiv:2302.12510), the second the trace
 
 import numpy as np
 
-from dybitq.fit.weights.moments import Quadratic
+from dybitq.fit.weights.moments import Hessian
+from dybitq.records.plan import is_coded
 from dybitq.search.sensitivity import SENSITIVITIES, Scores, Subject
 from dybitq.search.sensitivity.noise import LayerNoise, energy_of
 
@@ -21,7 +22,7 @@ def weight_nrmse(subject: Subject) -> Scores:
     for choice in space.choices:
         layer = space.layers[choice.layer]
         weights[choice.layer] = dict.fromkeys(choice.weights, 0.0)
-        if layer.weight is not None and choice.weights[0] not in ("float", "activation"):
+        if layer.weight is not None and is_coded(choice.weights[0]):
             matrix = noise.matrix(layer)
             weights[choice.layer] = {
                 name: normalised_rmse(matrix, noise.nearest(layer, name)) for name in choice.weights
@@ -52,16 +53,16 @@ def normalised_rmse(matrix: np.ndarray, rounded: np.ndarray) -> float:
     return 0.0 if error == 0 else float("inf")
 
 
-def output_error(matrix: np.ndarray, rounded: np.ndarray, form: Quadratic) -> float:
+def output_error(matrix: np.ndarray, rounded: np.ndarray, hessian: Hessian) -> float:
     """Return ``tr(dW H dW^T) / tr(W H W^T)``: energy of the output's error over that of the output.
 
     Args:
         matrix, rounded: float32 ``[groups, rows, K]``.
-        form: H of the layer's input.
+        hessian: H of the layer's input.
 
     Returns:
         At least 0; 0 for a layer whose output carries no energy.
     """
-    signal = float(form.energy(matrix).sum())
-    noise = float(form.energy(matrix.astype(np.float64) - rounded).sum())
+    signal = float(hessian.energy(matrix).sum())
+    noise = float(hessian.energy(matrix.astype(np.float64) - rounded).sum())
     return noise / signal if signal > 0 else 0.0
