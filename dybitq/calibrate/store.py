@@ -95,15 +95,15 @@ def load(path: Path, *, model_sha256: str | None = None) -> Statistics:
     """
     archive = _Archive(path)
     header = _header(archive)
-    found = header["model_sha256"]
-    if model_sha256 is not None and found != model_sha256:
+    sha256 = header["model_sha256"]
+    if model_sha256 is not None and sha256 != model_sha256:
         raise StatisticsError(
-            f"{path}: statistics of another model (its sha256 is {found[:12]}..., that of this model "
+            f"{path}: statistics of another model (its sha256 is {sha256[:12]}..., that of this model "
             f"{model_sha256[:12]}...); run dybitq calibrate on this model"
         )
     try:
         return Statistics(
-            model_sha256=found,
+            model_sha256=sha256,
             samples=header["samples"],
             tensors=_tensors(archive, header["tensors"]),
             moments=StoredMoments(archive, header["moments"]),
@@ -188,12 +188,12 @@ class _Archive:
     def arrays(self, shapes: Mapping[str, tuple[int, ...] | None]) -> list[np.ndarray]:
         """Members as arrays, each of its shape if one is given."""
         try:
-            found = [np.load(io.BytesIO(data), allow_pickle=False) for data in self.read(*shapes)]
+            arrays = [np.load(io.BytesIO(data), allow_pickle=False) for data in self.read(*shapes)]
         except (ValueError, EOFError) as error:
             raise self.damaged() from error
-        if any(s is not None and array.shape != s for array, s in zip(found, shapes.values())):
+        if any(s is not None and array.shape != s for array, s in zip(arrays, shapes.values())):
             raise self.damaged()
-        return found
+        return arrays
 
     def damaged(self) -> StatisticsError:
         return StatisticsError(
@@ -221,7 +221,7 @@ def _tensors(archive: _Archive, entries: list[dict[str, Any]]) -> dict[str, Tens
     ends = np.cumsum([entry["bins"] for entry in entries], dtype=np.int64)
     if len(bins) != len(counts) or len(bins) != (ends[-1] if len(ends) else 0):
         raise archive.damaged()
-    found = {}
+    channels = {}
     for entry, end in zip(entries, ends):
         part = slice(end - entry["bins"], end)
         histogram = np.zeros(_BINS, np.int64)
@@ -229,8 +229,8 @@ def _tensors(archive: _Archive, entries: list[dict[str, Any]]) -> dict[str, Tens
         scalars = {field: entry[field] for field in _SCALARS}
         if not (entry["samples"] > 0 and entry["minimum"] <= entry["maximum"]):
             raise archive.damaged()
-        found[entry["name"]] = TensorStatistics(histogram=histogram, **scalars)
-    return found
+        channels[entry["name"]] = TensorStatistics(histogram=histogram, **scalars)
+    return channels
 
 
 def _channels(archive: _Archive, entries: list[dict[str, Any]]) -> dict[str, ChannelStatistics]:

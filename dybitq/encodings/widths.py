@@ -33,6 +33,6 @@ def known_widths(name: str) -> FormatWidths | None:
 
 
 def is_uniform(name: str) -> bool:
-    """Whether the codes of a format are integers themselves, as those of ``int4`` are."""
+    """Tell if the codes of a format are integers themselves, like those of ``int4``."""
     known = known_widths(name)
     return known is not None and known.family == "int"

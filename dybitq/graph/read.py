@@ -109,13 +109,13 @@ def _drop_constant_inputs(model: ir.Model) -> None:
 
 def external_files(model: ir.Model, path: Path) -> tuple[Path, ...]:
     """List files that hold external tensors, sorted by their stored location."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for name, tensor in all_tensors(model):
         if isinstance(tensor, ir.ExternalTensor):
             location = str(tensor.location)
-            _check_external(tensor, name, path, first=location not in found)
-            found[location] = Path(tensor.path)
-    return tuple(found[location] for location in sorted(found))
+            _check_external(tensor, name, path, first=location not in files)
+            files[location] = Path(tensor.path)
+    return tuple(files[location] for location in sorted(files))
 
 
 def _check_external(tensor: ir.ExternalTensor, name: str, path: Path, *, first: bool) -> None:

@@ -93,11 +93,11 @@ def _ties(space: Space) -> tuple[Tie, ...]:
 
 def assignment_of(choices: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """Convert the labels of a solution to settings by layer."""
-    found = {}
+    assignment = {}
     for layer, label in choices.items():
         weights, _, activations = label.partition(_SEPARATOR)
-        found[layer] = (weights, activations)
-    return found
+        assignment[layer] = (weights, activations)
+    return assignment
 
 
 def labels_of(assignment: Mapping[str, tuple[str, str]]) -> dict[str, str]:

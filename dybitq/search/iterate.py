@@ -98,22 +98,22 @@ class Searcher:
         tried: set[tuple[tuple[str, tuple[str, str]], ...]] = set()
         for number in range(2, _ROUNDS + 2):
             try:
-                found = self._step(self.strategy, goal, around, slack, number)
+                current = self._step(self.strategy, goal, around, slack, number)
             except InfeasibleError:
                 if best is None and not any(slack.values()):
                     raise
                 break
-            over = {name: self._value(found, name) - limit for name, limit in goal.limits.items()}
+            over = {name: self._value(current, name) - limit for name, limit in goal.limits.items()}
             kept = all(excess <= _TOLERANCE * goal.limits[name] for name, excess in over.items())
-            if kept and (best is None or self._objective(found, goal) < self._objective(best, goal)):
-                best = found
-            key = tuple(sorted(found.assignment.items()))
-            if kept and (dict(found.assignment) == dict(around) or key in tried):
+            if kept and (best is None or self._objective(current, goal) < self._objective(best, goal)):
+                best = current
+            key = tuple(sorted(current.assignment.items()))
+            if kept and (dict(current.assignment) == dict(around) or key in tried):
                 break
             if not kept and key in tried:
                 slack = {n: slack[n] + max(excess, 0.0) for n, excess in over.items()}
             tried.add(key)
-            around = found.assignment
+            around = current.assignment
         if best is None:
             raise ConfigError(
                 "no plan was found that keeps all budgets at its exact price, although the prices of single "

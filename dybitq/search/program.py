@@ -93,10 +93,10 @@ class Program:
 
     def open_to_links(self) -> np.ndarray:
         """Bool ``[variables]``: choices whose linked values all units of the link have."""
-        found = np.ones(len(self.labels), dtype=bool)
+        allowed = np.ones(len(self.labels), dtype=bool)
         for link in self.links:
-            found &= ~np.isin(self.unit_of, link.units) | (link.value_of >= 0)
-        return found
+            allowed &= ~np.isin(self.unit_of, link.units) | (link.value_of >= 0)
+        return allowed
 
     def restricted(self, rows: Sequence[int]) -> "Program":
         """Keep only some of the rows."""
@@ -118,10 +118,10 @@ class Program:
         picks = []
         for unit, names in enumerate(self.units):
             wanted = {labels.get(name) for name in names}
-            found = [v for v in self.variables(unit) if {self.labels[v]} == wanted]
-            if not found:
+            matching = [v for v in self.variables(unit) if {self.labels[v]} == wanted]
+            if not matching:
                 return None
-            picks.append(found[0])
+            picks.append(matching[0])
         selection = np.array(picks, dtype=np.int64)
         values = [link.value_of[selection[list(link.units)]] for link in self.links]
         agrees = all((value == value[0]).all() and value[0] >= 0 for value in values)
@@ -138,9 +138,9 @@ def compile_problem(problem: Problem) -> Program:
     Raises:
         ConfigError: the problem has mistakes (all are listed), or ties leave a group no choice.
     """
-    found = mistakes(problem)
-    if found:
-        raise ConfigError("\n  ".join(["the problem has these mistakes:", *found]))
+    faults = mistakes(problem)
+    if faults:
+        raise ConfigError("\n  ".join(["the problem has these mistakes:", *faults]))
     members = _merge([group.name for group in problem.groups], (t for t in problem.ties if t.part is None))
     by_name = {group.name: group for group in problem.groups}
     start = np.cumsum([0, *(len(by_name[names[0]].choices) for names in members)])

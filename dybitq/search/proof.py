@@ -104,16 +104,16 @@ def _pruning(program: Program, alive: np.ndarray, bound: Bound, incumbent: np.nd
 
 def _nearby(prices: np.ndarray) -> list[np.ndarray]:
     """Vary the prices: each row's alone, against the others, and all together."""
-    found = []
+    varied = []
     paid = np.flatnonzero(prices)
     for factor in _PRICE_FACTORS:
         for row in paid:
-            found.append(np.where(np.arange(len(prices)) == row, factor, 1.0) * prices)
+            varied.append(np.where(np.arange(len(prices)) == row, factor, 1.0) * prices)
             if len(paid) > 1:
-                found.append(np.where(np.arange(len(prices)) == row, factor, 1 / factor) * prices)
+                varied.append(np.where(np.arange(len(prices)) == row, factor, 1 / factor) * prices)
         if len(paid) > 1:
-            found.append(factor * prices)
-    return found
+            varied.append(factor * prices)
+    return varied
 
 
 def _nothing_decided(program: Program, bounds: int) -> _States:

@@ -36,19 +36,19 @@ def solve(
     run = STRATEGIES.get(strategy)
     program = compile_problem(problem)
     root = root_of(program, known)
-    found = None if root is None else run(program, root, settings or Settings())
-    if root is None or found is None:
+    outcome = None if root is None else run(program, root, settings or Settings())
+    if root is None or outcome is None:
         raise diagnose(program) or ConfigError(
             f"strategy {strategy!r} found no assignment within the budgets, although there is one; use 'ilp'"
         )
     relaxed = root.bound
-    objective = int(program.objective[found.selection].sum())
-    bound = max(relaxed.value if found.bound is None else found.bound, relaxed.value)
+    objective = int(program.objective[outcome.selection].sum())
+    bound = max(relaxed.value if outcome.bound is None else outcome.bound, relaxed.value)
     gap = max(objective - bound, 0.0)
     if gap <= relaxed.rounding:
         gap = 0.0  # what is left is float64, not a better assignment
     gap = math.ldexp(gap, -program.objective_exponent)
-    chosen = _chosen(problem, program, found.selection)
+    chosen = _chosen(problem, program, outcome.selection)
     total = math.fsum(choice.objective for choice in chosen.values())
     return Solution(
         status="feasible" if gap else "optimal",
@@ -56,11 +56,11 @@ def solve(
         objective=total,
         choices={name: choice.label for name, choice in chosen.items()},
         costs=_costs(problem, chosen),
-        budgets=_uses(program, found.selection, relaxed, chosen),
+        budgets=_uses(program, outcome.selection, relaxed, chosen),
         bound=total - gap,
         gap=gap,
         relaxation=min(math.ldexp(relaxed.value, -program.objective_exponent), total),
-        proof=found.proof or "linear relaxation",
+        proof=outcome.proof or "linear relaxation",
     )
 
 

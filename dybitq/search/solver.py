@@ -287,7 +287,7 @@ def _run(highs: highspy.Highs) -> bool:
     status = highs.getModelStatus()
     if status in (highspy.HighsModelStatus.kInfeasible, highspy.HighsModelStatus.kUnboundedOrInfeasible):
         return False
-    found = highs.getInfo().primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
-    if found and status in (highspy.HighsModelStatus.kOptimal, highspy.HighsModelStatus.kSolutionLimit):
+    solved = highs.getInfo().primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
+    if solved and status in (highspy.HighsModelStatus.kOptimal, highspy.HighsModelStatus.kSolutionLimit):
         return True
     raise UnsupportedError(f"the solver stopped without an answer: {highs.modelStatusToString(status)}")

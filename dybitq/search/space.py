@@ -181,12 +181,12 @@ def _asked(settings: Settings) -> frozenset[str]:
 
 
 def _weights(layer: str, settings: Settings) -> tuple[str, ...]:
-    found: list[str] = []
+    accepted: list[str] = []
     for name in _names(settings.weights or ""):
         if is_auto(name):
-            found += candidates(name, ActivationMode.STATIC)
+            accepted += candidates(name, ActivationMode.STATIC)
         elif name == FLOAT:
-            found.append(name)
+            accepted.append(name)
         else:
             try:
                 signed = formats.get(name).signed
@@ -197,10 +197,10 @@ def _weights(layer: str, settings: Settings) -> tuple[str, ...]:
                     f"layer {layer!r}: {name} has no negative levels, but weights need some; name a signed "
                     "format"
                 )
-            found.append(name)
-    if not found:
+            accepted.append(name)
+    if not accepted:
         raise ConfigError(f"layer {layer!r}: no weight format given; expected names such as int8,int4")
-    return tuple(sorted(dict.fromkeys(found), key=lambda name: (-bits_of(name), found.index(name))))
+    return tuple(sorted(dict.fromkeys(accepted), key=lambda name: (-bits_of(name), accepted.index(name))))
 
 
 def _activations(layer: LayerWork, settings: Settings) -> tuple[str, ...]:
@@ -252,13 +252,13 @@ def _roots(network: Network, layers: Mapping[str, LayerWork], base: Plan, recipe
     tensors = Tensors(network)
     coded = {edge.tensor for edge in base.edges}
     modes = {p.layer: p.activations for p in base.layers if p.has_coded_weights}
-    found = {}
+    roots = {}
     for layer in layers.values():
         if modes.get(layer.name) is ActivationMode.STATIC:
             root = tensors.coded_root(layer.input, coded)
             if root is not None:
-                found[layer.name] = root
-    return found
+                roots[layer.name] = root
+    return roots
 
 
 def _tied(choices: Sequence[LayerChoices]) -> tuple[tuple[str, ...], ...]:

@@ -162,7 +162,7 @@ def test_order_is_topological(tmp_path):
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
-        ({"z": (1, 4, 9, 8)}, "'z', which is no input of the model; inputs: x"),
+        ({"z": (1, 4, 9, 8)}, "'z', but the model has no such input; inputs: x"),
         ({"x": (1, 3, 9, 8)}, r"gives 'x' \[1, 3, 9, 8\], but the model declares \[None, 4, 9, 8\]"),
         ({"x": (1, 4, 9)}, "but the model declares"),
     ],

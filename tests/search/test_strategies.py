@@ -111,6 +111,18 @@ def test_nothing_beats_the_integer_program(problem):
         assert found.gap == pytest.approx(found.objective - found.bound, abs=rounding)
 
 
+@pytest.mark.parametrize("strategy", HEURISTICS)
+@settings(max_examples=40, deadline=None)
+@given(problem=problems())
+def test_heuristics_find_what_needs_no_luck(strategy, problem):
+    """With one upper limit and no ties, the cheapest step is always open: every heuristic finds something."""
+    limit = min(sum(c.costs["size"] for c in group.choices) for group in problem.groups)
+    least = math.fsum(min(c.costs["size"] for c in group.choices) for group in problem.groups)
+    budget = Budget(cost="size", maximum=least * (1 + 1e-9) + limit / 7)
+    found = solve(replace(problem, ties=(), budgets=(budget,)), strategy)
+    assert found.costs["size"] <= budget.maximum * (1 + 1e-12)
+
+
 @pytest.mark.parametrize("row", SOLUTIONS, ids=lambda row: f"{row[0]}-{row[1]}")
 def test_published_configurations(row):
     """All nine bit configurations that HAWQ-V3 publishes for ResNet18, with objective, cost and limit."""

@@ -56,7 +56,7 @@ def with_features(
     """
     model = network.model.clone()
     nodes, values, namer = nodes_by_name(model), values_by_name(model), Namer(model)
-    found = dict(layers)
+    survey = dict(layers)
     for names, read in features.items():
         value = values[layers[names[0]].input]
         added = _reading(namer, value, read)
@@ -67,10 +67,10 @@ def with_features(
             layer.replace_input_with(0, smoothed)
             weight = np.asarray(require_constant(layer.inputs[1]), np.float32)
             changed = replace_constant(model, layer, 1, read.rows(weight).astype(np.float32))
-            found[name] = _widened(
-                found[name], len(read.index), input=smoothed.name or "", weight=changed.name or ""
+            survey[name] = _widened(
+                survey[name], len(read.index), input=smoothed.name or "", weight=changed.name or ""
             )
-    return replace(network, model=model), found
+    return replace(network, model=model), survey
 
 
 def _reading(namer: Namer, value: ir.Value, read: Features) -> list[ir.Node]:

@@ -104,19 +104,21 @@ def quantized_survey(
 
 def stored_survey(model: ir.Model, shapes: Mapping[str, tuple[int, ...]] | None = None) -> StoredSurvey:
     """Survey a model as :func:`quantized_survey` does, with all stored tensors and notes."""
-    own = frozenset([*model.graph.initializers, *(v.name or "" for n in model.graph for v in n.outputs)])
+    stored_names = frozenset(
+        [*model.graph.initializers, *(v.name or "" for n in model.graph for v in n.outputs)]
+    )
     prepared = prepare(model)
-    stored = Stored(prepared, own)
+    stored = Stored(prepared, stored_names)
     operands = {n.name or "": _operands(n, stored) for n in prepared.graph if _multiplies(n, stored)}
     _simplify(prepared, operands, stored)
     counted: set[ir.Value] = set()
     layers = []
     users: dict[str, str] = {}
     for layer in survey_model(prepared, shapes):
-        found = operands.get(layer.name)
-        if found is not None:
-            layers.append(_quantized(layer, found, stored, counted))
-            for value in (*found.bias, *(found.weight.stored if found.weight else ())):
+        operand = operands.get(layer.name)
+        if operand is not None:
+            layers.append(_quantized(layer, operand, stored, counted))
+            for value in (*operand.bias, *(operand.weight.stored if operand.weight else ())):
                 users.setdefault(value.name or "", layers[-1].layer.name)
     return StoredSurvey(
         layers=tuple(layers), tensors=stored_tensors(model, users), notes=float_parts(prepared)
@@ -229,8 +231,8 @@ def _simplify(model: ir.Model, operands: Mapping[str, _Operands], stored: Stored
     names = all_value_names(model)
     made: dict[tuple[ir.Value, Shape], ir.Value] = {}
     for node in list(model.graph):
-        found = operands.get(node.name or "")
-        if found is None or found.weight is None:
+        operand = operands.get(node.name or "")
+        if operand is None or operand.weight is None:
             continue
         weight_at = _weight_index(node, stored)
         for index in {weight_at, _bias_index(node)} - {-1}:

@@ -35,17 +35,19 @@ def _of_zero_point(node: ir.Node, codes: ir.Value) -> Width:
 
 def _of_codes(codes: ir.Value, node: ir.Node) -> Width:
     """Return the width of quantized codes; a Clip right after the quantizer narrows them."""
-    own = _of_zero_point(node, codes)
+    width = _of_zero_point(node, codes)
     clip = _before_moves(codes).producer()
     if clip is None or not is_op(clip, "Clip") or not clip.inputs or clip.inputs[0] is None:
-        return own
+        return width
     quantizer = clip.inputs[0].producer()
     bounds = [constant(value) for value in clip.inputs[1:3]]
     if not is_op(quantizer, "QuantizeLinear") or len(bounds) < 2 or bounds[0] is None or bounds[1] is None:
-        return own
+        return width
     levels = int(bounds[1].reshape(())) - int(bounds[0].reshape(())) + 1
     bits = max(1, math.ceil(math.log2(levels))) if levels > 1 else 1
-    return own if bits >= own.bits else Width(bits=bits, format=f"{own.format.rstrip('0123456789')}{bits}")
+    return (
+        width if bits >= width.bits else Width(bits=bits, format=f"{width.format.rstrip('0123456789')}{bits}")
+    )
 
 
 def _before_moves(value: ir.Value) -> ir.Value:

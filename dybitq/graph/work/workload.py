@@ -147,9 +147,9 @@ class _Builder:
         if name in self._bound:
             return self._bound[name]
         for candidate in (self._shaped.get(name), self._own.get(name)):
-            found = shape_of(candidate)
-            if found is not None and None not in found:
-                return tuple(extent or 0 for extent in found)
+            shape = shape_of(candidate)
+            if shape is not None and None not in shape:
+                return tuple(extent or 0 for extent in shape)
         return None
 
     def index(self, value: ir.Value) -> int:
@@ -305,8 +305,8 @@ class _Builder:
             bits = self.tensors[source].bits
             self._vector_op(node, (source,), self._new(node.outputs[0], size), bits, size, in_place=True)
             return
-        found = self._stored.get(node.name or "")
-        bits, number_format = (found.weight_bits, found.weight_format) if found else _dtype_width(table.dtype)
+        layer = self._stored.get(node.name or "")
+        bits, number_format = (layer.weight_bits, layer.weight_format) if layer else _dtype_width(table.dtype)
         rows = len(self.tensors)
         self.tensors.append(_Tensor(f"{node.name}.rows", size, bits, number_format, True))
         self._vector_op(node, (rows,), self._new(node.outputs[0], size), bits, size)
@@ -337,12 +337,12 @@ class _Builder:
         self, node: ir.Node, activation: int, weight: int, work: Product, *, weighted: bool
     ) -> None:
         a, w = self.tensors[activation], self.tensors[weight]
-        found = self._stored.get(node.name or "")
+        layer = self._stored.get(node.name or "")
         recode = node.metadata_props.get(keys.RECODE, "none")
-        if found is not None:
-            w.bits, w.format = (found.weight_bits, found.weight_format) if weighted else (w.bits, w.format)
+        if layer is not None:
+            w.bits, w.format = (layer.weight_bits, layer.weight_format) if weighted else (w.bits, w.format)
             # A re-coding's result is narrower than the tensor in memory.
-            a.bits = min(a.bits, found.activation_bits) if recode == "none" else a.bits
+            a.bits = min(a.bits, layer.activation_bits) if recode == "none" else a.bits
         w.constant = w.constant or weighted
         recoding, own_w, own_a = known_widths(recode), known_widths(w.format), known_widths(a.format)
         own_a = recoding or own_a
