@@ -247,7 +247,7 @@ class _Rewriter:
         node.input[layer.geometry.weight_input] = self.constant(f"{layer.name}__w", weight_of(fitted))
         if fitted.bias is None:
             return
-        bias = fitted.bias.reshape(-1, 1) if layer.geometry.output_axis == -2 else fitted.bias
+        bias = fitted.bias if layer.geometry.takes_bias else layer.geometry.along_output(fitted.bias)
         name = self.constant(f"{layer.name}__b", bias)
         if layer.op_type in ("Conv", "ConvTranspose", "Gemm"):
             del node.input[2:]
