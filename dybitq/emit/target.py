@@ -155,5 +155,5 @@ def check_target(plan: Plan, layers: Mapping[str, LayerWork]) -> None:
     """
     refused = target_of(plan).refusals(plan, layers)
     if refused:
-        more = f" ({len(refused) - 1} more like it)" if len(refused) > 1 else ""
+        more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
         raise ConfigError(f"{plan.source}: target {plan.target!r} cannot write the plan: {refused[0]}{more}")
