@@ -3,7 +3,8 @@
 A target says how an activation tensor (an edge) and a weighted layer are written, and what of a plan it
 cannot carry. :mod:`dybitq.emit.emit` goes through the graph once and decides what each node is; everything
 that depends on the runtime that will read the file is asked of the target. A target is one file in
-``emit/targets/``, which registers it under the name of the file.
+``emit/targets/``, which registers it under the name of the file, and variants of it, if there are any, under
+that name, a hyphen and a word of their own.
 """
 
 from collections.abc import Mapping, Sequence

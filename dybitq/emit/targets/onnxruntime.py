@@ -34,14 +34,14 @@ _IR_VERSION = 10  # node metadata came with it
 
 
 class OnnxRuntime:
-    """Everything that a plan can say, in either arithmetic."""
+    """The target that carries everything a plan can say, integer-only arithmetic as well."""
 
     def carries(self, fmt: NumberFormat) -> bool:
-        """Tell that every table can be written: those wider than int8 compute in float."""
+        """Tell that every format can be written; layers with tables wider than int8 compute in float."""
         return True
 
     def refusals(self, plan: Plan, layers: Mapping[str, LayerWork]) -> Sequence[Refusal]:
-        """List nothing: what no plan can say is refused where plans are checked."""
+        """List nothing: every plan that passes its checks can be written."""
         return ()
 
     def open(self, model: ir.Model, plan: Plan) -> "OnnxRuntimeWriter":
