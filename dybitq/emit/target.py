@@ -115,7 +115,7 @@ class Refusal:
 
 
 class Target(Protocol):
-    """What quantized networks can be written for."""
+    """A runtime that quantized networks can be written for."""
 
     def carries(self, fmt: NumberFormat) -> bool:
         """Tell whether weights in the format ``fmt`` can be written; ``auto`` formats choose among these."""
