@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +19,8 @@ from dybitq.graph.load import load
 from dybitq.graph.survey import survey
 from dybitq.patches import moment_key
 from dybitq.records.layers import LayerWork
+from dybitq.records.progress import Progress
 from dybitq.records.statistics import ChannelStatistics, MomentKind, Statistics
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +96,7 @@ def calibrate(
         data, inputs=model_inputs(network), split=split, batch_size=batch_size or 1, samples=samples
     )
     settings = Settings(
-        richest=moments, budget_bytes=memory_bytes, batch_size=batch_size, lanes=threads, progress=progress
+        richest=moments, budget_bytes=memory_bytes, batch_size=batch_size, workers=threads, progress=progress
     )
     start = time.perf_counter()
     statistics = collect(network, layers, source, settings)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dybitq.graph import keys
 from dybitq.graph.read import external_files, read
-from dybitq.graph.stored import checksum
 from dybitq.graph.stored.contents import StoredTensor
 from dybitq.graph.stored.quantized import stored_survey
 from dybitq.records.layers import LayerKind, QuantizedLayer
@@ -100,7 +100,7 @@ def inspect(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None) -> 
         metadata={
             key: value
             for key, value in model.metadata_props.items()
-            if key.startswith("dybitq.") and key not in ("dybitq.plan", checksum.KEY)
+            if key.startswith(keys.PREFIX) and key not in (keys.PLAN, keys.CHECKSUM)
         },
         layers=survey.layers,
         tensors=survey.tensors,

@@ -2,17 +2,15 @@
 
 import math
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dybitq.errors import ConfigError
 from dybitq.records.plan import Plan
+from dybitq.records.progress import Progress
 from dybitq.search.feasibility import InfeasibleError
 from dybitq.search.formulation import ERROR, Goal
 from dybitq.search.iterate import Found, Searcher
-
-Progress = Callable[[str, int, int], None]
 
 _STEPS = 7
 

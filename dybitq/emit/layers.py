@@ -7,6 +7,7 @@ import onnx_ir as ir
 
 from dybitq.emit.builder import Builder
 from dybitq.emit.unpack import add_decode
+from dybitq.graph import keys
 from dybitq.graph.values import constant, is_op
 from dybitq.records.fitted import FittedWeight, Recoding
 from dybitq.records.layers import LayerKind, LayerWork
@@ -154,8 +155,8 @@ def label(node: ir.Node, layer: Layer, mode: ActivationMode) -> None:
     """Write on the node that carries out ``layer`` what became of it; the node takes the layer's name."""
     if node is not layer.node:
         node.name, layer.node.name = layer.node.name, ""
-    node.metadata_props["dybitq.weights"] = layer.fitted.format.name
-    node.metadata_props["dybitq.activations"] = mode.value
+    node.metadata_props[keys.WEIGHTS] = layer.fitted.format.name
+    node.metadata_props[keys.ACTIVATIONS] = mode.value
 
 
 def set_input(node: ir.Node, index: int, value: ir.Value) -> None:

@@ -8,6 +8,7 @@ from dybitq.emit.edges import Coded, CodedEdges
 from dybitq.emit.layers import Layer
 from dybitq.emit.lookup import add_flat, add_flat_lookup
 from dybitq.encodings.sparq import partners
+from dybitq.graph import keys
 from dybitq.patches import reduction_axis
 from dybitq.records.fitted import Recoding
 from dybitq.records.layers import LayerWork, Shape
@@ -31,7 +32,7 @@ class RecodedInputs:
         key = (str(coded.value.name), f"{recoding.name}/{axis}/{pairs}", recoding.both.tobytes())
         if key not in self._made:
             self._made[key] = self._dequantized(layer, coded, recoding)
-        layer.node.metadata_props["dybitq.recode"] = recoding.name
+        layer.node.metadata_props[keys.RECODE] = recoding.name
         layer.node.replace_input_with(0, self._made[key])
 
     def _dequantized(self, layer: Layer, coded: Coded, recoding: Recoding) -> ir.Value:

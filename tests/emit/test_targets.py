@@ -21,7 +21,7 @@ from dybitq.plan.recipe import DEFAULTS, Recipe, make_plan
 from dybitq.plan.store import plan_text, read_plan, read_recipe
 from dybitq.records.arithmetic import FLOAT_RESCALE, INTEGER_FAST
 from dybitq.records.formats import NumberFormat
-from dybitq.records.plan import ActivationMode, EdgePlan, LayerPlan, Plan, is_number_format
+from dybitq.records.plan import ActivationMode, EdgePlan, LayerPlan, Plan
 from dybitq.registry import names_in
 from tests.emit.cases import CASES
 from tests.emit.toolkit import largest_difference, make, weight_of
@@ -82,7 +82,7 @@ class Plain:
                 Refusal(decision=plan, field="arithmetic", why="it has floats", nearest=FLOAT_RESCALE)
             )
         for layer in plan.layers:
-            if is_number_format(layer.weights) and not layer.weights.startswith(("int", "auto")):
+            if layer.has_coded_weights and not layer.weights.startswith(("int", "auto")):
                 found.append(
                     Refusal(decision=layer, field="weights", why="not evenly spaced", nearest="int4")
                 )

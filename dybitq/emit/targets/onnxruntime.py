@@ -25,7 +25,7 @@ from dybitq.emit.layers import (
 )
 from dybitq.emit.recode import RecodedInputs
 from dybitq.emit.target import Refusal, targets
-from dybitq.graph.stored.quantized import REASON_KEY
+from dybitq.graph import keys
 from dybitq.records.formats import NumberFormat
 from dybitq.records.layers import LayerKind, LayerWork
 from dybitq.records.plan import ActivationMode, Plan
@@ -145,7 +145,7 @@ class OnnxRuntimeWriter:
         layer.node.replace_input_with(layer.weight_index, real)
         label(layer.node, layer, ActivationMode.FLOAT)
         if reason:
-            layer.node.metadata_props[REASON_KEY] = reason
+            layer.node.metadata_props[keys.REASON] = reason
         self._recoded.read(layer)
         return float_bias(self.builder, layer, layer.node.outputs[0])
 
