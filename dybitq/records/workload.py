@@ -1,4 +1,4 @@
-"""The records that the simulator reads (a network as work to be done) and writes (what the work costs).
+"""The records that the simulator reads (a network to be done) and writes (what the work costs).
 
 A :class:`Workload` knows no ONNX: ``graph.workload`` makes it from a model, ``hardware.topology`` from a
 SCALE-Sim topology file, tests and benchmarks by hand. All counts are for the whole workload's batch.
@@ -249,7 +249,7 @@ class SimulationReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class PriceComparison:
     """Another price to hold a report against: the same work at 8 bits, another machine, or another model.
 
     ``speedup`` is the other latency over this one's; ``layer_speedups`` the same by operator name, where
@@ -267,7 +267,7 @@ class Simulation:
     """What ``dybitq simulate`` finds: a report and what it is compared with (the first is int8)."""
 
     report: SimulationReport
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[PriceComparison, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,12 +6,12 @@ import numpy as np
 
 from dybitq.records.progress import Progress
 from dybitq.search.formulation import ERROR, Goal
-from dybitq.search.iterate import Found, Searcher
+from dybitq.search.iterate import FoundPlan, Searcher
 
 
 def front(
     searcher: Searcher, goal: Goal, cost: str, count: int, progress: Progress | None = None
-) -> list[Found]:
+) -> list[FoundPlan]:
     """Plans of which none is both cheaper and more accurate than another; at most ``count``.
 
     Limits are spread evenly between what the cheapest plan costs and what the most accurate one does; all
@@ -30,7 +30,7 @@ def front(
         tighter = min(float(limit) * (1 + 1e-12), goal.limits.get(cost, float("inf")))
         found.append(searcher.search(replace(goal, minimise=ERROR, limits={**goal.limits, cost: tighter})))
     found.sort(key=lambda one: (one.costs[cost], one.error))
-    kept: list[Found] = []
+    kept: list[FoundPlan] = []
     for one in found:
         if not kept or one.error < kept[-1].error:
             kept.append(one)

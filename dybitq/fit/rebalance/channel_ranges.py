@@ -24,7 +24,7 @@ from dybitq.errors import counted
 from dybitq.fit.activations.edges import fit_edge
 from dybitq.fit.rebalance.rescale import (
     OverlaidMoments,
-    Reader,
+    RescaledReader,
     by_input,
     by_output,
     form_of_moment,
@@ -213,10 +213,10 @@ class _Work:
     def _moment(self, name: str) -> Moment:
         return self.statistics.moments[moment_key(self.layers[name])]
 
-    def _reader(self, name: str) -> Reader:
+    def _reader(self, name: str) -> RescaledReader:
         layer = self.layers[name]
         assert layer.weight is not None
-        return Reader.of(
+        return RescaledReader.of(
             layer, self.plans[name], self._array(layer.weight), self._hessian(self._moment(name))
         )
 

@@ -58,7 +58,7 @@ def rounding_error(layer: LayerWork, plan: LayerPlan, weight: np.ndarray, hessia
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Reader:
+class RescaledReader:
     """A layer that reads a tensor whose channels are divided; errors are relative to its output's energy.
 
     Attributes:
@@ -71,7 +71,7 @@ class Reader:
     signal: float
 
     @classmethod
-    def of(cls, layer: LayerWork, plan: LayerPlan, weight: np.ndarray, hessian: Hessian) -> "Reader":
+    def of(cls, layer: LayerWork, plan: LayerPlan, weight: np.ndarray, hessian: Hessian) -> "RescaledReader":
         """A layer with its weight and H as they are."""
         signal = float(hessian.energy(to_matrix(weight, layer)).sum())
         return cls(layer=layer, plan=plan, weight=weight, signal=signal)

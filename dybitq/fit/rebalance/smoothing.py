@@ -26,7 +26,7 @@ from dybitq.errors import counted
 from dybitq.fit.auto import is_auto
 from dybitq.fit.rebalance.rescale import (
     OverlaidMoments,
-    Reader,
+    RescaledReader,
     form_of_moment,
     scaled_moment,
 )
@@ -77,7 +77,7 @@ def smooth(network: Network, layers: Mapping[str, LayerWork], plan: Plan, statis
         moment = statistics.moments[moment_key(layers[names[0]])]
         hessian = form_of_moment(moment, correct_bias=plan.bias_correction)
         readers = [
-            Reader.of(layers[n], p, tensors.array(layers[n].weight or ""), hessian)
+            RescaledReader.of(layers[n], p, tensors.array(layers[n].weight or ""), hessian)
             for n, p in zip(names, plans, strict=True)
         ]
         read = _best({r: r.left(hessian) for r in readers}, moment, correct_bias=plan.bias_correction)
@@ -131,7 +131,7 @@ def _has_codes(weights: str) -> bool:
     return weights != "float" and (is_auto(weights) or formats.get(weights).fits_int8)
 
 
-def _best(readers: Mapping[Reader, float], moment: Moment, *, correct_bias: bool) -> Features | None:
+def _best(readers: Mapping[RescaledReader, float], moment: Moment, *, correct_bias: bool) -> Features | None:
     """The features with the smallest sum of errors; None if they are not worth it.
 
     Args:
