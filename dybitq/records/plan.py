@@ -14,12 +14,12 @@ NO_RECODING = "none"
 
 
 def is_coded(weights: str) -> bool:
-    """Whether the weights of a plan or a setting are a number format, so that there are codes to fit."""
+    """Return whether the weights of a plan or a setting are a number format, which has codes to fit."""
     return weights not in (FLOAT, ACTIVATION)
 
 
 class ActivationMode(StrEnum):
-    """How the activations of a layer reach its multiplier."""
+    """Form in which the activations of a layer reach its multiplier."""
 
     STATIC = "static"  # ranges fixed by calibration
     DYNAMIC = "dynamic"  # 8-bit ranges found at every run (MatMul)
@@ -48,17 +48,17 @@ class LayerPlan:
 
     @property
     def has_coded_weights(self) -> bool:
-        """Whether the layer has weights to fit: it is not left in float, and no product of activations."""
+        """Return whether the layer has weights to fit: not left in float, and no product of activations."""
         return is_coded(self.weights)
 
     @property
     def in_float(self) -> bool:
-        """Whether the layer is left as it is."""
+        """Return whether the layer is left as it is."""
         return self.weights == FLOAT
 
     @property
     def recodes(self) -> bool:
-        """Whether the layer re-codes its input."""
+        """Return whether the layer re-codes its input."""
         return self.recode != NO_RECODING
 
 

@@ -163,7 +163,7 @@ class EnergySplit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerCost:
-    """What one operator costs on one machine.
+    """Cost of one operator on one machine.
 
     Attributes:
         name, op_type: of the operator; ``fused_into`` names the operator whose tiles carry it ("" if none).
@@ -264,7 +264,7 @@ class PriceComparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation:
-    """What ``dybitq simulate`` finds: a report and what it is compared with (the first is int8)."""
+    """Outcome of ``dybitq simulate``: a report and what it is compared with (the first is int8)."""
 
     report: SimulationReport
     comparisons: tuple[PriceComparison, ...]

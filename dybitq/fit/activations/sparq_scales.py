@@ -40,7 +40,7 @@ class WindowReader:
 
 
 def reader_of(layer: LayerWork, recode: str) -> WindowReader:
-    """The layer as a reader of its input."""
+    """Return the layer as a reader of its input."""
     _, count, groups = reduction_axis(layer)
     return WindowReader(recode=recode, count=count, groups=groups)
 
@@ -48,7 +48,7 @@ def reader_of(layer: LayerWork, recode: str) -> WindowReader:
 def window_readers(
     layers: Mapping[str, LayerWork], plan: Plan, tensors: Tensors
 ) -> dict[str, tuple[WindowReader, ...]]:
-    """The layers that read each coded tensor of the plan through windows, by the name of the tensor."""
+    """Return the layers that read each coded tensor of the plan through windows, by name of the tensor."""
     coded = {edge.tensor for edge in plan.edges}
     found: dict[str, tuple[WindowReader, ...]] = {}
     for layer_plan in plan.layers:
@@ -68,7 +68,7 @@ def windowed_edge(
     clamp: tuple[float, float] | None,
     readers: Sequence[WindowReader],
 ) -> FittedEdge:
-    """``own``, or a scale near it with less expected error behind the readers' windows.
+    """``own``, or a scale near it with less expected error after the readers' windows.
 
     Args:
         plan: of the tensor; only what leaves its range to the expected error (``mse``) is changed.
@@ -93,7 +93,7 @@ def _scaled(edge: FittedEdge, factor: float, clamp: tuple[float, float] | None) 
 
 
 def windowed_error(edge: FittedEdge, reader: WindowReader, values: np.ndarray, counts: np.ndarray) -> float:
-    """Sum of the squared errors of ``values``, of each as many as ``counts``, behind codes and windows."""
+    """Sum of the squared errors of ``values``, of each as many as ``counts``, after codes and windows."""
     codes = edge.encode(values)
     zeros = float(counts[codes == edge.zero_point].sum() / max(counts.sum(), 1.0))
     recoding = sparq.get(reader.recode, edge.zero_point)

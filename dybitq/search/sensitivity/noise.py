@@ -60,7 +60,7 @@ class LayerNoise:
         return to_matrix(self._tensors.array(layer.weight), layer).astype(np.float32)
 
     def takes_mean(self, layer: LayerWork) -> bool:
-        """Whether the bias can take up the mean error."""
+        """Return whether the bias can take up the mean error."""
         return self.space.base.bias_correction and has_own_rows(row_channels(layer))
 
     def hessian(self, layer: LayerWork, *, whole: bool) -> Hessian:
@@ -134,7 +134,7 @@ class LayerNoise:
         return LayerArrays(weight=matrix, bias=None, input_scale=None, bounded=bounded)
 
     def nearest(self, layer: LayerWork, weights: str) -> np.ndarray:
-        """The whole weight matrix rounded to the nearest levels, decoded, float32 ``[groups, rows, K]``."""
+        """Round the weight matrix to the nearest levels and decode it, float32 ``[groups, rows, K]``."""
         matrix, hessian = self.matrix(layer), self.hessian(layer, whole=False)
         bare = self._bare(layer, matrix)
         plan = replace(self._plans[layer.name], weights=weights, rounding="nearest")
@@ -162,7 +162,7 @@ class LayerNoise:
         return found
 
     def compensation(self, layer: LayerWork) -> float:
-        """What compensated rounding leaves of the error of nearest rounding, in closed form.
+        """Share of the error of nearest rounding that compensated rounding leaves, in closed form.
 
         Rounding column after column leaves of each the part that the columns still to come cannot predict:
         its conditional variance, so the share is the mean of those over the mean variance. 1 where
@@ -205,7 +205,7 @@ class LayerNoise:
     def coding_error(
         self, root: str, setting: str, layer: LayerWork | None, values: np.ndarray
     ) -> np.ndarray:
-        """What coding adds to the values of a tensor, see :meth:`coded`."""
+        """Error that coding adds to the values of a tensor, see :meth:`coded`."""
         return np.asarray(self.coded(root, setting, values, layer) - values)
 
     def input_error(self, layer: LayerWork, root: str, setting: str) -> float:
@@ -241,11 +241,11 @@ class LayerNoise:
         return wider + self._uniform(root, 8)
 
     def written_narrow(self, root: str) -> bool:
-        """Whether the tensor itself is written in fewer bits; otherwise its readers re-code it."""
+        """Return whether the tensor itself is written in fewer bits; otherwise its readers re-code it."""
         return root in self._narrow
 
     def _by_edge(self, root: str, setting: str) -> bool:
-        """Whether the tensor itself has the codes of ``setting``, not a re-coding by its readers."""
+        """Return whether the tensor itself has the codes of ``setting``, not a re-coding by its readers."""
         return bits_of(setting) == 8 or (root in self._narrow and is_uniform(setting))
 
     def _edge(self, root: str, format: str) -> FittedEdge:
@@ -293,7 +293,7 @@ def _narrow_tensors(space: Space) -> frozenset[str]:
 
 
 def _with_wide_bins(seen: TensorStatistics) -> TensorStatistics:
-    """The values of four neighbouring bins in the middle of them; zeros stay where they are."""
+    """Return the values of four neighbouring bins in the middle of them; zeros stay where they are."""
     histogram = np.zeros_like(seen.histogram)
     histogram[2::4] = seen.histogram.reshape(-1, 4).sum(axis=1)
     for zero in (0, 1 << 15):
@@ -314,7 +314,7 @@ def energy_of(statistics: Statistics, tensor: str) -> float | None:
 
 
 def diagonal_of(moment: Moment, width: int) -> Moment:
-    """A moment with nothing but its diagonal."""
+    """Return a moment with nothing but its diagonal."""
     if moment.kind is MomentKind.DIAGONAL:
         return moment
     diagonal = np.diagonal(moment.second, axis1=-2, axis2=-1)
@@ -324,7 +324,7 @@ def diagonal_of(moment: Moment, width: int) -> Moment:
 
 
 def _some_rows(layer: LayerWork) -> tuple[np.ndarray, np.ndarray] | None:
-    """Groups and rows to look at; None for all of a small layer, or where a channel has several rows."""
+    """Select groups and rows to look at; None for all of a small layer, or where a channel has several."""
     channels = row_channels(layer)
     groups, rows = channels.shape
     if not has_own_rows(channels):
