@@ -21,7 +21,6 @@ FOLDERS = sorted(
 )
 
 LONG_CLASSES = {
-    "emit/layers.py Layers": "writes a layer for the one output there is; goes apart with output targets",
     "graph/steps/recognise.py _Walk": "recognises every step; goes apart into one file for each",
     "graph/work/workload.py _Builder": "one handler for each sort of node, all on the same tables",
     "search/prices.py Prices": "prices of one space on one machine, which share what has been priced",

@@ -96,7 +96,7 @@ def calibrate(
         data, inputs=model_inputs(network), split=split, batch_size=batch_size or 1, samples=samples
     )
     settings = CalibrationSettings(
-        richest=moments, budget_bytes=memory_bytes, batch_size=batch_size, lanes=threads, progress=progress
+        richest=moments, budget_bytes=memory_bytes, batch_size=batch_size, workers=threads, progress=progress
     )
     start = time.perf_counter()
     statistics = collect(network, layers, source, settings)

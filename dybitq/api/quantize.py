@@ -16,6 +16,7 @@ from dybitq.data.spec import data_files, load_data
 from dybitq.emit.emit import emit
 from dybitq.emit.metadata import reasons, stamp
 from dybitq.emit.prefix import prefix
+from dybitq.emit.target import check_target, target_of
 from dybitq.emit.validity import check_valid
 from dybitq.errors import ConfigError, ModelError, OutputError, UnsupportedError, counted, first_of
 from dybitq.files import atomic_output, check_output
@@ -163,8 +164,12 @@ def quantize(
 
 
 def _invalid(problem: str | None) -> tuple[str, ...]:
-    """A note on what the ONNX checker has against the network, if it has anything."""
-    return () if problem is None else (f"the ONNX checker has something against the network: {problem}",)
+    """Note that the ONNX checker rejects the float network as well, if it does."""
+    if problem is None:
+        return ()
+    return (
+        f"the float network does not pass the ONNX checker, and neither does the quantized one: {problem}",
+    )
 
 
 def _sha256(path: Path) -> str:
@@ -208,7 +213,7 @@ def _carry_out(
             float_operators=integer.float_operators,
         )
     network, layers, statistics = even.network, even.layers, even.statistics
-    plan = resolve_auto(network, layers, even.plan, statistics)
+    plan = resolve_auto(network, layers, even.plan, statistics, target_of(plan).carries)
     fitted_on = ""
     if source is None:
         fitted = fit(network, layers, plan, statistics, progress)
@@ -258,8 +263,9 @@ def _float_notes(found: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
 
 
 def _check_decisions(network: Network, layers: Mapping[str, LayerWork], plan: Plan) -> None:
-    """The plan fits the model, every name in it is known, and there is something to do."""
+    """Refuse a plan that does not fit the model or its target, or that leaves nothing to do."""
     check_plan(network, layers, plan)
+    check_target(plan, layers)
     _check_something(plan, network)
 
 

@@ -18,6 +18,7 @@ from dybitq.api.search_request import (
 )
 from dybitq.data.source import DataSource
 from dybitq.data.spec import load_data
+from dybitq.emit.target import check_target
 from dybitq.errors import ConfigError, UnsupportedError
 from dybitq.files import atomic_output, check_output
 from dybitq.graph.export import to_bytes
@@ -221,6 +222,7 @@ def _prepared(
     machine = load_machine(hardware, request.machine_settings)
     network, layers, seen = opened(model, statistics)
     space = open_space(network, layers, recipe or Recipe(defaults=SEARCHED))
+    check_target(space.base, layers)
     if not any(is_coded(choice.weights[0]) for choice in space.choices):
         raise UnsupportedError(f"{model}: nothing would be quantized: it has no layer with weights to code")
     everything, workload = space, read_workload(model, request.shapes)

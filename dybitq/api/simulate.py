@@ -14,7 +14,7 @@ from dybitq.hardware.price import simulate as price
 from dybitq.hardware.sweep import parse_sweep
 from dybitq.hardware.sweep import sweep as price_grid
 from dybitq.hardware.topology import read_topology
-from dybitq.hardware.whatif import int8, requantized
+from dybitq.hardware.widths import int8, requantized
 from dybitq.plan.check import check_plan
 from dybitq.plan.priced import PlanPricing
 from dybitq.plan.store import read_plan

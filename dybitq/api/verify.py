@@ -52,7 +52,7 @@ class VerifyResult:
         operations: in order; empty where the parameters of the file cannot be read as integers.
         host: integer arithmetic of this machine.
         comparison: runtime against reference on data; None without data or where it makes no sense.
-        changes: what differs from the seal that dybitq wrote into the file.
+        changes: what differs from the checksum that dybitq wrote into the file.
     """
 
     model: Path

@@ -90,15 +90,15 @@ def load(path: Path, *, model_sha256: str | None = None) -> Statistics:
     """Read a statistics file; moments are read from it when they are asked for.
 
     Raises:
-        StatisticsError: no statistics file, damaged, of a newer version, or (if ``model_sha256`` is given) of
-            another model.
+        StatisticsError: the file is not a statistics file, is damaged, of a newer version, or (if
+            ``model_sha256`` is given) of another model.
     """
     archive = _Archive(path)
     header = _header(archive)
     found = header["model_sha256"]
     if model_sha256 is not None and found != model_sha256:
         raise StatisticsError(
-            f"{path}: made for another model (sha256 {found[:12]}..., this one has "
+            f"{path}: statistics of another model (its sha256 is {found[:12]}..., that of this model "
             f"{model_sha256[:12]}...); run dybitq calibrate on this model"
         )
     try:
@@ -152,11 +152,11 @@ class StoredMoments(Mapping[str, Moment]):
         return len(self._entries)
 
     def kind(self, key: str) -> MomentKind:
-        """The kind of a moment, without reading its arrays."""
+        """Return the kind of a moment, without reading its arrays."""
         return MomentKind(self._entries[key][1]["kind"])
 
     def rows(self, key: str) -> int:
-        """The number of patches in a moment, without reading its arrays."""
+        """Return the number of patches in a moment, without reading its arrays."""
         return int(self._entries[key][1]["rows"])
 
 
@@ -210,7 +210,7 @@ def _header(archive: _Archive) -> dict[str, Any]:
         raise archive.damaged()
     if header.get("version") != VERSION:
         raise StatisticsError(
-            f"{archive.path}: statistics of format version {header.get('version')}, this dybitq reads "
+            f"{archive.path}: statistics of format version {header.get('version')}; this dybitq reads "
             f"version {VERSION}; calibrate again, or use the dybitq that wrote it"
         )
     return header
@@ -250,7 +250,7 @@ def _channels(archive: _Archive, entries: list[dict[str, Any]]) -> dict[str, Cha
 
 
 def _packed(moment: Moment) -> np.ndarray:
-    """The second moment as it is stored: squares as float32 upper triangles, row by row."""
+    """Pack a second moment for the file: squares as float32 upper triangles, row by row."""
     if moment.kind is MomentKind.DIAGONAL:
         return moment.second
     return moment.second[..., _upper(moment.second.shape[-1])].astype(np.float32)

@@ -23,15 +23,15 @@ class ErrorTotal:
 
 
 def init() -> ErrorTotal:
-    """Nothing seen."""
+    """Start without values."""
     return ErrorTotal()
 
 
 def update(total: ErrorTotal, found: np.ndarray, reference: np.ndarray, name: str) -> None:
     """Add ``found`` against ``reference``; both of the same shape.
 
-    NaN or infinity in ``found`` where the reference is finite makes the noise infinite; where the
-    reference is not finite itself nothing is compared.
+    NaN or infinity in ``found`` where the reference is finite makes the noise infinite; values
+    whose reference is not finite are not compared.
 
     Raises:
         ModelError: the shapes differ.
@@ -57,7 +57,7 @@ def update(total: ErrorTotal, found: np.ndarray, reference: np.ndarray, name: st
 
 
 def _update_carefully(total: ErrorTotal, real: np.ndarray, wanted: np.ndarray) -> None:
-    """The same in float64 where the reference is finite, for values that float32 sums cannot hold."""
+    """Add in float64 where the reference is finite, for values that float32 sums cannot hold."""
     sound = np.isfinite(wanted)
     real, wanted = real[sound].astype(np.float64), wanted[sound].astype(np.float64)
     difference = np.where(np.isfinite(real), real - wanted, np.inf)
@@ -68,7 +68,7 @@ def _update_carefully(total: ErrorTotal, real: np.ndarray, wanted: np.ndarray) -
 
 
 def merge(a: ErrorTotal, b: ErrorTotal) -> ErrorTotal:
-    """The state after both."""
+    """Add up both states."""
     return ErrorTotal(
         signal=a.signal + b.signal,
         noise=a.noise + b.noise,
@@ -78,7 +78,7 @@ def merge(a: ErrorTotal, b: ErrorTotal) -> ErrorTotal:
 
 
 def sqnr_db(signal: float, noise: float) -> float:
-    """Signal to quantization noise, ``10 log10(signal / noise)`` of energies, in dB.
+    """Return signal to quantization noise, ``10 log10(signal / noise)`` of energies, in dB.
 
     Infinite without noise; minus infinity where the noise is not finite or the signal zero.
     """

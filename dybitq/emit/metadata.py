@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 import dybitq
 from dybitq.graph import keys
-from dybitq.graph.stored.checksum import seal
+from dybitq.graph.stored.checksum import write_checksum
 from dybitq.plan.store import plan_document
 from dybitq.records.arithmetic import FLOAT_RESCALE
 from dybitq.records.plan import Plan
@@ -23,7 +23,7 @@ def stamp(
 ) -> None:
     """Write the plan (as JSON, without reasons) into the metadata, and what it was made from.
 
-    What is integer-only is sealed as well, so that ``dybitq verify`` can tell whether it is still as written.
+    An integer-only model gets a checksum as well, by which ``dybitq verify`` finds later changes.
 
     Args:
         model: to be written to.
@@ -42,7 +42,7 @@ def stamp(
     if fitted_on:
         model.metadata_props[keys.FITTED_ON] = fitted_on
     if plan.arithmetic != FLOAT_RESCALE:
-        seal(model)
+        write_checksum(model)
 
 
 def reasons(model: ir.Model) -> Mapping[str, tuple[str, ...]]:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from dybitq.fit.weights.moments import Hessian
 from dybitq.graph.load import Network
 from dybitq.graph.tensors import Tensors
 from dybitq.patches import row_channels, to_matrix
+from dybitq.records.formats import NumberFormat
 from dybitq.records.layers import LayerWork
 from dybitq.records.plan import ActivationMode, LayerPlan, Plan
 from dybitq.records.statistics import Moment, Statistics
@@ -53,16 +54,25 @@ def width_of(weights: str) -> int:
     return int(match.group(1)) if match else formats.get(weights).bits
 
 
-def candidates(weights: str, mode: ActivationMode) -> list[str]:
+Carries = Callable[[NumberFormat], bool]
+"""Tells whether weights in a format can be written."""
+
+
+def any_format(_fmt: NumberFormat) -> bool:
+    """Tell that every format can be written."""
+    return True
+
+
+def candidates(weights: str, mode: ActivationMode, carries: Carries = any_format) -> list[str]:
     """Signed formats of the width that ``weights`` names, of equal tables the first by name.
 
-    Only int8-sized tables, unless ``mode`` is float.
+    Only those that can be written, with int8-sized tables unless ``mode`` is float.
     """
     bits = width_of(weights)
     found: dict[bytes, str] = {}
     for name in formats.names(signed=True):
         fmt = formats.get(name)
-        if fmt.bits == bits and (fmt.fits_int8 or mode is ActivationMode.FLOAT):
+        if fmt.bits == bits and (fmt.fits_int8 or mode is ActivationMode.FLOAT) and carries(fmt):
             found.setdefault(np.unique(fmt.table).tobytes(), name)
     return list(found.values())
 
@@ -111,13 +121,17 @@ def _sample(
 
 
 def resolve_auto(
-    network: Network, layers: Mapping[str, LayerWork], plan: Plan, statistics: Statistics
+    network: Network,
+    layers: Mapping[str, LayerWork],
+    plan: Plan,
+    statistics: Statistics,
+    carries: Carries = any_format,
 ) -> Plan:
     """Replace every ``autoN`` of the plan by the winner, with the reason beside it.
 
     All formats are compared by their output error after rounding to the nearest level, and the best few
     of them once more after the rounding that the plan asks for, both on a sample of the output channels.
-    Layers that share a weight decide together.
+    Layers that share a weight decide together. Only formats that ``carries`` admits are compared.
     """
     tensors, alike = Tensors(network), sharing(layers, plan)
     decided: list[LayerPlan] = []
@@ -135,7 +149,7 @@ def resolve_auto(
             found = sample.error(replace(base, weights=name, rounding=rounding))
             return math.inf if math.isnan(found) else found
 
-        tried = candidates(layer_plan.weights, layer_plan.activations)
+        tried = candidates(layer_plan.weights, layer_plan.activations, carries)
         first = sorted(tried, key=lambda name: (error(name, "nearest"), name))[:_FINALISTS]
         errors = {name: error(name, layer_plan.rounding) for name in first}
         ranked = sorted(errors, key=lambda name: (errors[name], name))

@@ -34,6 +34,7 @@ def make_integer_plan(network: Network, layers: Sequence[LayerWork], recipe: Rec
         bias_correction=recipe.bias_correction,
         arithmetic=recipe.arithmetic,
         integer=recipe.integer,
+        target=recipe.target,
         source=recipe.source,
     )
     steps = steps_of_plan(network, {layer.name: layer for layer in layers}, plan)

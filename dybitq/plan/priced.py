@@ -8,7 +8,7 @@ from dybitq.graph.load import Network
 from dybitq.graph.operators import Role, role
 from dybitq.graph.tensors import Tensors
 from dybitq.graph.values import nodes_by_name, values_by_name
-from dybitq.hardware.whatif import LayerWidths, planned
+from dybitq.hardware.widths import LayerWidths, planned
 from dybitq.plan.regions import absorbed_clamp
 from dybitq.records.layers import LayerWork
 from dybitq.records.plan import ACTIVATION, LayerPlan, Plan

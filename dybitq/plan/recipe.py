@@ -17,7 +17,16 @@ from dybitq.graph.load import Network
 from dybitq.plan.regions import Regions, find_regions
 from dybitq.records.arithmetic import DEFAULT_OPTIONS, FLOAT_RESCALE, IntegerOptions
 from dybitq.records.layers import LayerKind, LayerWork
-from dybitq.records.plan import ACTIVATION, FLOAT, NO_RECODING, ActivationMode, EdgePlan, LayerPlan, Plan
+from dybitq.records.plan import (
+    ACTIVATION,
+    DEFAULT_TARGET,
+    FLOAT,
+    NO_RECODING,
+    ActivationMode,
+    EdgePlan,
+    LayerPlan,
+    Plan,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +90,7 @@ class Recipe:
         bias_correction: whether biases take up the mean error of the rounded weights.
         arithmetic: see :mod:`dybitq.records.arithmetic`.
         integer: options of integer-only arithmetic.
+        target: name of the target to write for, see :mod:`dybitq.emit.target`.
         source: the file it was read from, or that there is none, for messages.
     """
 
@@ -90,6 +100,7 @@ class Recipe:
     bias_correction: bool = True
     arithmetic: str = FLOAT_RESCALE
     integer: IntegerOptions = DEFAULT_OPTIONS
+    target: str = DEFAULT_TARGET
     source: str = field(default="options", compare=False)
 
     @property
@@ -158,6 +169,7 @@ def make_plan(network: Network, layers: Sequence[LayerWork], recipe: Recipe) -> 
         layers=layer_plans,
         edges=edges,
         bias_correction=recipe.bias_correction,
+        target=recipe.target,
         source=recipe.source,
     )
 

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from dybitq.records.arithmetic import DEFAULT_OPTIONS, FLOAT_RESCALE, IntegerOptions
 
+DEFAULT_TARGET = "onnxruntime"
 FLOAT = "float"
 """Weights of a layer that is left as it is."""
 ACTIVATION = "activation"
@@ -14,7 +15,7 @@ NO_RECODING = "none"
 
 
 def is_coded(weights: str) -> bool:
-    """Return whether the weights of a plan or a setting are a number format, which has codes to fit."""
+    """Tell whether the weights of a plan or a setting are a number format, so that there are codes to fit."""
     return weights not in (FLOAT, ACTIVATION)
 
 
@@ -83,4 +84,5 @@ class Plan:
     bias_correction: bool = True
     arithmetic: str = FLOAT_RESCALE
     integer: IntegerOptions = DEFAULT_OPTIONS
+    target: str = DEFAULT_TARGET  # registered target that the network is written for
     source: str = field(default="plan", compare=False)  # the file it stands in, for messages

@@ -9,7 +9,7 @@ _SHOWN = 5  # names in a note; the JSON document has all
 
 
 def calibrate_text(result: CalibrateResult) -> str:
-    """A few lines: what the file holds, and what looks odd."""
+    """Print a few lines: the contents of the file, and notes on unusual values."""
     kinds = ", ".join(f"{count} {kind}" for kind, count in result.moments.items()) or "none"
     lines = [
         f"{result.output}: {result.file_bytes:,} B",
@@ -32,7 +32,7 @@ def calibrate_text(result: CalibrateResult) -> str:
 
 
 def calibrate_document(result: CalibrateResult) -> dict[str, Any]:
-    """The same as data."""
+    """Convert a result to data."""
     return {
         "output": str(result.output),
         "file_bytes": result.file_bytes,

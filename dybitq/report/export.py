@@ -8,7 +8,7 @@ from dybitq.errors import counted
 
 
 def export_text(result: ExportResult) -> str:
-    """Two lines: what was written, and its golden values."""
+    """Print two lines: the files written, and the golden values."""
     return (
         f"{result.folder}: {result.operations} operations, {result.files} binaries, "
         f"{result.weight_bytes:,} B of packed weights, {result.total_bytes:,} B in all\n"
@@ -17,5 +17,5 @@ def export_text(result: ExportResult) -> str:
 
 
 def export_document(result: ExportResult) -> dict[str, Any]:
-    """The same as data."""
+    """Convert a result to data."""
     return {**dataclasses.asdict(result), "folder": str(result.folder)}

@@ -13,7 +13,7 @@ _NAMES_SHOWN = 6
 
 
 def granularity_text(granularity: Granularity | None) -> str:
-    """``tensor``, ``channel``, ``block of 32``, or nothing for float weights."""
+    """Name a granularity: ``tensor``, ``channel``, ``block of 32``, or nothing for float weights."""
     if granularity is None:
         return ""
     if isinstance(granularity, PerChannel):
@@ -54,7 +54,7 @@ def _row(layer: QuantizedLayer, total: int) -> tuple[str, ...]:
 
 
 def coverage_line(coverage: StoredCoverage) -> str:
-    """N of M weights, x of y bytes, and the MACs."""
+    """Print N of M weights, x of y bytes, and the MACs."""
     line = (
         f"quantized: {coverage.quantized_weights:,} of {coverage.weights:,} weights in "
         f"{coverage.quantized_layers} of {coverage.layers} layers; "
@@ -67,7 +67,7 @@ def coverage_line(coverage: StoredCoverage) -> str:
 
 
 def inspection_text(result: Inspection, *, all_tensors: bool = False) -> str:
-    """What the file is, a table of layers, the coverage, the largest tensors, and notes.
+    """Print facts about the file, a table of layers, the coverage, the largest tensors, and notes.
 
     Args:
         result: of :func:`dybitq.api.inspect.inspect`.
@@ -87,7 +87,7 @@ def inspection_text(result: Inspection, *, all_tensors: bool = False) -> str:
 
 
 def _in_short(value: str) -> str:
-    """Names, of which metadata have one a line, on one line."""
+    """Join names, which metadata hold one per line, on one line."""
     return first_of(value.splitlines(), _NAMES_SHOWN)
 
 
@@ -161,7 +161,7 @@ def _layer_document(layer: QuantizedLayer) -> dict[str, Any]:
 
 
 def inspection_document(result: Inspection) -> dict[str, Any]:
-    """Everything as data."""
+    """Convert an inspection to data."""
     coverage = result.coverage
     return {
         "model": str(result.path),

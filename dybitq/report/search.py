@@ -19,11 +19,11 @@ _SHOWN: Mapping[str, tuple[float, str]] = {
     "dram": (1e3, "kB"),
     "bops": (1e9, "G"),
 }
-"""Unit in which people read each cost, and what one of it is in the unit of the cost."""
+"""Unit in which each cost is printed, and its size in the unit of the cost."""
 
 
 def in_units(cost: str, value: float) -> str:
-    """A cost with its unit."""
+    """Print a cost with its unit."""
     per, unit = _SHOWN[cost]
     return f"{value / per:.4g} {unit}"
 
@@ -32,7 +32,7 @@ def in_units(cost: str, value: float) -> str:
 
 
 def search_document(result: SearchResult) -> dict[str, Any]:
-    """Everything as data: one JSON document."""
+    """Convert a result to one JSON document."""
     return {
         "hardware": result.hardware,
         "sensitivity": result.request.sensitivity,
@@ -94,7 +94,7 @@ def _plan_document(one: PlanFound, result: SearchResult) -> dict[str, Any]:
 
 
 def search_text(result: SearchResult) -> str:
-    """One plan in full, or a table of a front."""
+    """Print one plan in full, or a table of a front."""
     if result.request.pareto is not None:
         return _front(result)
     one = result.plans[0]
@@ -142,7 +142,7 @@ def _costs(one: PlanFound, result: SearchResult) -> str:
 
 
 def _binds(use: BudgetUse | None, limit: float) -> str:
-    """What one percent more of a budget would buy, from its shadow price."""
+    """Print the gain by one percent more of a budget, from its shadow price."""
     return (
         "does not bind"
         if use is None

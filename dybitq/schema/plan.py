@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from dybitq.records.plan import DEFAULT_TARGET
 from dybitq.schema.base import Strict
 
 
@@ -46,6 +47,7 @@ class RecipeShape(Strict):
     bias_correction: bool = True
     arithmetic: Literal["float-rescale", "integer-fast", "integer-explicit"] = "float-rescale"
     integer: IntegerShape = Field(default_factory=IntegerShape)
+    target: str = DEFAULT_TARGET
 
 
 class LayerPlanShape(Strict):
@@ -81,5 +83,6 @@ class PlanShape(Strict):
     bias_correction: bool = True
     arithmetic: Literal["float-rescale", "integer-fast", "integer-explicit"] = "float-rescale"
     integer: IntegerShape = Field(default_factory=IntegerShape)
+    target: str = DEFAULT_TARGET
     layers: list[LayerPlanShape]
     edges: list[EdgePlanShape]

@@ -10,7 +10,7 @@ from dybitq.errors import ConfigError
 from dybitq.graph.stored.quantized import quantized_survey
 from dybitq.hardware.machine import load_machine
 from dybitq.hardware.price import simulate
-from dybitq.hardware.whatif import requantized
+from dybitq.hardware.widths import requantized
 from dybitq.records.formats import INT8
 from dybitq.search.space import bits_of
 from tests.hardware.reference import Layers

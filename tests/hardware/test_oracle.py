@@ -8,7 +8,7 @@ from dybitq.errors import ConfigError
 from dybitq.hardware.machine import load_machine
 from dybitq.hardware.oracle import oracle
 from dybitq.hardware.price import simulate
-from dybitq.hardware.whatif import requantized
+from dybitq.hardware.widths import requantized
 from tests.hardware.reference import Layers, resnet18
 
 

@@ -7,7 +7,7 @@ from dybitq.encodings.widths import widths
 from dybitq.hardware.machine import load_machine
 from dybitq.hardware.precision import packed_bits, rates
 from dybitq.hardware.price import simulate
-from dybitq.hardware.whatif import requantized
+from dybitq.hardware.widths import requantized
 from tests.hardware.reference import Layers
 
 

@@ -379,10 +379,7 @@ CASES: dict[str, Case] = {
     "integers as far as they go": Case(
         body="c = Conv (x, w)\n l = Softmax <axis = 1> (c)\n d = Conv (l, v)\n r = Relu (d)\ny = Conv (r, u)",
         weights={"w": (6, 4, 3, 3), "v": (6, 6, 3, 3), "u": (5, 6, 1, 1)},
-        quantize=(
-            "--integer-only report",
-            "--integer-only report --flavour explicit --weights int4",
-        ),
+        quantize=("--integer-only report", "--integer-only report --flavour explicit --weights int4"),
     ),
     "search": Case(
         body=RESIDUAL,

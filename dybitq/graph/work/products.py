@@ -31,8 +31,11 @@ class ProductShape:
     swapped: bool = False
 
 
-_PLAIN, _QLINEAR = OperandPlaces(left=0, right=1), OperandPlaces(left=0, right=3)
-_QGEMM = _QLINEAR
+_PLAIN, _QLINEAR, _QGEMM = (
+    OperandPlaces(left=0, right=1),
+    OperandPlaces(left=0, right=3),
+    OperandPlaces(left=0, right=3),
+)
 
 PRODUCTS: dict[str, OperandPlaces] = {
     "Conv": _PLAIN,
@@ -58,7 +61,7 @@ _CONVOLUTIONS = frozenset({"Conv", "ConvInteger", "FusedConv", "QLinearConv"})
 def product(
     node: ir.Node, shapes: tuple[Shape, Shape, Shape], *, weight_on_left: bool
 ) -> ProductShape | None:
-    """The products of a node.
+    """Describe the products of a node.
 
     Args:
         node: one of ``PRODUCTS``.
@@ -95,7 +98,7 @@ def _convolution(node: ir.Node, left: Shape, right: Shape, out: Shape) -> Produc
 
 
 def _geometry(node: ir.Node, left: Shape, right: Shape, out: Shape, group: int) -> ConvWork | None:
-    """Window geometry of a 1-D or 2-D convolution; others are priced as plain products."""
+    """Return the window geometry of a 1-D or 2-D convolution; others are priced as plain products."""
     axes = len(left) - 2
     if axes > 2:
         return None

@@ -1,7 +1,7 @@
 """Errors of single layers from the statistics alone: of rounded weights, and of coded inputs.
 
 All errors are relative: energy of the error at the layer's output over the energy of that output, around
-their means, because biases take up what is constant.
+their means, because biases correct constant errors.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ from dybitq.records.plan import EdgePlan, is_coded
 from dybitq.records.statistics import Moment, MomentKind, Statistics, TensorStatistics
 from dybitq.search.space import Space, bits_of
 
-_MOST_WEIGHTS = 1 << 11  # weights of a layer that are looked at: whole rows, evenly spread
+_MOST_WEIGHTS = 1 << 11  # weights of a layer that are used: whole rows, evenly spread
 _FEWEST_ROWS, _MOST_ROWS = 4, 128
 _SMALLEST = 1e-30
 _WIDEST = 1536  # inputs of a layer beyond which the closed form of compensation takes too long
@@ -48,7 +48,7 @@ class LayerNoise:
         self._diagonals: dict[str, Hessian] = {}
         self._white: dict[str, float] = {}
         self._profiles: dict[str, Profile] = {}
-        self._shaped: dict[str, Profile] = {}  # with what the readers make of the values
+        self._shaped: dict[str, Profile] = {}  # of the values after re-coding by the readers
         self._coarse: dict[str, TensorStatistics] = {}
         self._last: tuple[str, Moment | None] = ("", None)  # moments are large, and read from the file
 
@@ -60,7 +60,7 @@ class LayerNoise:
         return to_matrix(self._tensors.array(layer.weight), layer).astype(np.float32)
 
     def takes_mean(self, layer: LayerWork) -> bool:
-        """Return whether the bias can take up the mean error."""
+        """Tell if the bias can correct the mean error."""
         return self.space.base.bias_correction and has_own_rows(row_channels(layer))
 
     def hessian(self, layer: LayerWork, *, whole: bool) -> Hessian:
@@ -92,21 +92,22 @@ class LayerNoise:
 
     def signal(self, layer: LayerWork, matrix: np.ndarray, hessian: Hessian) -> np.ndarray:
         """Energy of the output of every row around its mean, float64 ``[groups, rows]``."""
-        seen = self.statistics.channels.get(layer.name)
+        output = self.statistics.channels.get(layer.name)
         channels = row_channels(layer)
-        if seen is None or not self.takes_mean(layer) or not seen.count or seen.total.size <= channels.max():
+        known = output is not None and output.count and output.total.size > channels.max()
+        if output is None or not known or not self.takes_mean(layer):
             return hessian.energy(matrix)
-        variance = seen.squares / seen.count - (seen.total / seen.count) ** 2
+        variance = output.squares / output.count - (output.total / output.count) ** 2
         return np.maximum(variance, 0)[channels]
 
     def weight_errors(self, layer: LayerWork, names: Sequence[str], *, compensated: bool) -> dict[str, float]:
-        """Relative errors of the output for rounded weights.
+        """Compute relative errors of the output for rounded weights.
 
         Args:
             layer: the layer.
             names: formats to try; ``float`` has no error.
-            compensated: round as the plan says, with all of the second moments; otherwise to the nearest
-                level, with independent errors, on some of the rows.
+            compensated: round by the plan's method, with all of the second moments; otherwise to the
+                nearest level, with independent errors, on some of the rows.
         """
         if layer.weight is None or not is_coded(names[0]):
             return dict.fromkeys(names, 0.0)
@@ -134,16 +135,16 @@ class LayerNoise:
         return LayerArrays(weight=matrix, bias=None, input_scale=None, bounded=bounded)
 
     def nearest(self, layer: LayerWork, weights: str) -> np.ndarray:
-        """Round the weight matrix to the nearest levels and decode it, float32 ``[groups, rows, K]``."""
+        """Round the whole weight matrix to the nearest levels; decoded, float32 ``[groups, rows, K]``."""
         matrix, hessian = self.matrix(layer), self.hessian(layer, whole=False)
         bare = self._bare(layer, matrix)
         plan = replace(self._plans[layer.name], weights=weights, rounding="nearest")
         return round_matrix(plan, bare, matrix, row_channels(layer), hessian).rounded
 
     def parameters(self, layer: LayerWork, weights: str) -> dict[str, np.ndarray]:
-        """Weight, and bias where it takes up the mean error, as the plan would have them, decoded.
+        """Fit weight, and bias where it corrects the mean error, by the plan; decoded.
 
-        The last steps of rounding, which all formats gain by alike, are left out.
+        The last steps of rounding, which all formats profit from alike, are left out.
 
         Returns:
             float32 arrays by name of the initializer; none for a layer that stays in float.
@@ -162,11 +163,11 @@ class LayerNoise:
         return found
 
     def compensation(self, layer: LayerWork) -> float:
-        """Share of the error of nearest rounding that compensated rounding leaves, in closed form.
+        """Estimate the share of nearest rounding's error that compensation leaves, in closed form.
 
-        Rounding column after column leaves of each the part that the columns still to come cannot predict:
-        its conditional variance, so the share is the mean of those over the mean variance. 1 where
-        the plan does not compensate or the second moments are not known.
+        Rounding column after column leaves the part of each that later columns cannot predict, which is its
+        conditional variance; the share is the mean of those over the mean variance. It is 1 where the plan
+        does not compensate or the second moments are not known.
         """
         if not roundings.get(self._plans[layer.name].rounding).compensates or layer.weight is None:
             return 1.0
@@ -188,7 +189,7 @@ class LayerNoise:
     # ------------------------------------------------------------------ activations
 
     def coded(self, root: str, setting: str, values: np.ndarray, layer: LayerWork | None) -> np.ndarray:
-        """Values of a tensor as ``layer`` multiplies them: coded, re-coded, decoded; float32."""
+        """Code, re-code and decode values of a tensor, float32, as ``layer`` multiplies them."""
         if setting in ("float", "dynamic8"):
             return values
         if self._by_edge(root, setting):
@@ -205,11 +206,11 @@ class LayerNoise:
     def coding_error(
         self, root: str, setting: str, layer: LayerWork | None, values: np.ndarray
     ) -> np.ndarray:
-        """Error that coding adds to the values of a tensor, see :meth:`coded`."""
+        """Return the error that coding adds to the values of a tensor, see :meth:`coded`."""
         return np.asarray(self.coded(root, setting, values, layer) - values)
 
     def input_error(self, layer: LayerWork, root: str, setting: str) -> float:
-        """Relative error of the output for coded inputs; their errors are taken as independent."""
+        """Compute the output's relative error for coded inputs; their errors are taken as independent."""
         if root not in self.statistics.tensors or layer.weight is None:
             return 0.0
         return self.code_noise(root, setting, layer) * self._white_gain(layer)
@@ -241,11 +242,11 @@ class LayerNoise:
         return wider + self._uniform(root, 8)
 
     def written_narrow(self, root: str) -> bool:
-        """Return whether the tensor itself is written in fewer bits; otherwise its readers re-code it."""
+        """Tell if the tensor itself is written in fewer bits; otherwise its readers re-code it."""
         return root in self._narrow
 
     def _by_edge(self, root: str, setting: str) -> bool:
-        """Return whether the tensor itself has the codes of ``setting``, not a re-coding by its readers."""
+        """Tell if the tensor itself has the codes of ``setting``, not a re-coding by its readers."""
         return bits_of(setting) == 8 or (root in self._narrow and is_uniform(setting))
 
     def _edge(self, root: str, format: str) -> FittedEdge:
@@ -253,7 +254,7 @@ class LayerNoise:
         if key not in self._edges:
             plan = replace(self._plan(root), format=format)
             if root not in self._shaped:
-                self._shaped[root] = profile(self._seen(root), self._tensors.response(root))
+                self._shaped[root] = profile(self._wide_bins(root), self._tensors.response(root))
             self._edges[key] = edge_within(plan, self._shaped[root], self._tensors.clamp(root))
         return self._edges[key]
 
@@ -264,8 +265,8 @@ class LayerNoise:
     def _plan(self, root: str) -> EdgePlan:
         return self._ranges.get(root) or EdgePlan(tensor=root)
 
-    def _seen(self, root: str) -> TensorStatistics:
-        """Statistics of a tensor with four bins of its histogram in one: enough to judge, and faster."""
+    def _wide_bins(self, root: str) -> TensorStatistics:
+        """Statistics of a tensor with four bins of its histogram in one: fine enough here, and faster."""
         if root not in self._coarse:
             self._coarse[root] = _with_wide_bins(self.statistics.tensors[root])
         return self._coarse[root]
@@ -274,15 +275,16 @@ class LayerNoise:
         edge = self._edge(root, f"int{bits}")
         low, high = edge.real_range
         if root not in self._profiles:
-            self._profiles[root] = profile(self._seen(root))
-        seen = self._profiles[root]
-        return seen.error(low, high, edge.high - edge.low + 1) / max(float(seen.counts.sum()), 1.0)
+            self._profiles[root] = profile(self._wide_bins(root))
+        one = self._profiles[root]
+        return one.error(low, high, edge.high - edge.low + 1) / max(float(one.counts.sum()), 1.0)
 
 
 def _narrow_tensors(space: Space) -> frozenset[str]:
-    """Tensors that are written in fewer than 8 bits where their readers ask for it.
+    """Find tensors that are written in fewer than 8 bits where their readers ask for it.
 
-    What something else reads as well, such as a residual stream, keeps 8 bits, and its readers re-code it.
+    A tensor that other operators read as well, such as a residual stream, keeps 8 bits, and its readers
+    re-code it.
     """
     narrowest = {}
     for choice in space.choices:
@@ -292,29 +294,29 @@ def _narrow_tensors(space: Space) -> frozenset[str]:
     return frozenset(edge.tensor for edge in plan.edges if edge.format != "int8")
 
 
-def _with_wide_bins(seen: TensorStatistics) -> TensorStatistics:
-    """Return the values of four neighbouring bins in the middle of them; zeros stay where they are."""
-    histogram = np.zeros_like(seen.histogram)
-    histogram[2::4] = seen.histogram.reshape(-1, 4).sum(axis=1)
+def _with_wide_bins(tensor: TensorStatistics) -> TensorStatistics:
+    """Put the values of four neighbouring bins in the middle of them; zeros keep their bin."""
+    histogram = np.zeros_like(tensor.histogram)
+    histogram[2::4] = tensor.histogram.reshape(-1, 4).sum(axis=1)
     for zero in (0, 1 << 15):
-        histogram[zero] = seen.histogram[zero]
-        histogram[zero + 2] -= seen.histogram[zero]
-    return replace(seen, histogram=histogram)
+        histogram[zero] = tensor.histogram[zero]
+        histogram[zero + 2] -= tensor.histogram[zero]
+    return replace(tensor, histogram=histogram)
 
 
 def energy_of(statistics: Statistics, tensor: str) -> float | None:
     """Variance of a tensor over all its values; None where it was not measured."""
-    seen = statistics.tensors.get(tensor)
-    if seen is None or not seen.count:
+    measured = statistics.tensors.get(tensor)
+    if measured is None or not measured.count:
         return None
-    centres, counts = bins(seen)
+    centres, counts = bins(measured)
     total = counts.sum()
     mean = (centres * counts).sum() / total
     return float(max(((centres - mean) ** 2 * counts).sum() / total, 0.0))
 
 
 def diagonal_of(moment: Moment, width: int) -> Moment:
-    """Return a moment with nothing but its diagonal."""
+    """Reduce a moment to its diagonal."""
     if moment.kind is MomentKind.DIAGONAL:
         return moment
     diagonal = np.diagonal(moment.second, axis1=-2, axis2=-1)
@@ -324,7 +326,7 @@ def diagonal_of(moment: Moment, width: int) -> Moment:
 
 
 def _some_rows(layer: LayerWork) -> tuple[np.ndarray, np.ndarray] | None:
-    """Select groups and rows to look at; None for all of a small layer, or where a channel has several."""
+    """Choose groups and rows to use; None for all of a small layer, or where a channel has several rows."""
     channels = row_channels(layer)
     groups, rows = channels.shape
     if not has_own_rows(channels):

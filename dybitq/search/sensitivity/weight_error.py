@@ -1,6 +1,7 @@
 """Errors of one weight matrix: DyBit's nRMSE of the weights, and the closed-form error of the output.
 
-The first is the nRMSE of the DyBit paper, the second the trace of ``dW H dW^T`` (``fit/weights/moments.py``).
+The first is that of DyBit (Zhou et al., arXiv:2302.12510), the second the trace of ``dW H dW^T``
+(``fit/weights/moments.py``).
 """
 
 import numpy as np
@@ -13,7 +14,7 @@ from dybitq.search.sensitivity.noise import LayerNoise, energy_of
 
 @SENSITIVITIES.register("weight-nrmse")
 def weight_nrmse(subject: Subject) -> Scores:
-    """DyBit's error of a layer: nRMSE of its weights plus nRMSE of its coded input (spec ``dybit`` 1.6)."""
+    """Compute the error of a layer: nRMSE of its weights plus nRMSE of its coded input."""
     space, statistics = subject.space, subject.statistics
     noise = LayerNoise(space, statistics)
     weights: dict[str, dict[str, float]] = {}
@@ -37,7 +38,7 @@ def weight_nrmse(subject: Subject) -> Scores:
 
 
 def normalised_rmse(matrix: np.ndarray, rounded: np.ndarray) -> float:
-    """Root mean square of the rounding error in units of the weights' standard deviation.
+    """Compute the root mean square of the rounding error in units of the weights' standard deviation.
 
     Args:
         matrix, rounded: float, any equal shape.
@@ -53,7 +54,7 @@ def normalised_rmse(matrix: np.ndarray, rounded: np.ndarray) -> float:
 
 
 def output_error(matrix: np.ndarray, rounded: np.ndarray, hessian: Hessian) -> float:
-    """``tr(dW H dW^T) / tr(W H W^T)``: energy of the output's error over that of the output.
+    """Return ``tr(dW H dW^T) / tr(W H W^T)``: energy of the output's error over that of the output.
 
     Args:
         matrix, rounded: float32 ``[groups, rows, K]``.

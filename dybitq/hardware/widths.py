@@ -1,4 +1,4 @@
-"""The same work at other widths: what a network would cost if it were quantized so."""
+"""A workload at other widths, to price a network as if it were quantized so."""
 
 import dataclasses
 from collections.abc import Collection, Mapping
@@ -12,7 +12,7 @@ from dybitq.records.workload import OpWork, TensorWork, Workload
 def requantized(
     workload: Workload, *, weights: FormatWidths | None = None, activations: FormatWidths | None = None
 ) -> Workload:
-    """The workload with every product at these formats; what is None stays as it is.
+    """Set every product of the workload to these formats; None leaves a side unchanged.
 
     A product of two activations takes the activation format on both sides. Every activation tensor is
     stored at the activation format's width.
@@ -71,7 +71,7 @@ def planned(
     tensors: Mapping[str, FormatWidths],
     absorbed: Collection[str] = (),
 ) -> Workload:
-    """The workload as a plan would have it quantized.
+    """Set the widths that a plan asks for.
 
     Args:
         workload: of the float model that the plan is for.
@@ -86,7 +86,7 @@ def planned(
     missing = [name for name in layers if name not in named]
     if missing:
         raise ConfigError(
-            f"the plan is for another model: it has a layer {missing[0]!r}, which this one has not"
+            f"the plan is for another model: it has a layer {missing[0]!r}, which this model does not have"
         )
     if absorbed:
         workload = _without(workload, absorbed)
@@ -120,7 +120,7 @@ def planned(
 
 
 def _without(workload: Workload, absorbed: Collection[str]) -> Workload:
-    """The workload without some operators of one input, whose producers write their outputs."""
+    """Remove operators of one input from the workload; their producers write their outputs."""
     gone = {op.inputs[0]: op.output for op in workload.ops if op.name in absorbed and op.inputs}
     ops = []
     for op in workload.ops:
@@ -134,5 +134,5 @@ def _without(workload: Workload, absorbed: Collection[str]) -> Workload:
 
 
 def int8(workload: Workload) -> Workload:
-    """The workload with everything at 8 bits: the yardstick of speed-ups."""
+    """Set everything to 8 bits: the reference of speed-ups."""
     return requantized(workload, weights=INT8, activations=INT8)
