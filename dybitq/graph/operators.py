@@ -26,7 +26,7 @@ class Role(StrEnum):
 
 
 class Movement(StrEnum):
-    """How an operator that computes nothing arranges the values of its first input."""
+    """Arrangement of the values of its first input by an operator that computes nothing."""
 
     SHAPE = "shape"  # every value once, in the order of memory: another shape or name
     ORDER = "order"  # every value once, in another order
