@@ -122,3 +122,15 @@ def test_metadata_is_named_on_one_page(path):
         ):
             module = ROOT.joinpath(*node.value.rstrip(".").split("."))
             assert module.is_dir() or module.with_suffix(".py").is_file(), node.value
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_docstrings_open_with_what_the_thing_does(path):
+    """The first word is no question word: ``Return ...``, or a noun, and not ``What ...``."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            first, *_ = (ast.get_docstring(node) or "-").split()
+            if first.rstrip(",:;") in ("What", "Whether", "Which", "How", "Where"):
+                found.append(f"line {getattr(node, 'lineno', 1)}: {first}")
+    assert not found
