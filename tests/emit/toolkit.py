@@ -15,7 +15,7 @@ import onnx
 import onnxruntime
 from onnx import helper, numpy_helper
 
-from dybitq.calibrate.run import Settings as Pass
+from dybitq.calibrate.run import CalibrationSettings as Pass
 from dybitq.calibrate.run import collect, model_inputs
 from dybitq.data.source import DataSource, Opened, Sample
 from dybitq.emit.emit import emit
