@@ -17,7 +17,6 @@ from dybitq.errors import ConfigError, StatisticsError, UnsupportedError
 from dybitq.files import atomic_output, check_output
 from dybitq.graph.load import load
 from dybitq.graph.survey import survey
-from dybitq.patches import moment_key
 from dybitq.records.layers import LayerWork
 from dybitq.records.progress import Progress
 from dybitq.records.statistics import ChannelStatistics, MomentKind, Statistics
@@ -155,7 +154,7 @@ def _reduced(statistics: Statistics, layers: Sequence[LayerWork], asked: MomentK
     found = {}
     for layer in layers:
         if layer.name in statistics.channels and layer.input in statistics.tensors:
-            moment = statistics.moments.get(moment_key(layer))
+            moment = statistics.moments.get(layer.moment_key)
             kind = moment.kind if moment is not None else MomentKind.NONE
             if ladder.index(kind) > ladder.index(asked):
                 found[layer.name] = kind

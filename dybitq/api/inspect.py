@@ -8,7 +8,8 @@ from dybitq.graph import keys
 from dybitq.graph.read import external_files, read
 from dybitq.graph.stored.contents import StoredTensor
 from dybitq.graph.stored.quantized import stored_survey
-from dybitq.records.layers import LayerKind, QuantizedLayer
+from dybitq.records.geometry.products import ActivationProduct
+from dybitq.records.layers import QuantizedLayer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +117,7 @@ def is_quantized(layer: QuantizedLayer) -> bool:
 
 def coverage_of(layers: tuple[QuantizedLayer, ...], tensors: tuple[StoredTensor, ...]) -> StoredCoverage:
     """Sums over the layers of a file."""
-    weighted = [layer for layer in layers if layer.layer.kind is not LayerKind.MATMUL_DYNAMIC]
+    weighted = [layer for layer in layers if not isinstance(layer.layer.geometry, ActivationProduct)]
     quantized = [layer for layer in weighted if is_quantized(layer)]
     macs = [layer.layer.macs for layer in layers]
     integer = [layer.layer.macs for layer in layers if layer.weight_bits <= 8 and layer.activation_bits <= 8]

@@ -10,10 +10,8 @@ from dybitq.emit.unpack import add_decode
 from dybitq.graph import keys
 from dybitq.graph.values import constant, is_op
 from dybitq.records.fitted import FittedWeight, Recoding
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.layers import LayerWork
 from dybitq.records.plan import ActivationMode, LayerPlan
-
-_BIAS_INPUT = (LayerKind.CONV, LayerKind.CONV_TRANSPOSE, LayerKind.GEMM)  # input 2 is the bias
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -29,12 +27,12 @@ class Layer:
     @property
     def activation(self) -> ir.Value | None:
         """The input that is no weight."""
-        return self.node.inputs[1 if self.work.weight_on_left else 0]
+        return self.node.inputs[1 - self.weight_index]
 
     @property
     def weight_index(self) -> int:
         """Index of the input that is the weight."""
-        return 0 if self.work.kind is LayerKind.GATHER or self.work.weight_on_left else 1
+        return self.work.geometry.weight_input
 
     @property
     def scale(self) -> np.ndarray:
@@ -99,7 +97,7 @@ def float_bias(builder: Builder, layer: Layer, output: ir.Value) -> ir.Value:
     bias = layer.fitted.bias
     if bias is None:
         return output
-    if layer.work.kind in _BIAS_INPUT:
+    if layer.work.geometry.takes_bias:
         set_input(layer.node, 2, builder.constant(bias, "b"))
         return output
     existing = layer.work.bias_node
@@ -107,11 +105,10 @@ def float_bias(builder: Builder, layer: Layer, output: ir.Value) -> ir.Value:
         if existing is not None and use.node.name == existing:
             use.node.replace_input_with(1 - use.idx, builder.constant(bias, "b"))
             return output
-    channels = (-1, 1) if layer.work.weight_on_left else (-1,)
     readers = list(output.uses())
     node = output.producer()
     assert node is not None
-    value = builder.constant(bias.reshape(channels), "b")
+    value = builder.constant(layer.work.geometry.along_output(bias), "b")
     added = builder.node("Add", [output, value], output="r", after=node)
     builder.stand_in(output, added, readers)
     return added
@@ -131,9 +128,9 @@ def keep_float(builder: Builder, node: ir.Node, work: LayerWork) -> None:
         return
     codes, *constants = quantized.inputs
     scale, zero_point = (constant(value) for value in constants)
-    if work.kind not in _BIAS_INPUT or scale is None or zero_point is None or scale.ndim:
+    if not work.geometry.takes_bias or scale is None or zero_point is None or scale.ndim:
         return
-    shape = (_input_channels(work),)
+    shape = (work.geometry.input_channels,)
     operands = [
         codes,
         builder.constant(np.broadcast_to(scale, shape), "s"),
@@ -141,14 +138,6 @@ def keep_float(builder: Builder, node: ir.Node, work: LayerWork) -> None:
     ]
     real = builder.node("DequantizeLinear", operands, attributes={"axis": 1}, output="r", before=node)
     node.replace_input_with(0, real)
-
-
-def _input_channels(work: LayerWork) -> int:
-    """Extent of axis 1 of the activation that a Conv, ConvTranspose or Gemm reads."""
-    shape = [int(extent or 1) for extent in work.weight_shape]
-    if work.kind is LayerKind.CONV and work.window is not None:
-        return shape[1] * work.window.group
-    return shape[1] if work.transposed else shape[0]
 
 
 def label(node: ir.Node, layer: Layer, mode: ActivationMode) -> None:

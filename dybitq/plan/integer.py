@@ -10,7 +10,8 @@ from dybitq.graph.steps.recognise import integer_steps
 from dybitq.graph.steps.records import IntegerSteps, Step, StepKind
 from dybitq.plan.recipe import Recipe, Resolved, resolve_settings
 from dybitq.records.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST, IntegerOptions
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.geometry.products import ActivationProduct, EmbeddingTable
+from dybitq.records.layers import LayerWork
 from dybitq.records.plan import ACTIVATION, FLOAT, ActivationMode, EdgePlan, LayerPlan, Plan
 
 _WIDTHS = tuple(f"int{bits}" for bits in range(2, 9))
@@ -141,13 +142,13 @@ def _layer_plan(layer: LayerWork, resolved: Resolved, options: IntegerOptions) -
             f"layer {layer.name!r} ({reason}): {what} contradicts --integer-only; leave it out, or use "
             "--integer-only=report"
         )
-    if layer.kind is LayerKind.MATMUL_DYNAMIC:
+    if isinstance(layer.geometry, ActivationProduct):
         weights, reason = ACTIVATION, "both operands are activations"
-    batched = layer.kind is LayerKind.MATMUL and len(layer.weight_shape) > 2
+    table = isinstance(layer.geometry, EmbeddingTable)
     return LayerPlan(
         layer=layer.name,
-        weights=FLOAT if in_float or layer.kind is LayerKind.GATHER else weights,
-        granularity="tensor" if batched else settings.granularity,
+        weights=FLOAT if in_float or table else weights,
+        granularity="tensor" if layer.geometry.stacked else settings.granularity,
         scale=settings.scale,
         rounding=settings.rounding,
         activations=ActivationMode.STATIC,

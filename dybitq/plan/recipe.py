@@ -16,7 +16,9 @@ from dybitq.fit.weights.scales import scale_methods
 from dybitq.graph.load import Network
 from dybitq.plan.regions import Regions, find_regions
 from dybitq.records.arithmetic import DEFAULT_OPTIONS, FLOAT_RESCALE, IntegerOptions
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.geometry.products import ActivationProduct, EmbeddingTable, MatrixProduct
+from dybitq.records.geometry.windows import TransposedWindow
+from dybitq.records.layers import LayerWork
 from dybitq.records.plan import (
     ACTIVATION,
     DEFAULT_TARGET,
@@ -257,14 +259,22 @@ def _resolve(layer: LayerWork, recipe: Recipe, outermost: frozenset[str]) -> Res
 
 def activation_mode(layer: LayerWork, activations: str) -> ActivationMode:
     """Return the mode in which ``layer`` can honour ``activations``."""
-    if layer.kind in (LayerKind.GATHER, LayerKind.CONV_TRANSPOSE) or activations == FLOAT:
-        return ActivationMode.FLOAT  # no quantized kernel: weights are packed, arithmetic stays float
-    if layer.kind is LayerKind.MATMUL:
-        if layer.weight_on_left or len(layer.weight_shape) != 2:
-            return ActivationMode.FLOAT
-        if activations in ("auto", "dynamic8"):
-            return ActivationMode.DYNAMIC
+    modes = kernel_modes(layer)
+    if activations == FLOAT or not modes:
+        return ActivationMode.FLOAT  # without a quantized kernel weights are packed, arithmetic stays float
+    if activations in ("auto", "dynamic8"):
+        return modes[0]
     return ActivationMode.STATIC
+
+
+def kernel_modes(layer: LayerWork) -> tuple[ActivationMode, ...]:
+    """Modes in which the runtime has a kernel for 8-bit activations of ``layer``, the usual one first."""
+    match layer.geometry:
+        case EmbeddingTable() | TransposedWindow():
+            return ()
+        case MatrixProduct(gemm=False, plain=plain):
+            return (ActivationMode.DYNAMIC, ActivationMode.STATIC) if plain else ()
+    return (ActivationMode.STATIC,)
 
 
 def _layer_plan(layer: LayerWork, resolved: Resolved) -> LayerPlan:
@@ -273,7 +283,7 @@ def _layer_plan(layer: LayerWork, resolved: Resolved) -> LayerPlan:
     assert settings.scale and settings.rounding and settings.reduce_range is not None
     mode = activation_mode(layer, settings.activations)
     weights, reason = settings.weights, resolved.reason
-    if layer.kind is LayerKind.MATMUL_DYNAMIC:
+    if isinstance(layer.geometry, ActivationProduct):
         static = settings.activations == "int8"
         weights = ACTIVATION if static else FLOAT
         mode = ActivationMode.STATIC if static else ActivationMode.FLOAT

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from dybitq.graph.operators import Role, activation_inputs, role
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.geometry.products import ActivationProduct
+from dybitq.records.geometry.windows import SlidingWindow
+from dybitq.records.layers import LayerWork
 from dybitq.records.plan import ActivationMode
 
 
@@ -88,7 +90,7 @@ def _needed(
         if node.name in static:
             layer = layers[node.name]
             needed.add(layer.input)
-            if layer.kind is LayerKind.MATMUL_DYNAMIC and layer.weight is not None:
+            if isinstance(layer.geometry, ActivationProduct):
                 needed.add(layer.weight)
         elif node.name in biases:
             continue
@@ -134,7 +136,7 @@ def _roots(
             carries.update({v.name: carries[source] for v in node.outputs if v.name})
             continue
         for value in node.outputs:
-            must = node.name in static and layers[node.name].kind is LayerKind.CONV
+            must = node.name in static and isinstance(layers[node.name].geometry, SlidingWindow)
             wanted = value.name in needed or must or (kind is Role.CLAMP and source in absorbing)
             if not wanted or not value.name:
                 continue

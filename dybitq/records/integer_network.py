@@ -17,7 +17,7 @@ import numpy as np
 
 from dybitq.records.arithmetic import TieRounding
 from dybitq.records.formats import NumberFormat
-from dybitq.records.layers import Window
+from dybitq.records.geometry.windows import Window
 
 AttributeValue = int | float | str | tuple[int, ...] | tuple[float, ...]
 

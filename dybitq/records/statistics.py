@@ -86,7 +86,7 @@ class Statistics:
         model_sha256: hash of the float32 model file (external data included).
         samples: number of samples.
         tensors: by activation name in the normalised graph.
-        moments: by :func:`dybitq.patches.moment_key` of a layer.
+        moments: by ``moment_key`` of a layer.
         channels: by layer name; statistics of the layer's own raw output.
     """
 

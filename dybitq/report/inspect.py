@@ -5,7 +5,8 @@ from typing import Any
 from dybitq.api.inspect import Inspection, StoredCoverage, is_quantized
 from dybitq.errors import first_of
 from dybitq.records.formats import Granularity, PerBlock, PerChannel
-from dybitq.records.layers import LayerKind, QuantizedLayer
+from dybitq.records.geometry.products import ActivationProduct, EmbeddingTable
+from dybitq.records.layers import QuantizedLayer
 from dybitq.report.simulate import table
 
 _LARGEST = 10
@@ -37,8 +38,8 @@ def _shape(layer: QuantizedLayer) -> str:
 
 def _row(layer: QuantizedLayer, total: int) -> tuple[str, ...]:
     work = layer.layer
-    stored = work.kind is not LayerKind.MATMUL_DYNAMIC
-    looked_up = work.kind is LayerKind.GATHER
+    stored = not isinstance(work.geometry, ActivationProduct)
+    looked_up = isinstance(work.geometry, EmbeddingTable)
     return (
         work.name,
         work.op_type,
@@ -140,7 +141,7 @@ def _layer_document(layer: QuantizedLayer) -> dict[str, Any]:
     work = layer.layer
     return {
         "name": work.name,
-        "kind": work.kind.value,
+        "kind": work.geometry.kind,
         "op_type": work.op_type,
         "weight": work.weight,
         "weight_shape": list(work.weight_shape),

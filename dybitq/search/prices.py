@@ -103,7 +103,7 @@ class Prices:
             layer = self.space.layers[choice.layer]
             pair = ("int8", "int8") if eight else assignment[choice.layer]
             bops += self.bops(layer, *pair)
-            if layer.weight is not None and layer.weight not in counted:
+            if layer.weight not in counted:
                 counted.add(layer.weight)
                 size += weight_bytes(layer, pair[0])
         return {"size": size, "bops": bops}
@@ -203,7 +203,7 @@ class Prices:
                 cost = np.array(
                     [[self.bops(layer, w, a) for a in choice.activations] for w in choice.weights]
                 )
-            elif layer.weight is not None and layer.weight not in counted:
+            elif layer.weight not in counted:
                 counted.add(layer.weight)
                 cost = cost + np.array([weight_bytes(layer, w) for w in choice.weights])[:, None]
             rows[choice.layer].append(cost)

@@ -21,7 +21,8 @@ from dybitq.plan.integer import make_integer_plan
 from dybitq.plan.parts import with_narrow_parts
 from dybitq.plan.recipe import PLAIN, Recipe, Rule, Settings, activation_mode, make_plan, resolve_settings
 from dybitq.records.arithmetic import FLOAT_RESCALE
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.geometry.products import ActivationProduct
+from dybitq.records.layers import LayerWork
 from dybitq.records.plan import ACTIVATION, FLOAT, ActivationMode, Plan
 
 Assignment = Mapping[str, tuple[str, str]]
@@ -139,7 +140,7 @@ def open_space(network: Network, layers: Mapping[str, LayerWork], recipe: Recipe
     choices = []
     for layer in layers.values():
         weights, activations = listed[layer.name]
-        if layer.kind is LayerKind.MATMUL_DYNAMIC:
+        if isinstance(layer.geometry, ActivationProduct):
             weights = (ACTIVATION,)
         elif weights[0] == FLOAT:
             weights = weights[:1]
@@ -208,7 +209,7 @@ def _activations(layer: LayerWork, settings: Settings) -> tuple[str, ...]:
         raise ConfigError(f"layer {layer.name!r}: no activations given; expected names such as int8,int4")
     for name in names:
         check_recoding(name, "activations", PLAIN)
-    if layer.kind is LayerKind.MATMUL_DYNAMIC and "auto" in names:
+    if isinstance(layer.geometry, ActivationProduct) and "auto" in names:
         return ("auto",)
     names = list(dict.fromkeys(as_read(name, layer) for name in names))
     if len(names) == 1:

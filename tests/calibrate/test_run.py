@@ -16,7 +16,6 @@ from dybitq.graph.derived import derived_tensors
 from dybitq.graph.export import float_tensors, with_outputs
 from dybitq.graph.load import load
 from dybitq.graph.survey import survey
-from dybitq.patches import extract_patches, moment_key
 from dybitq.records.statistics import MomentKind
 from dybitq.runtime.session import Session
 from tests.calibrate.test_tensors import histogram
@@ -50,10 +49,10 @@ def test_every_moment_and_channel(network, layers, source, data):
     """Small layers are summed completely."""
     found = collect(network, layers, source, CalibrationSettings())
     values = plain_run(network, data)
-    assert set(found.moments) == {moment_key(layer) for layer in layers}
+    assert set(found.moments) == {layer.moment_key for layer in layers}
     for layer in layers:
-        moment = found.moments[moment_key(layer)]
-        patches = extract_patches(values[layer.input], layer).astype(np.float64)
+        moment = found.moments[layer.moment_key]
+        patches = layer.geometry.patches(values[layer.input]).astype(np.float64)
         assert moment.kind is MomentKind.FULL and moment.rows == patches.shape[1]
         np.testing.assert_allclose(moment.second, patches.transpose(0, 2, 1) @ patches, rtol=1e-4, atol=1e-2)
         y = values[layer.output]

@@ -246,11 +246,10 @@ class _Rewriter:
     def weights(self, layer: LayerWork, fitted: FittedWeight) -> None:
         """Give a layer its rounded weights and its bias."""
         node = self.nodes[layer.name]
-        index = 0 if layer.weight_on_left or layer.op_type == "Gather" else 1
-        node.input[index] = self.constant(f"{layer.name}__w", weight_of(fitted))
+        node.input[layer.geometry.weight_input] = self.constant(f"{layer.name}__w", weight_of(fitted))
         if fitted.bias is None:
             return
-        bias = fitted.bias.reshape(-1, 1) if layer.weight_on_left else fitted.bias
+        bias = fitted.bias.reshape(-1, 1) if layer.geometry.output_axis == -2 else fitted.bias
         name = self.constant(f"{layer.name}__b", bias)
         if layer.op_type in ("Conv", "ConvTranspose", "Gemm"):
             del node.input[2:]

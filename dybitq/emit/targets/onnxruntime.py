@@ -27,7 +27,9 @@ from dybitq.emit.recode import RecodedInputs
 from dybitq.emit.target import Refusal, targets
 from dybitq.graph import keys
 from dybitq.records.formats import NumberFormat
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.geometry.products import EmbeddingTable
+from dybitq.records.geometry.windows import SlidingWindow
+from dybitq.records.layers import LayerWork
 from dybitq.records.plan import ActivationMode, Plan
 
 _IR_VERSION = 10  # node metadata came with it
@@ -69,7 +71,7 @@ class OnnxRuntimeWriter:
         A table wider than int8, an operator without a quantized kernel, an input that has no codes, and a
         convolution whose output gets none all end in float arithmetic on decoded weights.
         """
-        if layer.work.kind is LayerKind.GATHER:
+        if isinstance(layer.work.geometry, EmbeddingTable):
             return _rows(self.builder, layer)
         reason = self._why_float(layer, output_coded=output_coded)
         if reason is None and layer.plan.activations is ActivationMode.DYNAMIC:
@@ -100,7 +102,7 @@ class OnnxRuntimeWriter:
             return None
         if not self.edges.has_codes(layer.activation):
             return "its input has no codes"
-        if layer.work.kind is LayerKind.CONV and not output_coded:
+        if isinstance(layer.work.geometry, SlidingWindow) and not output_coded:
             return "its output gets no codes"
         return None
 
@@ -108,14 +110,14 @@ class OnnxRuntimeWriter:
         """Write DequantizeLinear on both operands: QLinearConv, QGemm or QLinearMatMul in the runtime."""
         integers = packed_integers(self.builder, layer, as_float=False)
         zero_point = None
-        if layer.work.kind is not LayerKind.CONV:  # without it the runtime does not fuse Gemm and MatMul
+        if not isinstance(layer.work.geometry, SlidingWindow):  # else the runtime fuses no Gemm and MatMul
             zero_point = np.zeros(layer.scale.shape, np.int8)
         dequantized_weight(self.builder, layer, integers, zero_point=zero_point)
         coded = self.edges.get(layer.activation)
         assert coded is not None
         label(layer.node, layer, ActivationMode.STATIC)
         self._recoded.read(layer)
-        if layer.fitted.bias is not None and layer.work.kind in (LayerKind.CONV, LayerKind.GEMM):
+        if layer.fitted.bias is not None and layer.work.geometry.takes_bias:
             integer_bias(self.builder, layer, coded.edge.scale)
             return layer.node.outputs[0]
         return float_bias(self.builder, layer, layer.node.outputs[0])

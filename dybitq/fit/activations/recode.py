@@ -13,9 +13,9 @@ import numpy as np
 from dybitq.encodings import codec, formats, sparq
 from dybitq.errors import ConfigError, did_you_mean, listed
 from dybitq.fit.activations.ranges import bins
-from dybitq.patches import reduction_axis
 from dybitq.records.fitted import FittedEdge, Recoding
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.geometry.windows import SlidingWindow
+from dybitq.records.layers import LayerWork
 from dybitq.records.plan import NO_RECODING
 from dybitq.records.statistics import TensorStatistics
 
@@ -38,10 +38,10 @@ def as_read(name: str, layer: LayerWork) -> str:
     Values without a partner have both multipliers of a pair to themselves; in a depthwise convolution that
     is all of them.
     """
-    if not sparq.has_windows(name) or layer.kind is not LayerKind.CONV:
+    if not sparq.has_windows(name) or not isinstance(layer.geometry, SlidingWindow):
         return name
     recoding = sparq.get(name)
-    _, count, groups = reduction_axis(layer)
+    _, count, groups = layer.geometry.pair_axis
     alone = recoding.paired and bool(sparq.partners(count, groups)[1].all())
     return "int8" if alone and (recoding.single == np.arange(256)).all() else name
 

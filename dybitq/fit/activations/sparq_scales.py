@@ -15,7 +15,6 @@ from dybitq.encodings import sparq
 from dybitq.fit.activations.edges import clamp_codes
 from dybitq.fit.activations.ranges import bins
 from dybitq.graph.tensors import Tensors
-from dybitq.patches import reduction_axis
 from dybitq.records.fitted import FittedEdge
 from dybitq.records.layers import LayerWork
 from dybitq.records.plan import EdgePlan, Plan
@@ -41,7 +40,7 @@ class WindowReader:
 
 def reader_of(layer: LayerWork, recode: str) -> WindowReader:
     """Return the layer as a reader of its input."""
-    _, count, groups = reduction_axis(layer)
+    _, count, groups = layer.geometry.pair_axis
     return WindowReader(recode=recode, count=count, groups=groups)
 
 

@@ -25,11 +25,9 @@ from dybitq.fit.activations.edges import fit_edge
 from dybitq.fit.rebalance.rescale import (
     OverlaidMoments,
     RescaledReader,
-    by_input,
-    by_output,
     form_of_moment,
-    input_channels,
     scaled_moment,
+    takes_factors,
 )
 from dybitq.fit.weights.moments import Hessian
 from dybitq.graph.load import Network
@@ -37,9 +35,8 @@ from dybitq.graph.pointwise import Response
 from dybitq.graph.rewrites.chains import with_parameters
 from dybitq.graph.rewrites.channel_factors import Stretch, stretches, with_factors_around
 from dybitq.graph.tensors import Tensors
-from dybitq.patches import moment_key
 from dybitq.records.fitted import FittedEdge
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.layers import LayerWork
 from dybitq.records.plan import ActivationMode, LayerPlan, Plan
 from dybitq.records.statistics import ChannelStatistics, Moment, Statistics, TensorStatistics
 
@@ -151,10 +148,10 @@ class _Work:
             return False
         first, seen = self.layers[stretch.first], self.statistics.channels.get(stretch.first)
         shaped = seen is not None and _resolved(seen)
-        channels = int(first.weight_shape[first.channel_axis] or 1)
+        channels = first.geometry.output_channels
         readers = [self.layers[n] for n in stretch.readers]
-        known = all(moment_key(layer) in self.statistics.moments for layer in readers)
-        aligned = all(input_channels(layer) == channels for layer in readers)
+        known = all(layer.moment_key in self.statistics.moments for layer in readers)
+        aligned = all(layer.geometry.input_channels == channels for layer in readers)
         return shaped and known and aligned and self.plans[stretch.first].granularity == "channel"
 
     def carry_out(self, stretch: Stretch) -> tuple[np.ndarray, np.ndarray] | None:
@@ -211,11 +208,10 @@ class _Work:
         )
 
     def _moment(self, name: str) -> Moment:
-        return self.statistics.moments[moment_key(self.layers[name])]
+        return self.statistics.moments[self.layers[name].moment_key]
 
     def _reader(self, name: str) -> RescaledReader:
         layer = self.layers[name]
-        assert layer.weight is not None
         return RescaledReader.of(
             layer, self.plans[name], self._array(layer.weight), self._hessian(self._moment(name))
         )
@@ -229,16 +225,14 @@ class _Work:
 
     def _apply(self, stretch: Stretch, before: np.ndarray, scale: np.ndarray) -> None:
         first = self.layers[stretch.first]
-        assert first.weight is not None
-        self._set(first.weight, by_output(self._array(first.weight), before, first))
+        self._set(first.weight, first.geometry.times_outputs(self._array(first.weight), before))
         if first.bias is not None:
             bias = self._array(first.bias)
             self._set(first.bias, bias * before.reshape((-1,) if bias.ndim == 1 else bias.shape))
         for name in stretch.readers:
             layer = self.layers[name]
-            assert layer.weight is not None
-            self._set(layer.weight, by_input(self._array(layer.weight), scale, layer))
-            key = moment_key(layer)
+            self._set(layer.weight, layer.geometry.times_inputs(self._array(layer.weight), scale))
+            key = layer.moment_key
             self.moments[key] = scaled_moment(self.statistics.moments[key], layer, scale)
         sums = self.statistics.channels[stretch.first]
         self.channels[stretch.first] = ChannelStatistics(
@@ -258,8 +252,7 @@ class _Work:
 
 
 def _on_codes(layer: LayerWork, plan: LayerPlan) -> bool:
-    matrix = layer.kind in (LayerKind.CONV, LayerKind.GEMM) and layer.bias_node is None
-    return matrix and not plan.in_float and plan.activations is ActivationMode.STATIC
+    return takes_factors(layer) and not plan.in_float and plan.activations is ActivationMode.STATIC
 
 
 def _resolved(seen: ChannelStatistics) -> bool:

@@ -33,7 +33,6 @@ from dybitq.fit.rebalance.rescale import (
 from dybitq.graph.load import Network
 from dybitq.graph.rewrites.smoothed import Features, with_features
 from dybitq.graph.tensors import Tensors
-from dybitq.patches import moment_key
 from dybitq.records.layers import LayerWork
 from dybitq.records.plan import ActivationMode, LayerPlan, Plan
 from dybitq.records.statistics import Moment, MomentKind, Statistics
@@ -74,7 +73,7 @@ def smooth(network: Network, layers: Mapping[str, LayerWork], plan: Plan, statis
     tensors = Tensors(network)
     features = {}
     for names, plans in groups.items():
-        moment = statistics.moments[moment_key(layers[names[0]])]
+        moment = statistics.moments[layers[names[0]].moment_key]
         hessian = form_of_moment(moment, correct_bias=plan.bias_correction)
         readers = [
             RescaledReader.of(layers[n], p, tensors.array(layers[n].weight or ""), hessian)
@@ -92,8 +91,8 @@ def smooth(network: Network, layers: Mapping[str, LayerWork], plan: Plan, statis
     changed, found = with_features(network, layers, features)
     moments: dict[str, Moment] = {}
     for names, read in features.items():
-        before = statistics.moments[moment_key(layers[names[0]])]
-        moments[moment_key(found[names[0]])] = _moment_of(before, layers[names[0]], read)
+        before = statistics.moments[layers[names[0]].moment_key]
+        moments[found[names[0]].moment_key] = _moment_of(before, layers[names[0]], read)
     kept = OverlaidMoments(moments, statistics.moments)
     return Smoothed(
         network=changed,
@@ -116,7 +115,7 @@ def _groups(
     for layer_plan in plan.layers:
         layer = layers[layer_plan.layer]
         dynamic = layer_plan.activations is ActivationMode.DYNAMIC and not layer_plan.recodes
-        known = moment_key(layer) in statistics.moments
+        known = layer.moment_key in statistics.moments
         if dynamic and known and _has_codes(layer_plan.weights):
             found.setdefault(layer.input, []).append(layer_plan)
     return {

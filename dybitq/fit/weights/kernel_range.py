@@ -10,7 +10,8 @@ keep the whole range.
 
 from dybitq.encodings import formats
 from dybitq.records.formats import NumberFormat
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.geometry.products import EmbeddingTable
+from dybitq.records.layers import LayerWork
 from dybitq.records.plan import ActivationMode, LayerPlan
 
 LARGEST = 64
@@ -19,17 +20,10 @@ LARGEST = 64
 
 def bounds_weights(layer: LayerWork, plan: LayerPlan) -> bool:
     """Return whether the integers of this layer's weights have to stay within ``LARGEST``."""
-    if not plan.reduce_range or plan.activations is ActivationMode.FLOAT or layer.kind is LayerKind.GATHER:
+    table = isinstance(layer.geometry, EmbeddingTable)
+    if not plan.reduce_range or plan.activations is ActivationMode.FLOAT or table:
         return False
-    return not is_depthwise(layer)
-
-
-def is_depthwise(layer: LayerWork) -> bool:
-    """Return whether every output channel of a convolution reads one input channel that no other reads."""
-    if layer.kind is not LayerKind.CONV or layer.window is None:
-        return False
-    out, inputs = layer.weight_shape[:2]
-    return layer.window.group == out and inputs == 1
+    return not layer.geometry.is_depthwise
 
 
 def weight_format(name: str, *, bounded: bool) -> NumberFormat:

@@ -35,7 +35,9 @@ from dybitq.graph.stored.widths import Width, input_width, output_width
 from dybitq.graph.survey import survey_model
 from dybitq.graph.values import all_value_names, int_attribute, is_op, shape_of, unique
 from dybitq.records.formats import PerBlock
-from dybitq.records.layers import LayerKind, LayerWork, QuantizedLayer, Shape
+from dybitq.records.geometry.base import Shape
+from dybitq.records.geometry.products import ActivationProduct
+from dybitq.records.layers import LayerWork, QuantizedLayer
 
 # Where the scale and the zero point of the weight are, for operators that take them as inputs.
 _SCALES: Mapping[str, tuple[int, int]] = {
@@ -274,7 +276,7 @@ def _quantized(layer: LayerWork, found: _Operands, stored: Stored, counted: set[
     storage = found.weight
     bias = max(found.bias, key=stored.size).name if found.bias else layer.bias
     work = replace(layer, name=found.name, op_type=found.op_type, bias=bias)
-    if layer.kind is LayerKind.MATMUL_DYNAMIC or storage is None:
+    if isinstance(layer.geometry, ActivationProduct) or storage is None:
         return QuantizedLayer(
             layer=work,
             weight_bits=found.right.bits,
@@ -289,7 +291,7 @@ def _quantized(layer: LayerWork, found: _Operands, stored: Stored, counted: set[
     size = sum(stored.size(value) for value in storage.stored if value not in counted)
     counted.update(storage.stored)
     return QuantizedLayer(
-        layer=replace(work, weight=storage.codes.name),
+        layer=replace(work, weight=storage.codes.name or ""),
         weight_bits=storage.bits,
         weight_format=storage.format,
         granularity=storage.granularity,
