@@ -1,4 +1,4 @@
-"""The pieces of the search: compiled programs, bounds, lists, local search, EBS, feasibility, explanations."""
+"""The pieces of the search: compiled programs, bounds, local search, EBS, feasibility, explanations."""
 
 import numpy as np
 import pytest
