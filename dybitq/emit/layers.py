@@ -8,6 +8,7 @@ import onnx_ir as ir
 from dybitq.emit.builder import Builder
 from dybitq.emit.unpack import add_decode
 from dybitq.graph import keys
+from dybitq.graph.values import constant, is_op
 from dybitq.records.fitted import FittedWeight, Recoding
 from dybitq.records.layers import LayerKind, LayerWork
 from dybitq.records.plan import ActivationMode, LayerPlan
@@ -114,6 +115,40 @@ def float_bias(builder: Builder, layer: Layer, output: ir.Value) -> ir.Value:
     added = builder.node("Add", [output, value], output="r", after=node)
     builder.stand_in(output, added, readers)
     return added
+
+
+def keep_float(builder: Builder, node: ir.Node, work: LayerWork) -> None:
+    """Stop onnxruntime from rounding the float weights of a layer between quantizers.
+
+    It turns them into int8 with one scale for the whole tensor, unasked, where the layer reads a
+    DequantizeLinear with a single scale and its output is quantized. One scale for each channel, all of them
+    equal, computes the same and is left alone.
+    """
+    quantized, other = (None if value is None else value.producer() for value in node.inputs[:2])
+    if quantized is None or not is_op(quantized, "DequantizeLinear") or is_op(other, "DequantizeLinear"):
+        return
+    if len(quantized.inputs) != 3:
+        return
+    codes, *constants = quantized.inputs
+    scale, zero_point = (constant(value) for value in constants)
+    if work.kind not in _BIAS_INPUT or scale is None or zero_point is None or scale.ndim:
+        return
+    shape = (_input_channels(work),)
+    operands = [
+        codes,
+        builder.constant(np.broadcast_to(scale, shape), "s"),
+        builder.constant(np.broadcast_to(zero_point, shape), "z"),
+    ]
+    real = builder.node("DequantizeLinear", operands, attributes={"axis": 1}, output="r", before=node)
+    node.replace_input_with(0, real)
+
+
+def _input_channels(work: LayerWork) -> int:
+    """Extent of axis 1 of the activation that a Conv, ConvTranspose or Gemm reads."""
+    shape = [int(extent or 1) for extent in work.weight_shape]
+    if work.kind is LayerKind.CONV and work.window is not None:
+        return shape[1] * work.window.group
+    return shape[1] if work.transposed else shape[0]
 
 
 def label(node: ir.Node, layer: Layer, mode: ActivationMode) -> None:

@@ -1,4 +1,4 @@
-"""What an emitted file says about itself: origin, plan and hashes."""
+"""Metadata of an emitted file: origin, plan and hashes."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -297,15 +297,6 @@ class Program:
     scales: Mapping[str, float] = field(default_factory=dict)
 
 
-def inputs_of(operation: Operation) -> tuple[str, ...]:
-    """Names of the tensors that an operation reads."""
-    if isinstance(operation, Move):
-        return tuple(o for o in operation.operands if isinstance(o, str))
-    if isinstance(operation, ActivationProduct | Addition | Multiplication | Concatenation | Other):
-        return tuple(operation.inputs)
-    return (operation.input,)
-
-
 def outputs_of(operation: Operation) -> tuple[str, ...]:
     """Names of the tensors that an operation writes."""
     if isinstance(operation, Move | Other):

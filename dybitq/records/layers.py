@@ -27,7 +27,7 @@ class TensorInfo:
 
 
 class LayerKind(StrEnum):
-    """What a weighted layer computes."""
+    """Kind of computation of a weighted layer."""
 
     CONV = "conv"
     CONV_TRANSPOSE = "conv_transpose"

@@ -91,7 +91,7 @@ def fit_layer(
 
 
 def has_own_rows(channels: np.ndarray) -> bool:
-    """Whether every output channel is one row, whose mean error its bias can take up."""
+    """Return whether every output channel is one row, whose mean error its bias can take up."""
     return channels.size == int(channels.max()) + 1
 
 
@@ -124,7 +124,7 @@ def round_matrix(
         matrix: float32 ``[groups, rows, K]``.
         channels: output channel of every row, int64 ``[groups, rows]``.
         hessian: H.
-        start: what :func:`first_scale` gives, where it is at hand.
+        start: what :func:`first_scale` gives, where it is known.
         thorough: whether to try all scales and to take the last step of the rounding. Both cost most and
             gain every format about as much: comparisons can do without.
     """
