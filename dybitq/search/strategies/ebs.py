@@ -1,10 +1,10 @@
 """EBS as a search on sensitivities: softmax over strengths, expected cost as a penalty.
 
-After "Efficient Bitwidth Search" (EBS), where strengths are trained with the network by its task loss; here
-the loss of a choice is its objective, so gradients are exact and no training framework is needed. Each part
-of a choice has strengths of its own (one vector for weights, one for activations), whose product of softmaxes
-is the share of the choice; parts that are tied share one vector. The weight of the penalty grows by the
-method of multipliers until the expected cost fits.
+After "Efficient Bitwidth Search" (EBS, Li et al.), where strengths are trained with the network by its task
+loss; here the loss of a choice is its objective, so gradients are exact and no training framework is needed.
+Each part of a choice has strengths of its own (one vector for weights, one for activations), whose product of
+softmaxes is the share of the choice; parts that are tied share one vector. The weight of the penalty grows by
+the method of multipliers until the expected cost fits.
 """
 
 from dataclasses import dataclass
