@@ -30,7 +30,6 @@ LONG_CLASSES = {
 
 OPTIONAL_FIELDS = {
     "plan/recipe.py Settings": "what a rule leaves unsaid is None, and any rule may leave anything unsaid",
-    "records/layers.py LayerWork": "window, weight and bias depend on the kind of layer",
     "schema/machine.py Machine": "a machine file has the sections that its timing model needs",
 }
 """Records with more than 5 fields that may be None, each with the reason."""
