@@ -51,7 +51,7 @@ class Line:
     numbers: tuple[Number, ...]
 
     def agrees(self, other: "Line") -> bool:
-        """Whether another line has the same text, and every number of it is near enough to this one's."""
+        """Return whether another line has the same text, and every number of it is near enough to this one's."""
         return self.text == other.text and all(
             ours.text == theirs.text or abs(ours.value - theirs.value) <= ours.tolerance * (1 + 1e-9)
             for ours, theirs in zip(self.numbers, other.numbers, strict=True)
@@ -101,12 +101,12 @@ def _number(line: str, found: re.Match[str], column: str) -> Number:
 
 
 def agree(shown: list[str], printed: list[str]) -> bool:
-    """Whether a page shows what a command prints, apart from what ``...`` stands for."""
+    """Return whether a page shows what a command prints, apart from what ``...`` stands for."""
     return _placed(shown, printed, numbers=True) is not None
 
 
 def updated(shown: list[str], printed: list[str]) -> list[str]:
-    """What a page has to show of what a command prints: the lines that it shows now, as they are today.
+    """Return the lines that a page has to show of a command's output: those that it shows now, as printed today.
 
     A listing that agrees stays as it is, so that nothing changes but what has to.
 

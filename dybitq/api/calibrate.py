@@ -11,7 +11,7 @@ import numpy as np
 
 from dybitq.calibrate import store
 from dybitq.calibrate.merge import merge_all
-from dybitq.calibrate.run import Settings, collect, model_inputs
+from dybitq.calibrate.run import CalibrationSettings, collect, model_inputs
 from dybitq.data.spec import data_files, load_data
 from dybitq.errors import ConfigError, StatisticsError, UnsupportedError
 from dybitq.files import atomic_output, check_output
@@ -94,7 +94,7 @@ def calibrate(
     source = load_data(
         data, inputs=model_inputs(network), split=split, batch_size=batch_size or 1, samples=samples
     )
-    settings = Settings(
+    settings = CalibrationSettings(
         richest=moments, budget_bytes=memory_bytes, batch_size=batch_size, workers=threads, progress=progress
     )
     start = time.perf_counter()

@@ -13,7 +13,7 @@ from dybitq.records.layers import QuantizedLayer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Coverage:
+class StoredCoverage:
     """How much of a model is quantized.
 
     Attributes:
@@ -70,7 +70,7 @@ class Inspection:
     metadata: Mapping[str, str]
     layers: tuple[QuantizedLayer, ...]
     tensors: tuple[StoredTensor, ...]
-    coverage: Coverage
+    coverage: StoredCoverage
     notes: tuple[str, ...]
 
 
@@ -115,13 +115,13 @@ def is_quantized(layer: QuantizedLayer) -> bool:
     return layer.granularity is not None
 
 
-def coverage_of(layers: tuple[QuantizedLayer, ...], tensors: tuple[StoredTensor, ...]) -> Coverage:
+def coverage_of(layers: tuple[QuantizedLayer, ...], tensors: tuple[StoredTensor, ...]) -> StoredCoverage:
     """Sums over the layers of a file."""
     weighted = [layer for layer in layers if not isinstance(layer.layer.geometry, ActivationProduct)]
     quantized = [layer for layer in weighted if is_quantized(layer)]
     macs = [layer.layer.macs for layer in layers]
     integer = [layer.layer.macs for layer in layers if layer.weight_bits <= 8 and layer.activation_bits <= 8]
-    return Coverage(
+    return StoredCoverage(
         layers=len(weighted),
         quantized_layers=len(quantized),
         weights=_weights(weighted),

@@ -10,7 +10,7 @@ from dybitq.records.plan import Plan
 from dybitq.records.progress import Progress
 from dybitq.search.feasibility import InfeasibleError
 from dybitq.search.formulation import ERROR, Goal
-from dybitq.search.iterate import Found, Searcher
+from dybitq.search.iterate import FoundPlan, Searcher
 
 _STEPS = 7
 
@@ -42,7 +42,7 @@ class DropWalk:
         self._split, self._progress = split, progress
         self._known: dict[Plan, Measured] = {}
 
-    def search(self, searcher: Searcher, goal: Goal, drop: float) -> tuple[Found, Measured]:
+    def search(self, searcher: Searcher, goal: Goal, drop: float) -> tuple[FoundPlan, Measured]:
         """The cheapest plan found.
 
         Raises:

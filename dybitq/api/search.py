@@ -36,7 +36,7 @@ from dybitq.search.explain import Reason, explain
 from dybitq.search.feasibility import InfeasibleError
 from dybitq.search.formulation import ERROR, Goal, check_ties
 from dybitq.search.front import front
-from dybitq.search.iterate import Found, Searcher
+from dybitq.search.iterate import FoundPlan, Searcher
 from dybitq.search.modes import allowed_pairs, reduced_to_modes
 from dybitq.search.prices import Prices
 from dybitq.search.sensitivity import SAMPLES, Subject
@@ -53,7 +53,7 @@ class PlanFound:
     """One plan, the file it was written to, and what was found out about it."""
 
     path: Path
-    found: Found
+    found: FoundPlan
     reasons: tuple[Reason, ...] = ()
     measured: Measured | None = None
 
@@ -152,7 +152,7 @@ def _result(
     )
 
 
-def _with_reasons(found: Found, searcher: Searcher) -> Found:
+def _with_reasons(found: FoundPlan, searcher: Searcher) -> FoundPlan:
     """The plan with each layer's share of the predicted error beside it."""
     space, scores = searcher.prices.space, searcher.scores
     total = found.error or 1.0
@@ -279,7 +279,7 @@ def _found(
     request: Request,
     files: tuple[Path, Path, Path | None],
     progress: Progress | None,
-) -> list[tuple[Found, Measured | None]]:
+) -> list[tuple[FoundPlan, Measured | None]]:
     model, statistics, data = files
     drop = next((limit.value for limit in limits if limit.name == "drop"), None)
     if drop is not None and data is not None:

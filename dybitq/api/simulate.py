@@ -19,7 +19,7 @@ from dybitq.plan.check import check_plan
 from dybitq.plan.priced import PlanPricing
 from dybitq.plan.store import read_plan
 from dybitq.records.progress import Progress
-from dybitq.records.workload import Comparison, Simulation, SimulationReport, Sweep, Workload
+from dybitq.records.workload import PriceComparison, Simulation, SimulationReport, Sweep, Workload
 
 TOPOLOGY_SUFFIXES = (".csv",)
 
@@ -115,10 +115,10 @@ def _microseconds(report: SimulationReport) -> dict[str, float]:
     return {layer.name: layer.total_cycles / report.clock_mhz + layer.overhead_us for layer in report.layers}
 
 
-def _compared(report: SimulationReport, label: str, other: SimulationReport) -> Comparison:
+def _compared(report: SimulationReport, label: str, other: SimulationReport) -> PriceComparison:
     mine, theirs = _microseconds(report), _microseconds(other)
     layers = {name: theirs[name] / time for name, time in mine.items() if time > 0 and theirs.get(name)}
-    return Comparison(
+    return PriceComparison(
         label=label,
         report=other,
         speedup=other.latency_us / report.latency_us if report.latency_us > 0 else 1.0,

@@ -27,7 +27,7 @@ LARGEST_BATCH = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class CalibrationSettings:
     """Settings of a pass.
 
     Attributes:
@@ -101,7 +101,7 @@ def plan_watch(
 
 
 def collect(
-    network: Network, layers: Sequence[LayerWork], source: DataSource, settings: Settings
+    network: Network, layers: Sequence[LayerWork], source: DataSource, settings: CalibrationSettings
 ) -> Statistics:
     """Run every sample of ``source`` through the float32 network once and collect statistics.
 
@@ -179,7 +179,9 @@ def _outputs(watch: Watch, session: Session) -> list[str]:
     return [name for name in watch.fetched if name not in inputs]
 
 
-def _batch_size(session: Session, source: DataSource, names: Sequence[str], settings: Settings) -> int:
+def _batch_size(
+    session: Session, source: DataSource, names: Sequence[str], settings: CalibrationSettings
+) -> int:
     """Choose the samples of one run, where the settings do not, from the activations of the first sample.
 
     Small batches keep activations in cache while they are measured; tiny networks want larger ones to

@@ -53,11 +53,11 @@ def command(
     from dybitq.files import atomic_output, check_output
     from dybitq.report.allocate import allocation_document, allocation_text, infeasible_document
     from dybitq.search.feasibility import InfeasibleError
-    from dybitq.search.strategies import Settings
+    from dybitq.search.strategies import StrategySettings
 
     if output is not None:
         check_output(output, force=force, inputs=(problem,))
-    settings = Settings(top_k=top_k, most_nodes=nodes)
+    settings = StrategySettings(top_k=top_k, most_nodes=nodes)
     try:
         result = allocate(problem, strategy=strategy, settings=settings, reasons=explain)
     except InfeasibleError as error:

@@ -8,6 +8,7 @@ import onnx_ir as ir
 from dybitq.emit.builder import Builder
 from dybitq.emit.unpack import add_decode
 from dybitq.graph import keys
+from dybitq.graph.values import constant, is_op
 from dybitq.records.fitted import FittedWeight, Recoding
 from dybitq.records.layers import LayerWork
 from dybitq.records.plan import ActivationMode, LayerPlan
@@ -111,6 +112,32 @@ def float_bias(builder: Builder, layer: Layer, output: ir.Value) -> ir.Value:
     added = builder.node("Add", [output, value], output="r", after=node)
     builder.stand_in(output, added, readers)
     return added
+
+
+def keep_float(builder: Builder, node: ir.Node, work: LayerWork) -> None:
+    """Stop onnxruntime from rounding the float weights of a layer between quantizers.
+
+    It turns them into int8 with one scale for the whole tensor, unasked, where the layer reads a
+    DequantizeLinear with a single scale and its output is quantized. One scale for each channel, all of them
+    equal, computes the same and is left alone.
+    """
+    quantized, other = (None if value is None else value.producer() for value in node.inputs[:2])
+    if quantized is None or not is_op(quantized, "DequantizeLinear") or is_op(other, "DequantizeLinear"):
+        return
+    if len(quantized.inputs) != 3:
+        return
+    codes, *constants = quantized.inputs
+    scale, zero_point = (constant(value) for value in constants)
+    if not work.geometry.takes_bias or scale is None or zero_point is None or scale.ndim:
+        return
+    shape = (work.geometry.input_channels,)
+    operands = [
+        codes,
+        builder.constant(np.broadcast_to(scale, shape), "s"),
+        builder.constant(np.broadcast_to(zero_point, shape), "z"),
+    ]
+    real = builder.node("DequantizeLinear", operands, attributes={"axis": 1}, output="r", before=node)
+    node.replace_input_with(0, real)
 
 
 def label(node: ir.Node, layer: Layer, mode: ActivationMode) -> None:

@@ -27,7 +27,7 @@ _AUTO = re.compile(r"auto([2-8])")
 
 
 def is_auto(weights: str) -> bool:
-    """Whether a weight format is a request to choose."""
+    """Return whether a weight format is a request to choose."""
     return _AUTO.fullmatch(weights) is not None
 
 

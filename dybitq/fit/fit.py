@@ -63,7 +63,7 @@ def fit_recodings(
     tensors: Tensors,
     edges: Mapping[str, FittedEdge],
 ) -> dict[str, Recoding]:
-    """The re-codings of the plan by layer; a layer whose input has no codes gets none."""
+    """Return the re-codings of the plan by layer; a layer whose input has no codes gets none."""
     found = {}
     for layer_plan in plan.layers:
         layer = layers[layer_plan.layer]

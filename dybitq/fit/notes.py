@@ -1,4 +1,4 @@
-"""What a user should know of a fit: layers with too little data, and requests carried out otherwise."""
+"""Notes on a fit for its user: layers with too little data, and requests carried out otherwise."""
 
 from collections.abc import Mapping, Sequence
 
@@ -102,7 +102,7 @@ def _about_recodings(
 
 
 def scarce_pairs_note(scarce: Mapping[str, tuple[int, int]]) -> str:
-    """The note on layers that were fitted from the statistics because too few pairs were seen.
+    """Return the note on layers that were fitted from the statistics because too few pairs were seen.
 
     Args:
         scarce: by layer name, patches seen in the data and K.

@@ -66,7 +66,7 @@ class Paired:
 
     @property
     def independent(self) -> int:
-        """How many pairs that have nothing to do with each other would say as much."""
+        """Number of independent pairs that would say as much."""
         return max(1, min(self.rows, _EACH_COUNTS * self.samples))
 
 
@@ -165,7 +165,7 @@ def matched(layer: LayerWork, fitted: FittedWeight, arrays: LayerArrays, paired:
 
 
 def _can_pair(layer: LayerWork) -> bool:
-    """Whether every output channel is one row of the weight matrix, and the moments fit memory."""
+    """Return whether every output channel is one row of the weight matrix, and the moments fit memory."""
     groups, width = layer.geometry.patch_shape
     fits = 2 * 8 * groups * width * width <= _MEMORY_BYTES
     return fits and layer.geometry.has_moments and layer.geometry.has_own_rows()
@@ -186,7 +186,7 @@ def _groups(layers: Mapping[str, LayerWork], plan: Plan) -> list[list[LayerPlan]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Feed:
-    """What happens to a tensor between its name and the layer's multiplier.
+    """Coding of a tensor on its way to a layer's multiplier.
 
     Attributes:
         edge: codes to round it to, where the tensor itself has them (None: it is rounded already, or

@@ -71,7 +71,7 @@ def joined_moment(moments: Sequence[Moment | None]) -> Moment | None:
 
 
 def _strictest(arrays: Sequence[LayerArrays]) -> LayerArrays:
-    """The shared weight, with a bias and an input scale that ask as much of its scales as any layer."""
+    """Give the shared weight a bias and an input scale that ask as much of its scales as any layer."""
     biases = [np.abs(a.bias) for a in arrays if a.bias is not None]
     scales = [a.input_scale for a in arrays if a.input_scale is not None]
     return replace(
@@ -84,7 +84,7 @@ def _strictest(arrays: Sequence[LayerArrays]) -> LayerArrays:
 def with_codes_of(
     shared: FittedWeight, layer: LayerWork, arrays: LayerArrays, moment: Moment | None, *, correct_bias: bool
 ) -> FittedWeight:
-    """The codes and scales of ``shared`` with the bias and the error of one of the layers."""
+    """Return the codes and scales of ``shared`` with the bias and the error of one of the layers."""
     matrix = layer.geometry.to_matrix(arrays.weight).astype(np.float32)
     channels = layer.geometry.row_channels()
     scale = shared.scale[channels if shared.axis is not None else np.zeros_like(channels)]

@@ -11,20 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from dybitq.graph.load import Network
+from dybitq.graph.operators import Movement, moving
 from dybitq.graph.values import constant, is_op
 
 Function = Callable[[np.ndarray], np.ndarray]
 
-_MOVES = (
-    "Reshape",
-    "Transpose",
-    "Squeeze",
-    "Unsqueeze",
-    "Flatten",
-    "DepthToSpace",
-    "SpaceToDepth",
-    "Identity",
-)
+_MOVES = moving(Movement.SHAPE, Movement.ORDER)  # with every value once, a histogram stays what it is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,4 +1,4 @@
-"""Whether a plan fits a model: for plans that were edited by hand or made for another model."""
+"""Checks that a plan fits a model: for plans that were edited by hand or made for another model."""
 
 from collections.abc import Mapping
 
@@ -70,7 +70,7 @@ def _check_weights(layer: LayerWork, plan: LayerPlan) -> None:
 
 
 def _check_mode(layer: LayerWork, mode: ActivationMode) -> None:
-    """Static and dynamic activations need a kernel that takes 8-bit operands."""
+    """Refuse layers that no kernel with 8-bit operands computes, where activations are static or dynamic."""
     modes = kernel_modes(layer)
     if mode is ActivationMode.DYNAMIC and mode not in modes:
         raise ConfigError(

@@ -44,7 +44,7 @@ def make_integer_plan(network: Network, layers: Sequence[LayerWork], recipe: Rec
 
 
 def steps_of_plan(network: Network, layers: Mapping[str, LayerWork], plan: Plan) -> IntegerSteps:
-    """The network as integer steps, with the layers that the plan leaves in float left in float."""
+    """Return the network as integer steps, with the layers that the plan leaves in float left in float."""
     quantized = frozenset(p.layer for p in plan.layers if not p.in_float)
     return integer_steps(network.model, layers, quantized)
 
@@ -98,7 +98,7 @@ def check_options(arithmetic: str, options: IntegerOptions) -> None:
         for name, given in only_explicit.items():
             if given:
                 raise ConfigError(
-                    f"{name} is for the explicit flavour; the kernels behind the fast one round half to "
+                    f"{name} is for the explicit flavour; the kernels of the fast one round half to "
                     "even, once, with shifts of at most 16. Use --flavour explicit"
                 )
     elif arithmetic != INTEGER_EXPLICIT:
@@ -164,7 +164,7 @@ def _edge_plans(
     resolved: Mapping[str, Resolved],
     default: str,
 ) -> tuple[EdgePlan, ...]:
-    """An encoding for every root; narrow ones where all layers that read it ask for the same width.
+    """Return an encoding for every root; narrow ones where all layers that read it ask for the same width.
 
     Ranges are those of the layers that read a tensor; ``default`` where none does.
     """
@@ -202,5 +202,5 @@ def _on_int8_kernels(weights: str) -> bool:
 
 
 def _only_passes_on(step: Step) -> bool:
-    """Whether a reader of codes does not mind their width: layers, and what only moves codes."""
+    """Return whether a reader of codes does not mind their width: layers, and what only moves codes."""
     return step.kind in (StepKind.LAYER, StepKind.MOVE, StepKind.CLAMP, StepKind.QUANTIZE)

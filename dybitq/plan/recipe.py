@@ -33,7 +33,7 @@ from dybitq.records.plan import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a recipe can say of a layer; None means "as the defaults have it".
+    """Settings of a layer in a recipe; None means "as the defaults have it".
 
     Attributes:
         weights: format name (``dybit4``, ``int8``, ``auto4``) or ``float``.
@@ -65,7 +65,7 @@ class Rule:
     settings: Settings = field(default_factory=Settings)
 
     def matches(self, layer: LayerWork) -> bool:
-        """Whether the rule applies to ``layer``."""
+        """Return whether the rule applies to ``layer``."""
         by_type = self.op_type is None or self.op_type == layer.op_type
         return by_type and (self.name is None or fnmatch.fnmatchcase(layer.name, self.name))
 
@@ -177,7 +177,7 @@ def make_plan(network: Network, layers: Sequence[LayerWork], recipe: Recipe) -> 
 
 
 def resolve_settings(network: Network, layers: Sequence[LayerWork], recipe: Recipe) -> dict[str, Resolved]:
-    """Settings of every layer by name.
+    """Return the settings of every layer by name.
 
     Raises:
         ConfigError: a rule matches no layer.
@@ -188,18 +188,18 @@ def resolve_settings(network: Network, layers: Sequence[LayerWork], recipe: Reci
 
 
 def end_layers(graph: ir.Graph, layers: Sequence[LayerWork]) -> frozenset[str]:
-    """Names of the layers with no weighted layer before them, or none behind them."""
+    """Names of the layers with no weighted layer before them, or none after them."""
     weighted = {layer.name: layer for layer in layers if layer.weight_count}
-    behind: set[ir.Value] = set()
+    following: set[ir.Value] = set()
     last = set()
     for node in reversed(list(graph)):
-        follows = any(v in behind for v in node.outputs)
+        follows = any(v in following for v in node.outputs)
         if node.name in weighted:
             if not follows:
                 last.add(node.name)
             follows = True
         if follows:
-            behind.update(v for v in node.inputs if v is not None)
+            following.update(v for v in node.inputs if v is not None)
     before: set[ir.Value] = set()
     first = set()
     for node in graph:
@@ -258,7 +258,7 @@ def _resolve(layer: LayerWork, recipe: Recipe, outermost: frozenset[str]) -> Res
 
 
 def activation_mode(layer: LayerWork, activations: str) -> ActivationMode:
-    """The mode in which ``layer`` can honour ``activations``."""
+    """Return the mode in which ``layer`` can honour ``activations``."""
     modes = kernel_modes(layer)
     if activations == FLOAT or not modes:
         return ActivationMode.FLOAT  # without a quantized kernel weights are packed, arithmetic stays float

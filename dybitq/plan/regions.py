@@ -1,4 +1,4 @@
-"""Which activation tensors of a graph are worth coding in 8 bits, from the roles of its operators.
+"""Activation tensors of a graph that are worth coding in 8 bits, from the roles of its operators.
 
 Two passes. Forward: a tensor is *codable* if codes can come out of its producer without a detour
 through float. Backward: it is *needed* if some layer downstream multiplies its codes. Coded are the
@@ -24,7 +24,7 @@ class Regions:
     Attributes:
         roots: tensors that get an encoding of their own, in topological order.
         carries: every coded tensor to the root whose encoding it carries.
-        layers_only: roots whose codes nobody reads but weighted layers.
+        layers_only: roots whose codes only weighted layers read.
     """
 
     roots: tuple[str, ...]
@@ -100,7 +100,7 @@ def _needed(
 
 
 def absorbed_clamp(value: ir.Value, layers: Mapping[str, LayerWork]) -> ir.Node | None:
-    """The Relu or Clip that is the only reader of ``value`` and can swallow its quantizer, or None."""
+    """Return the Relu or Clip that is the only reader of ``value`` and can swallow its quantizer, or None."""
     uses = value.uses()
     if len(uses) != 1 or value.is_graph_output():
         return None
@@ -128,7 +128,7 @@ def _roots(
     for value in graph.inputs:
         if value.name in needed:
             root(value.name)
-    absorbing: set[str] = set()  # raw outputs whose quantizer stands behind the clamp
+    absorbing: set[str] = set()  # raw outputs whose quantizer stands after the clamp
     for node in nodes:
         kind = roles[id(node)]
         source = node.inputs[0].name if node.inputs and node.inputs[0] is not None else None

@@ -11,7 +11,7 @@ from dybitq.errors import StatisticsError
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TensorStatistics:
-    """Statistics of one float activation tensor.
+    """Statistics of one float activation tensor from one pass over the data.
 
     Attributes:
         samples, count: samples seen, and values in the histogram (some positions of every sample).
@@ -31,7 +31,7 @@ class TensorStatistics:
 
 
 class MomentKind(StrEnum):
-    """Kind of a second moment, chosen by the memory budget."""
+    """Part of the second moment that was kept within the memory budget."""
 
     FULL = "full"
     BLOCK = "block"

@@ -251,7 +251,7 @@ class SimulationReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class PriceComparison:
     """Another price to compare a report with: the same work at 8 bits, another machine, or another model.
 
     ``speedup`` is the other latency over this one's; ``layer_speedups`` the same by operator name, where
@@ -269,7 +269,7 @@ class Simulation:
     """Result of ``dybitq simulate``: a report and its comparisons (the first is with int8)."""
 
     report: SimulationReport
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[PriceComparison, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

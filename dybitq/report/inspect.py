@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dybitq.api.inspect import Coverage, Inspection, is_quantized
+from dybitq.api.inspect import Inspection, StoredCoverage, is_quantized
 from dybitq.errors import first_of
 from dybitq.records.formats import Granularity, PerBlock, PerChannel
 from dybitq.records.geometry.products import ActivationProduct, EmbeddingTable
@@ -54,7 +54,7 @@ def _row(layer: QuantizedLayer, total: int) -> tuple[str, ...]:
     )
 
 
-def coverage_line(coverage: Coverage) -> str:
+def coverage_line(coverage: StoredCoverage) -> str:
     """Print N of M weights, x of y bytes, and the MACs."""
     line = (
         f"quantized: {coverage.quantized_weights:,} of {coverage.weights:,} weights in "

@@ -7,7 +7,7 @@ import numpy as np
 
 from dybitq.records.allocation import Problem
 from dybitq.search.local_search import part_table
-from dybitq.search.program import Link, Program, compile_problem
+from dybitq.search.program import IntegerProgram, Link, compile_problem
 from dybitq.search.solution import Solution
 
 
@@ -64,7 +64,7 @@ def explain(problem: Problem, solution: Solution) -> tuple[Reason, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _View:
-    program: Program
+    program: IntegerProgram
     solution: Solution
     selection: np.ndarray
     table: np.ndarray

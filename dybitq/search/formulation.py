@@ -7,8 +7,8 @@ import numpy as np
 
 from dybitq.errors import ConfigError
 from dybitq.hardware.costs import Array
-from dybitq.records.allocation import Budget, Choice, Group, Problem, Tie
-from dybitq.search.prices import Table
+from dybitq.records.allocation import Budget, Choice, ChoiceGroup, Problem, Tie
+from dybitq.search.prices import PriceTable
 from dybitq.search.sensitivity import Scores
 from dybitq.search.space import LayerChoices, Space
 
@@ -30,7 +30,7 @@ class Goal:
 
 
 def formulate(
-    space: Space, table: Table, scores: Scores, goal: Goal, allowed: Mapping[str, Array]
+    space: Space, table: PriceTable, scores: Scores, goal: Goal, allowed: Mapping[str, Array]
 ) -> Problem:
     """Set up the problem of finding the best assignment by a table of prices.
 
@@ -65,7 +65,7 @@ def formulate(
                         parts={"weights": weights, "activations": activations},
                     )
                 )
-        groups.append(Group(name=choice.layer, choices=tuple(options)))
+        groups.append(ChoiceGroup(name=choice.layer, choices=tuple(options)))
     for name, limit in rows.items():
         room = limit - min(fixed[name], 0.0)
         most = sum(max(c.costs[name] for c in group.choices) for group in groups)

@@ -6,12 +6,12 @@ import numpy as np
 
 from dybitq.records.progress import Progress
 from dybitq.search.formulation import ERROR, Goal
-from dybitq.search.iterate import Found, Searcher
+from dybitq.search.iterate import FoundPlan, Searcher
 
 
 def front(
     searcher: Searcher, goal: Goal, cost: str, count: int, progress: Progress | None = None
-) -> list[Found]:
+) -> list[FoundPlan]:
     """Find at most ``count`` plans of which none is both cheaper and more accurate than another.
 
     Limits are spread evenly between the costs of the cheapest plan and of the most accurate one; all limits
@@ -30,7 +30,7 @@ def front(
         tighter = min(float(limit) * (1 + 1e-12), goal.limits.get(cost, float("inf")))
         plans.append(searcher.search(replace(goal, minimise=ERROR, limits={**goal.limits, cost: tighter})))
     plans.sort(key=lambda plan: (plan.costs[cost], plan.error))
-    kept: list[Found] = []
+    kept: list[FoundPlan] = []
     for plan in plans:
         if not kept or plan.error < kept[-1].error:
             kept.append(plan)

@@ -20,7 +20,7 @@ from dybitq.search.sensitivity import Scores
 from dybitq.search.solution import Solution
 from dybitq.search.solve import solve
 from dybitq.search.space import Assignment
-from dybitq.search.strategies import Settings
+from dybitq.search.strategies import StrategySettings
 
 _FIRST = "lagrangian"
 _ROUNDS = 6  # after the first table
@@ -28,7 +28,7 @@ _TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Found:
+class FoundPlan:
     """A plan with its costs, its error and the problem that it solves.
 
     Attributes:
@@ -65,9 +65,9 @@ class Searcher:
     scores: Scores
     allowed: Mapping[str, Array]
     strategy: str = "ilp"
-    settings: Settings = field(default_factory=Settings)
+    settings: StrategySettings = field(default_factory=StrategySettings)
 
-    def search(self, goal: Goal) -> Found:
+    def search(self, goal: Goal) -> FoundPlan:
         """Find the best plan.
 
         Raises:
@@ -91,8 +91,8 @@ class Searcher:
                 changed[choice.layer] = (choice.weights[0], choice.activations[0])
         return changed
 
-    def _iterate(self, goal: Goal, around: Assignment) -> Found:
-        best: Found | None = None
+    def _iterate(self, goal: Goal, around: Assignment) -> FoundPlan:
+        best: FoundPlan | None = None
         around = self._first(goal, around)
         slack = dict.fromkeys(goal.limits, 0.0)
         tried: set[tuple[tuple[str, tuple[str, str]], ...]] = set()
@@ -133,7 +133,7 @@ class Searcher:
 
     def _step(
         self, strategy: str, goal: Goal, around: Assignment, slack: Mapping[str, float], number: int
-    ) -> Found:
+    ) -> FoundPlan:
         space = self.prices.space
         needed = [
             *(name for name in goal.limits if name != ERROR),
@@ -148,7 +148,7 @@ class Searcher:
             raise _absolute(error, goal, {**table.fixed, ERROR: self.scores.fixed}) from None
         assignment = assignment_of(solution.choices)
         plan = space.plan(assignment)
-        return Found(
+        return FoundPlan(
             plan=plan,
             assignment=assignment,
             costs=self.prices.exact(plan, assignment),
@@ -158,10 +158,10 @@ class Searcher:
             rounds=number,
         )
 
-    def _value(self, found: Found, name: str) -> float:
+    def _value(self, found: FoundPlan, name: str) -> float:
         return found.error if name == ERROR else found.costs[name]
 
-    def _objective(self, found: Found, goal: Goal) -> float:
+    def _objective(self, found: FoundPlan, goal: Goal) -> float:
         return self._value(found, goal.minimise)
 
 

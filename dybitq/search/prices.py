@@ -31,7 +31,7 @@ PRICED = ("latency", "cycles", "energy", "dram")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Table:
+class PriceTable:
     """Costs of all choices around one assignment.
 
     Attributes:
@@ -151,7 +151,7 @@ class Prices:
         weights = dict.fromkeys(name for c in self.space.choices for name in c.weights)
         return tuple(weights), tuple(dict.fromkeys(n for c in self.space.choices for n in c.activations))
 
-    def table(self, plan: Plan, assignment: Assignment, budgeted: Sequence[str]) -> Table:
+    def table(self, plan: Plan, assignment: Assignment, budgeted: Sequence[str]) -> PriceTable:
         """Price every choice while all others are those of ``plan``.
 
         Args:
@@ -180,7 +180,7 @@ class Prices:
         for index, name in enumerate(names):
             chosen = [layers[c.layer][(index, *_places(c, assignment))] for c in self.space.choices]
             fixed[name] = exact[name] - float(np.sum(chosen))
-        return Table(layers=layers, fixed=fixed, names=tuple(names))
+        return PriceTable(layers=layers, fixed=fixed, names=tuple(names))
 
     def _add_priced(
         self, rows: dict[str, list[Array]], own: Mapping[str, Array], shared: Mapping[str, Array]

@@ -8,16 +8,16 @@ import numpy as np
 from dybitq.errors import ConfigError
 from dybitq.records.allocation import Choice, Problem
 from dybitq.search.feasibility import diagnose
-from dybitq.search.program import Program, compile_problem
+from dybitq.search.program import IntegerProgram, compile_problem
 from dybitq.search.relaxation import Bound, root_of
 from dybitq.search.solution import BudgetUse, Solution
-from dybitq.search.strategies import STRATEGIES, Settings
+from dybitq.search.strategies import STRATEGIES, StrategySettings
 
 
 def solve(
     problem: Problem,
     strategy: str = "ilp",
-    settings: Settings | None = None,
+    settings: StrategySettings | None = None,
     known: Mapping[str, str] | None = None,
 ) -> Solution:
     """Choose a label for every group.
@@ -36,7 +36,7 @@ def solve(
     run = STRATEGIES.get(strategy)
     program = compile_problem(problem)
     root = root_of(program, known)
-    outcome = None if root is None else run(program, root, settings or Settings())
+    outcome = None if root is None else run(program, root, settings or StrategySettings())
     if root is None or outcome is None:
         raise diagnose(program) or ConfigError(
             f"strategy {strategy!r} found no assignment within the budgets, although there is one; use 'ilp'"
@@ -64,7 +64,7 @@ def solve(
     )
 
 
-def _chosen(problem: Problem, program: Program, selection: np.ndarray) -> dict[str, Choice]:
+def _chosen(problem: Problem, program: IntegerProgram, selection: np.ndarray) -> dict[str, Choice]:
     """Return the choice of every group, in the order of the problem."""
     label_of = {name: program.labels[pick] for names, pick in zip(program.units, selection) for name in names}
     return {
@@ -81,7 +81,7 @@ def _costs(problem: Problem, chosen: dict[str, Choice]) -> dict[str, float]:
 
 
 def _uses(
-    program: Program, selection: np.ndarray, relaxed: Bound, chosen: dict[str, Choice]
+    program: IntegerProgram, selection: np.ndarray, relaxed: Bound, chosen: dict[str, Choice]
 ) -> tuple[BudgetUse, ...]:
     uses = []
     for index, fact in enumerate(program.row_facts):

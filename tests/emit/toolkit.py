@@ -15,10 +15,11 @@ import onnx
 import onnxruntime
 from onnx import helper, numpy_helper
 
-from dybitq.calibrate.run import Settings as Pass
+from dybitq.calibrate.run import CalibrationSettings as Pass
 from dybitq.calibrate.run import collect, model_inputs
 from dybitq.data.source import DataSource, Opened, Sample
 from dybitq.emit.emit import emit
+from dybitq.emit.target import check_target, target_of
 from dybitq.fit.auto import resolve_auto
 from dybitq.fit.fit import fit
 from dybitq.graph.export import to_bytes
@@ -172,7 +173,8 @@ def make(
     by_name = {layer.name: layer for layer in layers}
     plan = replace(make_plan(network, layers, recipe), **(change or {}))
     check_plan(network, by_name, plan)
-    plan = resolve_auto(network, by_name, plan, statistics)
+    check_target(plan, by_name)
+    plan = resolve_auto(network, by_name, plan, statistics, target_of(plan).carries)
     fitted = fit(network, by_name, plan, statistics)
     emitted = emit(network, by_name, plan, fitted)
     model = to_bytes(emitted)

@@ -1,4 +1,4 @@
-"""The pieces of the search: compiled programs, bounds, lists, local search, EBS, feasibility, explanations."""
+"""The parts of a search: programs, bounds, lists, local search, EBS, feasibility, explanations."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dybitq.errors import ConfigError
-from dybitq.records.allocation import Budget, Choice, Group, Problem, Tie
+from dybitq.records.allocation import Budget, Choice, ChoiceGroup, Problem, Tie
 from dybitq.search.dominance import front
 from dybitq.search.explain import explain
 from dybitq.search.feasibility import InfeasibleError
@@ -19,9 +19,9 @@ from dybitq.search.strategies.ebs import descend, loss, relaxed_problem, shares
 from tests.search.problems import assignments, objective, problems
 
 
-def pair(name: str, *entries: tuple[str, str, float, float]) -> Group:
+def pair(name: str, *entries: tuple[str, str, float, float]) -> ChoiceGroup:
     """A group with choices of weights and inputs: (weights, inputs, objective, latency)."""
-    return Group(
+    return ChoiceGroup(
         name=name,
         choices=tuple(
             Choice(
@@ -145,7 +145,7 @@ def test_ebs_relaxation_reaches_the_bound():
     """On choices without parts the expected objective comes down to the linear relaxation."""
     random = np.random.default_rng(5)
     groups = tuple(
-        Group(
+        ChoiceGroup(
             name=f"g{index}",
             choices=tuple(
                 Choice(
@@ -184,7 +184,7 @@ def test_budgets_that_exclude_each_other():
     budgets = [
         Budget(cost=cost, maximum=limit) for cost, limit in (("latency", 1), ("size", 1), ("energy", 5))
     ]
-    problem = Problem(groups=(Group(name="a", choices=choices),), budgets=tuple(budgets))
+    problem = Problem(groups=(ChoiceGroup(name="a", choices=choices),), budgets=tuple(budgets))
     for strategy in STRATEGIES:
         with pytest.raises(InfeasibleError, match="keep the budgets latency <= 1 and size <= 1 at") as caught:
             solve(problem, strategy)

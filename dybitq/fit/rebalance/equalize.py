@@ -128,7 +128,7 @@ def _pairs(
 
 
 def _cut_off(chain: Chain, statistics: Statistics) -> bool:
-    """Whether calibration saw the bound of a Clip reached: factors do not commute with it then."""
+    """Return whether calibration saw the bound of a Clip reached: factors do not commute with it then."""
     seen = statistics.tensors.get(chain.between)
     return chain.bound < np.inf and (seen is None or seen.maximum >= chain.bound)
 
@@ -147,7 +147,7 @@ class _Work:
         self.bias_correction = plan.bias_correction
 
     def array(self, name: str) -> np.ndarray:
-        """A parameter as it is now."""
+        """Return a parameter as it is now."""
         return self.changed[name] if name in self.changed else self.tensors.array(name)
 
     def equalize(self, pair: _Pair) -> bool:
@@ -167,7 +167,7 @@ class _Work:
         return True
 
     def _moment(self, layer: LayerWork) -> Moment:
-        """As it is now; what is read from the file is kept for the pair at hand."""
+        """As it is now; what is read from the file is kept for the pair in work."""
         key = layer.moment_key
         if key in self.moments:
             return self.moments[key]
@@ -213,7 +213,7 @@ class _Work:
         return rounding_error(layer, plan, weight, hessian)
 
     def _coded(self, pair: _Pair) -> tuple[str, ...]:
-        """The tensors between the layers that are coded: what the second reads, and what the first writes."""
+        """List the coded tensors between the layers: what the second reads, and what the first writes."""
         roots = {
             name: self.tensors.coded_root(name, self.edges) for name in (pair.second.input, pair.first.output)
         }
@@ -251,7 +251,7 @@ class _Work:
 
 
 def factors(first: np.ndarray, second: np.ndarray, share: float, most: int, pair: _Pair) -> np.ndarray:
-    """What the first layer's channels are divided by, powers of two from 1 to ``2**most``; float64 ``[n]``.
+    """Divisors of the first layer's channels, powers of two from 1 to ``2**most``; float64 ``[n]``.
 
     With a share of 1 the largest weights of an output channel of the first layer and of the same input
     channel of the second become equal, up to a power of two and to a factor common to all channels.

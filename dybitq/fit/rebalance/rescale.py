@@ -59,7 +59,7 @@ def rounding_error(layer: LayerWork, plan: LayerPlan, weight: np.ndarray, hessia
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Reader:
+class RescaledReader:
     """A layer that reads a tensor whose channels are divided; errors are relative to its output's energy.
 
     Attributes:
@@ -72,8 +72,8 @@ class Reader:
     signal: float
 
     @classmethod
-    def of(cls, layer: LayerWork, plan: LayerPlan, weight: np.ndarray, hessian: Hessian) -> "Reader":
-        """A layer with its weight and H as they are."""
+    def of(cls, layer: LayerWork, plan: LayerPlan, weight: np.ndarray, hessian: Hessian) -> "RescaledReader":
+        """Return a layer with its weight and H as they are."""
         signal = float(hessian.energy(layer.geometry.to_matrix(weight)).sum())
         return cls(layer=layer, plan=plan, weight=weight, signal=signal)
 
@@ -84,7 +84,7 @@ class Reader:
         return left / most if most > 0 else 1.0
 
     def lost(self, scale: np.ndarray, hessian: Hessian) -> float:
-        """What nearest rounding of its weights costs, which needs no factorisation of H.
+        """Relative error of its weights rounded to nearest, which needs no factorisation of H.
 
         ``hessian`` is that of the tensor divided by ``scale``.
         """
@@ -97,19 +97,19 @@ class Reader:
         return float(rounding_error(self.layer, nearest, weight, hessian).sum()) / self.signal
 
     def gain(self, scale: np.ndarray) -> np.ndarray:
-        """What a squared error of 1 in each channel of the divided tensor costs, float64 ``[channels]``."""
+        """Cost of a squared error of 1 in each channel of the divided tensor, float64 ``[channels]``."""
         weight = self.layer.geometry.times_inputs(self.weight, scale).astype(np.float64)
         total = self.layer.geometry.per_input(weight**2)
         return total / self.signal if self.signal > 0 else np.zeros(len(scale))
 
 
 def takes_factors(layer: LayerWork) -> bool:
-    """Whether a layer is a Conv or a Gemm, whose bias is its own and takes the factors of its channels."""
+    """Return whether a layer is a Conv or a Gemm: its own bias takes the factors of its channels."""
     return isinstance(layer.geometry, SlidingWindow | MatrixProduct) and layer.geometry.takes_bias
 
 
 def scaled_moment(moment: Moment, layer: LayerWork, scale: np.ndarray) -> Moment:
-    """The moment of a layer's patches after its input channels were divided by ``scale``."""
+    """Return the moment of a layer's patches after its input channels were divided by ``scale``."""
     groups, width = moment.first.shape
     channels = layer.geometry.input_channels // groups
     factor = 1 / np.repeat(scale.reshape(groups, channels), width // channels, axis=1)

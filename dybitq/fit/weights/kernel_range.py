@@ -1,4 +1,4 @@
-"""How large the integers of weights may be for every kernel of onnxruntime to add their products exactly.
+"""Largest weight integers whose products every kernel of onnxruntime adds exactly.
 
 x86 processors without VNNI multiply uint8 codes by int8 weights with an instruction that adds two
 neighbouring products in 16 bits and saturates: 255 * 127 twice is 64770, which becomes 32767. Weights of
@@ -19,7 +19,7 @@ LARGEST = 64
 
 
 def bounds_weights(layer: LayerWork, plan: LayerPlan) -> bool:
-    """Whether the integers of this layer's weights have to stay within ``LARGEST``."""
+    """Return whether the integers of this layer's weights have to stay within ``LARGEST``."""
     table = isinstance(layer.geometry, EmbeddingTable)
     if not plan.reduce_range or plan.activations is ActivationMode.FLOAT or table:
         return False
@@ -27,7 +27,7 @@ def bounds_weights(layer: LayerWork, plan: LayerPlan) -> bool:
 
 
 def weight_format(name: str, *, bounded: bool) -> NumberFormat:
-    """The format called ``name``, where asked for without the codes of integers beyond ``LARGEST``.
+    """Return the format called ``name``, where asked for without the codes of integers beyond ``LARGEST``.
 
     Formats that fit no int8 kernel are decoded to float and keep all their codes.
     """

@@ -118,7 +118,7 @@ def round_matrix(
         matrix: float32 ``[groups, rows, K]``.
         channels: output channel of every row, int64 ``[groups, rows]``.
         hessian: H.
-        start: what :func:`first_scale` gives, where it is at hand.
+        start: what :func:`first_scale` gives, where it is known.
         thorough: whether to try all scales and to take the last step of the rounding. Both cost most and
             gain every format about as much: comparisons can do without.
     """

@@ -21,7 +21,7 @@ from dybitq.graph.passes import normalise
 from dybitq.graph.read import read
 from dybitq.graph.stored.quantized import quantized_survey
 from dybitq.graph.values import has_subgraph, int_attribute, shape_of
-from dybitq.graph.work.products import PRODUCTS, Product, product
+from dybitq.graph.work.products import PRODUCTS, ProductShape, product
 from dybitq.graph.work.recoding import clamped_code_bits, find_recodings
 from dybitq.graph.work.shapes import Shape, bind_shapes, shaped
 from dybitq.graph.work.vector import DROPPED, MERGING, PASSES, RENAMING, passes
@@ -334,7 +334,7 @@ class _Builder:
         self._finish_product(node, self.index(left), self.index(right), work, weighted=any(constant))
 
     def _finish_product(
-        self, node: ir.Node, activation: int, weight: int, work: Product, *, weighted: bool
+        self, node: ir.Node, activation: int, weight: int, work: ProductShape, *, weighted: bool
     ) -> None:
         a, w = self.tensors[activation], self.tensors[weight]
         layer = self._stored.get(node.name or "")

@@ -30,7 +30,7 @@ class LayerGeometry(ABC):
 
     @property
     def takes_bias(self) -> bool:
-        """Whether the operator has an input for a bias; otherwise an Add after it adds one."""
+        """Return whether the operator has an input for a bias; otherwise an Add after it adds one."""
         return False
 
     @property
@@ -50,22 +50,22 @@ class LayerGeometry(ABC):
 
     @property
     def stacked(self) -> bool:
-        """Whether the weight is a stack of matrices, one for each batch index."""
+        """Return whether the weight is a stack of matrices, one for each batch index."""
         return False
 
     @property
     def is_depthwise(self) -> bool:
-        """Whether every output channel reads one input channel that no other reads."""
+        """Return whether every output channel reads one input channel that no other reads."""
         return False
 
     @property
     def pads_input(self) -> bool:
-        """Whether patches hold values of the padding."""
+        """Return whether patches hold values of the padding."""
         return False
 
     @property
     def has_moments(self) -> bool:
-        """Whether weights are multiplied by patches of an activation, whose moments calibration keeps."""
+        """Return whether weights are multiplied by patches of an activation, whose moments calibration keeps."""
         return True
 
     # ------------------------------------------------------------------ axes and channels
@@ -122,7 +122,7 @@ class LayerGeometry(ABC):
         """
 
     def has_own_rows(self) -> bool:
-        """Whether every output channel is one row, whose mean error its bias can take up."""
+        """Return whether every output channel is one row, whose mean error its bias can take up."""
         channels = self.row_channels()
         return channels.size == int(channels.max()) + 1
 

@@ -13,7 +13,7 @@ class _Rows(LayerGeometry):
 
     @property
     def on_left(self) -> bool:
-        """Whether the weight is the left operand, so that patches are columns of the activation."""
+        """Return whether the weight is the left operand, so that patches are columns of the activation."""
         return False
 
     @property
@@ -118,22 +118,22 @@ class MatrixProduct(_Rows):
 
     @property
     def takes_bias(self) -> bool:
-        """Whether the operator has an input for a bias."""
+        """Return whether the operator has an input for a bias."""
         return self.gemm
 
     @property
     def on_left(self) -> bool:
-        """Whether the weight is the left operand, so that patches are columns of the activation."""
+        """Return whether the weight is the left operand, so that patches are columns of the activation."""
         return self.left
 
     @property
     def stacked(self) -> bool:
-        """Whether the weight is a stack of matrices, one for each batch index."""
+        """Return whether the weight is a stack of matrices, one for each batch index."""
         return len(self.weight_shape) > 2
 
     @property
     def plain(self) -> bool:
-        """Whether rows of the activation meet one matrix on their right."""
+        """Return whether rows of the activation meet one matrix on their right."""
         return not self.left and not self.stacked
 
     @property

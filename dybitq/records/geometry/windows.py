@@ -55,17 +55,17 @@ class SlidingWindow(LayerGeometry):
 
     @property
     def takes_bias(self) -> bool:
-        """Whether the operator has an input for a bias."""
+        """Return whether the operator has an input for a bias."""
         return True
 
     @property
     def is_depthwise(self) -> bool:
-        """Whether every output channel reads one input channel that no other reads."""
+        """Return whether every output channel reads one input channel that no other reads."""
         return self.extents[:2] == (self.window.group, 1)
 
     @property
     def pads_input(self) -> bool:
-        """Whether patches hold values of the padding."""
+        """Return whether patches hold values of the padding."""
         return any(self.window.pads)
 
     @property
@@ -164,7 +164,7 @@ class TransposedWindow(LayerGeometry):
 
     @property
     def takes_bias(self) -> bool:
-        """Whether the operator has an input for a bias."""
+        """Return whether the operator has an input for a bias."""
         return True
 
     @property

@@ -14,7 +14,7 @@ from dybitq.encodings.widths import is_uniform
 from dybitq.fit.activations.edges import edge_within
 from dybitq.fit.activations.ranges import Profile, bins, profile
 from dybitq.fit.activations.recode import fit_recoding
-from dybitq.fit.activations.sparq_scales import Reader, reader_of, windowed_edge, windowed_error
+from dybitq.fit.activations.sparq_scales import WindowReader, reader_of, windowed_edge, windowed_error
 from dybitq.fit.fit import moment_of
 from dybitq.fit.on_data import Feed, fed
 from dybitq.fit.weights.kernel_range import bounds_weights
@@ -258,7 +258,7 @@ class LayerNoise:
             self._edges[key] = edge_within(plan, self._shaped[root], self._tensors.clamp(root))
         return self._edges[key]
 
-    def _windowed(self, root: str, reader: Reader) -> FittedEdge:
+    def _windowed(self, root: str, reader: WindowReader) -> FittedEdge:
         edge, seen = self._edge(root, "int8"), self.statistics.tensors[root]
         return windowed_edge(self._plan(root), edge, seen, self._tensors.clamp(root), (reader,))
 

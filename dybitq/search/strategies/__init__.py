@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from dybitq.registry import Registry
-from dybitq.search.program import Program
+from dybitq.search.program import IntegerProgram
 from dybitq.search.relaxation import Root
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class StrategySettings:
     """Settings of the strategies.
 
     Attributes:
@@ -28,7 +28,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Found:
+class Selection:
     """Outcome of a strategy.
 
     Attributes:
@@ -42,6 +42,6 @@ class Found:
     proof: str = ""
 
 
-Strategy = Callable[[Program, Root, Settings], Found | None]
+Strategy = Callable[[IntegerProgram, Root, StrategySettings], Selection | None]
 
 STRATEGIES: Registry[Strategy] = Registry("search strategy", "dybitq.search.strategies")

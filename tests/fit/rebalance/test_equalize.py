@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
-from dybitq.calibrate.run import Settings as Pass
+from dybitq.calibrate.run import CalibrationSettings as Pass
 from dybitq.calibrate.run import collect
 from dybitq.emit.emit import emit
 from dybitq.emit.metadata import stamp
