@@ -51,7 +51,7 @@ class Line:
     numbers: tuple[Number, ...]
 
     def agrees(self, other: "Line") -> bool:
-        """Return whether another line has the same text, and every number of it is near enough to this one's."""
+        """Return whether another line has the same text and numbers near enough to this one's."""
         return self.text == other.text and all(
             ours.text == theirs.text or abs(ours.value - theirs.value) <= ours.tolerance * (1 + 1e-9)
             for ours, theirs in zip(self.numbers, other.numbers, strict=True)
@@ -106,7 +106,7 @@ def agree(shown: list[str], printed: list[str]) -> bool:
 
 
 def updated(shown: list[str], printed: list[str]) -> list[str]:
-    """Return the lines that a page has to show of a command's output: those that it shows now, as printed today.
+    """Return the lines that a page has to show of a command's output: those shown now, as printed today.
 
     A listing that agrees stays as it is, so that nothing changes but what has to.
 

@@ -65,7 +65,7 @@ class LayerGeometry(ABC):
 
     @property
     def has_moments(self) -> bool:
-        """Return whether weights are multiplied by patches of an activation, whose moments calibration keeps."""
+        """Return whether weights meet patches of an activation, whose moments calibration keeps."""
         return True
 
     # ------------------------------------------------------------------ axes and channels
