@@ -60,7 +60,7 @@ class Builder:
         group: int = 1,
         relu: bool = True,
     ) -> str:
-        """Convolution, with a Relu behind it."""
+        """Add a convolution with a Relu after it."""
         kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
         size, pads = self._window(x, kernel, stride, pad)
         weight = self._weight(out, self.shapes[x][0] // group, *kernel)
@@ -121,7 +121,7 @@ class Builder:
         return self.model(x)
 
     def model(self, *outputs: str) -> onnx.ModelProto:
-        """The network with these outputs."""
+        """Finish the network with these outputs."""
         results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
         source = helper.make_tensor_value_info("input", TensorProto.FLOAT, list(self._input))
         graph = helper.make_graph(self.nodes, "network", [source], results, [*self.weights, self._scale])

@@ -6,7 +6,8 @@ that of uniform int4. The search is told the budget, the statistics and 32 sampl
 ``gain``); what it finds is compared with every uniform plan that is as fast: weights in int8, int4, int2 or
 dybit4, activations in int8, int4 or int2, first and last layers at 8 bits. All plans are quantized
 from the statistics. Top-1 is measured on ``val``, differences sample by sample. Measurements are kept in the
-folder: a run that was cut off goes on where it stopped.
+folder: a run that was cut off goes on where it stopped,
+unless the package has changed since.
 """
 
 import argparse
@@ -55,7 +56,7 @@ class Point:
 
 
 def right(bench: prepared.Bench, name: str, plan: Plan, samples: int | None) -> np.ndarray:
-    """Which samples of ``val`` the quantized network gets right, 0 or 1."""
+    """Mark the samples of ``val`` that the quantized network classifies correctly, 0 or 1."""
     folder = bench.work / "plans"
     folder.mkdir(exist_ok=True)
     decisions = replace(plan, layers=tuple(replace(p, reason="") for p in plan.layers))
@@ -82,7 +83,7 @@ def _scores(bench: prepared.Bench, name: str, model: Path, samples: int | None) 
 
 
 def uniform(space: Space, weights: str, activations: str) -> dict[str, tuple[str, str]]:
-    """The same formats everywhere but in layers that the recipe fixes."""
+    """Use the same formats everywhere, except in layers that the recipe fixes."""
     return {
         c.layer: (
             weights if weights in c.weights else c.weights[0],
@@ -93,7 +94,7 @@ def uniform(space: Space, weights: str, activations: str) -> dict[str, tuple[str
 
 
 def found_plan(bench: prepared.Bench, name: str, machine: str, budget_us: float) -> Plan:
-    """What the search finds, from the folder or now."""
+    """Read the result of a search from the folder, or run it now."""
     path = bench.work / "plans" / f"{name}.{machine}.{budget_us:.3f}.yaml"
     path.parent.mkdir(exist_ok=True)
     if not path.exists():
@@ -149,7 +150,7 @@ def compared(bench: prepared.Bench, name: str, machine: str, samples: int | None
 
 
 def verdict(row: dict[str, Any]) -> str:
-    """Whether the difference stands out of its error."""
+    """Judge if the difference is larger than its error."""
     if row["difference"] > SIGMAS * row["error"]:
         return "better"
     return "worse" if row["difference"] < -SIGMAS * row["error"] else "equal"
@@ -201,6 +202,7 @@ def main() -> None:
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     bench = prepared.Bench(zoo=given.zoo, work=given.work, networks=tuple(given.networks.split(",")))
+    prepared.check_work(bench)
     head = (
         "network",
         "machine",

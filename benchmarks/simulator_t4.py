@@ -1,4 +1,4 @@
-"""T4: the roofline preset against HAWQ-V3's kernel times, and the fit behind its constants.
+"""T4: the roofline preset against HAWQ-V3's kernel times, and the fit of its constants.
 
     python benchmarks/simulator_t4.py KERNELS.csv [--fit]
 
@@ -29,7 +29,7 @@ class Kernel(NamedTuple):
 
 
 def kernels(path: Path) -> list[Kernel]:
-    """The table; convolutions have their padding in the data shape."""
+    """Read the table; convolutions have their padding in the data shape."""
     found = []
     with path.open() as lines:
         for row in csv.DictReader(lines):

@@ -1,4 +1,4 @@
-"""ZCU102: the preset against AMD's measured latencies, the fit behind it, and networks it never saw.
+"""ZCU102: the preset against AMD's measured latencies, the fit of its constants, and other networks.
 
     python benchmarks/simulator_zcu102.py [MEASURED.csv] [--fit]
 
@@ -39,7 +39,7 @@ Parameters = tuple[float, float, float, float]
 
 
 def workloads(names: Iterable[str]) -> dict[str, Workload]:
-    """The networks as ONNX with random weights, read back as workloads."""
+    """Write the networks as ONNX with random weights, and read them back as workloads."""
     builders = {**networks.ZCU102, **networks.HELD_OUT}
     return {name: workload_of_model(ir.from_proto(builders[name]()), name=name) for name in names}
 

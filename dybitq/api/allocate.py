@@ -8,7 +8,7 @@ from dybitq.schema.problem import read_problem
 from dybitq.search.explain import Reason, explain
 from dybitq.search.solution import Solution
 from dybitq.search.solve import solve
-from dybitq.search.strategies import Settings
+from dybitq.search.strategies import StrategySettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class Allocation:
 
 
 def allocate(
-    path: Path, *, strategy: str = "ilp", settings: Settings | None = None, reasons: bool = False
+    path: Path, *, strategy: str = "ilp", settings: StrategySettings | None = None, reasons: bool = False
 ) -> Allocation:
     """Solve the problem of a JSON file (see docs/allocate.md for its layout).
 

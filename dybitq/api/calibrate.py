@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,17 +11,15 @@ import numpy as np
 
 from dybitq.calibrate import store
 from dybitq.calibrate.merge import merge_all
-from dybitq.calibrate.run import Settings, collect, model_inputs
+from dybitq.calibrate.run import CalibrationSettings, collect, model_inputs
 from dybitq.data.spec import data_files, load_data
 from dybitq.errors import ConfigError, StatisticsError, UnsupportedError
 from dybitq.files import atomic_output, check_output
 from dybitq.graph.load import load
 from dybitq.graph.survey import survey
-from dybitq.patches import moment_key
 from dybitq.records.layers import LayerWork
+from dybitq.records.progress import Progress
 from dybitq.records.statistics import ChannelStatistics, MomentKind, Statistics
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +94,8 @@ def calibrate(
     source = load_data(
         data, inputs=model_inputs(network), split=split, batch_size=batch_size or 1, samples=samples
     )
-    settings = Settings(
-        richest=moments, budget_bytes=memory_bytes, batch_size=batch_size, lanes=threads, progress=progress
+    settings = CalibrationSettings(
+        richest=moments, budget_bytes=memory_bytes, batch_size=batch_size, workers=threads, progress=progress
     )
     start = time.perf_counter()
     statistics = collect(network, layers, source, settings)
@@ -156,7 +154,7 @@ def _reduced(statistics: Statistics, layers: Sequence[LayerWork], asked: MomentK
     found = {}
     for layer in layers:
         if layer.name in statistics.channels and layer.input in statistics.tensors:
-            moment = statistics.moments.get(moment_key(layer))
+            moment = statistics.moments.get(layer.moment_key)
             kind = moment.kind if moment is not None else MomentKind.NONE
             if ladder.index(kind) > ladder.index(asked):
                 found[layer.name] = kind

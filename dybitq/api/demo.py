@@ -1,7 +1,6 @@
 """``dybitq demo`` as a function: the whole road on the network inside the package."""
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -13,9 +12,8 @@ from dybitq.api.simulate import simulate
 from dybitq.errors import OutputError
 from dybitq.files import atomic_output, check_output
 from dybitq.plan.recipe import DEFAULTS, Recipe
+from dybitq.records.progress import Progress
 from dybitq.records.workload import Simulation
-
-Progress = Callable[[str, int, int], None]
 
 MODEL, DATA, STATISTICS = "digits.onnx", "digits.yaml", "digits.stats"
 SHIPPED = (MODEL, DATA, "digits.npz", "LICENSE-digits.txt")

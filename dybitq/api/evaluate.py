@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,13 +14,12 @@ from dybitq.data.source import Batch, DataSource
 from dybitq.data.spec import load_data
 from dybitq.data.tasks import TASKS, Task
 from dybitq.errors import ConfigError, DataError, ModelError
+from dybitq.graph import keys
 from dybitq.graph.read import read
-from dybitq.graph.stored.quantized import ORIGIN_KEY
+from dybitq.records.progress import Progress
 from dybitq.runtime.host import products_are_exact
 from dybitq.runtime.pair import Pair, common_inputs, open_pair
 from dybitq.runtime.session import Session
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,9 +175,9 @@ def _origin_notes(model: Path, reference: Path | None) -> tuple[str, ...]:
     """Whether ``reference`` is neither what ``model`` says it was made from, nor made from it as well."""
     if reference is None:
         return ()
-    made_from = read(model)[0].metadata_props.get(ORIGIN_KEY)
+    made_from = read(model)[0].metadata_props.get(keys.ORIGIN)
     other, found = read(reference)
-    if made_from in (None, found, other.metadata_props.get(ORIGIN_KEY)):
+    if made_from in (None, found, other.metadata_props.get(keys.ORIGIN)):
         return ()
     hashes = f"sha256 {made_from[:12]}..., the reference has {found[:12]}..."
     return (f"{model} was made from another file than {reference} ({hashes})",)
@@ -199,7 +198,7 @@ def _saturation(model: Path, batch: Batch, threads: int | None) -> tuple[bool | 
         not np.array_equal(value, found[name], equal_nan=value.dtype.kind == "f")
         for name, value in numbers.items()
     )
-    decibels = min((fidelity.sqnr_db(total) for total in floats.values()), default=math.inf)
+    decibels = min((total.sqnr_db for total in floats.values()), default=math.inf)
     return saturates, decibels if saturates and math.isfinite(decibels) else None
 
 
@@ -319,7 +318,7 @@ def _real(value: np.ndarray, batch: Batch) -> np.ndarray:
 
 
 def _error(name: str, total: fidelity.ErrorTotal) -> TensorError:
-    return TensorError(tensor=name, sqnr_db=fidelity.sqnr_db(total), largest_difference=total.largest)
+    return TensorError(tensor=name, sqnr_db=total.sqnr_db, largest_difference=total.largest)
 
 
 def _gates(settings: Settings, metrics: Sequence[Metric], outputs: Sequence[TensorError]) -> tuple[Gate, ...]:

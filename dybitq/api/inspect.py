@@ -4,15 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dybitq.graph import keys
 from dybitq.graph.read import external_files, read
-from dybitq.graph.stored import checksum
 from dybitq.graph.stored.contents import StoredTensor
 from dybitq.graph.stored.quantized import stored_survey
-from dybitq.records.layers import LayerKind, QuantizedLayer
+from dybitq.records.geometry.products import ActivationProduct
+from dybitq.records.layers import QuantizedLayer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Coverage:
+class StoredCoverage:
     """How much of a model is quantized.
 
     Attributes:
@@ -69,7 +70,7 @@ class Inspection:
     metadata: Mapping[str, str]
     layers: tuple[QuantizedLayer, ...]
     tensors: tuple[StoredTensor, ...]
-    coverage: Coverage
+    coverage: StoredCoverage
     notes: tuple[str, ...]
 
 
@@ -100,7 +101,7 @@ def inspect(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None) -> 
         metadata={
             key: value
             for key, value in model.metadata_props.items()
-            if key.startswith("dybitq.") and key not in ("dybitq.plan", checksum.KEY)
+            if key.startswith(keys.PREFIX) and key not in (keys.PLAN, keys.CHECKSUM)
         },
         layers=survey.layers,
         tensors=survey.tensors,
@@ -114,13 +115,13 @@ def is_quantized(layer: QuantizedLayer) -> bool:
     return layer.granularity is not None
 
 
-def coverage_of(layers: tuple[QuantizedLayer, ...], tensors: tuple[StoredTensor, ...]) -> Coverage:
+def coverage_of(layers: tuple[QuantizedLayer, ...], tensors: tuple[StoredTensor, ...]) -> StoredCoverage:
     """Sums over the layers of a file."""
-    weighted = [layer for layer in layers if layer.layer.kind is not LayerKind.MATMUL_DYNAMIC]
+    weighted = [layer for layer in layers if not isinstance(layer.layer.geometry, ActivationProduct)]
     quantized = [layer for layer in weighted if is_quantized(layer)]
     macs = [layer.layer.macs for layer in layers]
     integer = [layer.layer.macs for layer in layers if layer.weight_bits <= 8 and layer.activation_bits <= 8]
-    return Coverage(
+    return StoredCoverage(
         layers=len(weighted),
         quantized_layers=len(quantized),
         weights=_weights(weighted),

@@ -1,6 +1,6 @@
 """The part of ``dybitq quantize`` that is integer-only: plan, fit, proof of the accumulators, emission."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,9 @@ from dybitq.records.fitted import Fitted
 from dybitq.records.integer_network import IntegerNetwork
 from dybitq.records.layers import LayerWork
 from dybitq.records.plan import Plan
+from dybitq.records.progress import Progress
 from dybitq.records.statistics import Statistics
 from dybitq.verify.bounds import check_registers
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

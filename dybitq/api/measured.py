@@ -2,17 +2,15 @@
 
 import math
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dybitq.errors import ConfigError
 from dybitq.records.plan import Plan
+from dybitq.records.progress import Progress
 from dybitq.search.feasibility import InfeasibleError
 from dybitq.search.formulation import ERROR, Goal
-from dybitq.search.iterate import Found, Searcher
-
-Progress = Callable[[str, int, int], None]
+from dybitq.search.iterate import FoundPlan, Searcher
 
 _STEPS = 7
 
@@ -44,7 +42,7 @@ class DropWalk:
         self._split, self._progress = split, progress
         self._known: dict[Plan, Measured] = {}
 
-    def search(self, searcher: Searcher, goal: Goal, drop: float) -> tuple[Found, Measured]:
+    def search(self, searcher: Searcher, goal: Goal, drop: float) -> tuple[FoundPlan, Measured]:
         """The cheapest plan found.
 
         Raises:

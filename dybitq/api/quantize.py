@@ -18,7 +18,7 @@ from dybitq.emit.metadata import reasons, stamp
 from dybitq.emit.prefix import prefix
 from dybitq.emit.target import check_target, target_of
 from dybitq.emit.validity import check_valid
-from dybitq.errors import ConfigError, ModelError, OutputError, UnsupportedError
+from dybitq.errors import ConfigError, ModelError, OutputError, UnsupportedError, counted, first_of
 from dybitq.files import atomic_output, check_output
 from dybitq.fit.auto import resolve_auto
 from dybitq.fit.fit import fit
@@ -35,12 +35,11 @@ from dybitq.plan.store import plan_text
 from dybitq.records.arithmetic import FLOAT_RESCALE
 from dybitq.records.fitted import Fitted, FittedWeight
 from dybitq.records.layers import LayerWork
-from dybitq.records.plan import Plan, is_number_format
+from dybitq.records.plan import Plan
+from dybitq.records.progress import Progress
 from dybitq.records.statistics import Statistics
 from dybitq.runtime.session import Session
 from dybitq.verify.probe import ProbeResult, probe
-
-Progress = Callable[[str, int, int], None]
 
 _NO_LAYERS = "it has no Conv, ConvTranspose, Gemm, MatMul or embedding with weights"
 _NAMES_SHOWN = 4  # layers named in a note
@@ -258,8 +257,7 @@ def _float_notes(found: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     """One sentence for each reason why layers were planned for int8 kernels but compute in float."""
     notes = []
     for reason, names in found.items():
-        shown = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
-        count = f"{len(names)} layer{'s' if len(names) > 1 else ''}"
+        count, shown = counted(len(names), "layer"), first_of(names, _NAMES_SHOWN)
         notes.append(f"{count} computed in float32 with packed weights ({shown}): {reason}")
     return tuple(notes)
 
@@ -272,8 +270,8 @@ def _check_decisions(network: Network, layers: Mapping[str, LayerWork], plan: Pl
 
 
 def _check_something(plan: Plan, network: Network) -> None:
-    if all(not is_number_format(layer.weights) for layer in plan.layers):
-        left = next((layer for layer in plan.layers if layer.weights == "float"), None)
+    if not any(layer.has_coded_weights for layer in plan.layers):
+        left = next((layer for layer in plan.layers if layer.in_float), None)
         if left is not None:
             raise UnsupportedError(
                 f"{network.path}: nothing would be quantized: layer {left.layer!r} ({left.reason}) and all "

@@ -27,22 +27,21 @@ from dybitq.graph.work.workload import read_workload
 from dybitq.hardware.machine import load_machine
 from dybitq.plan.recipe import FIRST_OR_LAST, Recipe
 from dybitq.plan.store import plan_text
-from dybitq.records.plan import is_number_format
+from dybitq.records.plan import is_coded
+from dybitq.records.progress import Progress
 from dybitq.runtime.session import Session
 from dybitq.schema.machine import Machine
-from dybitq.search.budgets import COSTS, Limit, parse_budgets, sqnr_db
+from dybitq.search.budgets import COSTS, Limit, parse_budgets, sqnr_of
 from dybitq.search.explain import Reason, explain
 from dybitq.search.feasibility import InfeasibleError
 from dybitq.search.formulation import ERROR, Goal, check_ties
 from dybitq.search.front import front
-from dybitq.search.iterate import Found, Searcher
+from dybitq.search.iterate import FoundPlan, Searcher
 from dybitq.search.modes import allowed_pairs, reduced_to_modes
 from dybitq.search.prices import Prices
 from dybitq.search.sensitivity import SAMPLES, Subject
 from dybitq.search.sensitivity.cache import scores_of
 from dybitq.search.space import open_space
-
-Progress = Callable[[str, int, int], None]
 
 __all__ = ["SEARCHED", "PlanFound", "Request", "SearchResult", "search"]
 
@@ -54,7 +53,7 @@ class PlanFound:
     """One plan, the file it was written to, and what was found out about it."""
 
     path: Path
-    found: Found
+    found: FoundPlan
     reasons: tuple[Reason, ...] = ()
     measured: Measured | None = None
 
@@ -153,7 +152,7 @@ def _result(
     )
 
 
-def _with_reasons(found: Found, searcher: Searcher) -> Found:
+def _with_reasons(found: FoundPlan, searcher: Searcher) -> FoundPlan:
     """The plan with each layer's share of the predicted error beside it."""
     space, scores = searcher.prices.space, searcher.scores
     total = found.error or 1.0
@@ -171,7 +170,7 @@ def _advice(limits: Sequence[Limit], ready: "_Ready", error: InfeasibleError) ->
     """What the numbers of an infeasible budget are in, and what could be allowed besides."""
     baseline = ready.searcher.prices.baseline
     parts = [
-        f"an error of {reach.alone:.6g} is an SQNR of {sqnr_db(reach.alone):.1f} dB"
+        f"an error of {reach.alone:.6g} is an SQNR of {sqnr_of(reach.alone):.1f} dB"
         for reach in error.reaches
         if reach.row.cost == ERROR
     ]
@@ -224,7 +223,7 @@ def _prepared(
     network, layers, seen = opened(model, statistics)
     space = open_space(network, layers, recipe or Recipe(defaults=SEARCHED))
     check_target(space.base, layers)
-    if all(not is_number_format(choice.weights[0]) for choice in space.choices):
+    if not any(is_coded(choice.weights[0]) for choice in space.choices):
         raise UnsupportedError(f"{model}: nothing would be quantized: it has no layer with weights to code")
     everything, workload = space, read_workload(model, request.shapes)
     prices = Prices(workload, machine, space)
@@ -280,7 +279,7 @@ def _found(
     request: Request,
     files: tuple[Path, Path, Path | None],
     progress: Progress | None,
-) -> list[tuple[Found, Measured | None]]:
+) -> list[tuple[FoundPlan, Measured | None]]:
     model, statistics, data = files
     drop = next((limit.value for limit in limits if limit.name == "drop"), None)
     if drop is not None and data is not None:
@@ -311,7 +310,7 @@ def certificate_lines(one: PlanFound, result: SearchResult) -> list[str]:
         f"found by dybitq search on {result.hardware}, {result.request.sensitivity}, {solution.strategy}"
     ]
     if result.relative_error:
-        lines.append(f"predicted SQNR {sqnr_db(found.error):.2f} dB")
+        lines.append(f"predicted SQNR {sqnr_of(found.error):.2f} dB")
     lines += [
         f"{limit.cost} {found.costs[limit.cost]:.6g} of at most {limit.absolute(result.baseline):.6g}"
         for limit in result.limits

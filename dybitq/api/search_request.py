@@ -13,8 +13,7 @@ from dybitq.search.formulation import ERROR, Goal
 from dybitq.search.prices import Prices
 from dybitq.search.sensitivity import Scores
 from dybitq.search.space import ACTIVATIONS, WEIGHTS
-from dybitq.search.strategies import STRATEGIES
-from dybitq.search.strategies import Settings as StrategySettings
+from dybitq.search.strategies import STRATEGIES, StrategySettings
 
 SEARCHED = replace(DEFAULTS, weights=WEIGHTS, activations=ACTIVATIONS)
 """Defaults of a recipe in a search: everything may be chosen."""

@@ -1,26 +1,25 @@
 """``dybitq simulate`` as a function."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dybitq.api.opened import opened_float
+from dybitq.encodings.widths import widths
 from dybitq.errors import ConfigError
-from dybitq.graph.work.formats import format_integer_bits
 from dybitq.graph.work.workload import read_workload
 from dybitq.hardware.machine import load_machine, preset_names
 from dybitq.hardware.price import simulate as price
 from dybitq.hardware.sweep import parse_sweep
 from dybitq.hardware.sweep import sweep as price_grid
 from dybitq.hardware.topology import read_topology
-from dybitq.hardware.whatif import int8, requantized
+from dybitq.hardware.widths import int8, requantized
 from dybitq.plan.check import check_plan
 from dybitq.plan.priced import PlanPricing
 from dybitq.plan.store import read_plan
-from dybitq.records.workload import Comparison, Simulation, SimulationReport, Sweep, Workload
-
-Progress = Callable[[str, int, int], None]
+from dybitq.records.progress import Progress
+from dybitq.records.workload import PriceComparison, Simulation, SimulationReport, Sweep, Workload
 
 TOPOLOGY_SUFFIXES = (".csv",)
 
@@ -51,9 +50,11 @@ def workload_of(
     workload = read_topology(path) if topology else read_workload(path, shapes)
     if plan is not None:
         return _as_planned(workload, path, plan)
-    asked = [name for name in (weights, activations) if name is not None]
-    wide = {name: format_integer_bits(name) for name in asked}
-    return requantized(workload, weights=weights, activations=activations, integer_bits=wide)
+    return requantized(
+        workload,
+        weights=None if weights is None else widths(weights),
+        activations=None if activations is None else widths(activations),
+    )
 
 
 def _as_planned(workload: Workload, model: Path, path: Path) -> Workload:
@@ -114,10 +115,10 @@ def _microseconds(report: SimulationReport) -> dict[str, float]:
     return {layer.name: layer.total_cycles / report.clock_mhz + layer.overhead_us for layer in report.layers}
 
 
-def _compared(report: SimulationReport, label: str, other: SimulationReport) -> Comparison:
+def _compared(report: SimulationReport, label: str, other: SimulationReport) -> PriceComparison:
     mine, theirs = _microseconds(report), _microseconds(other)
     layers = {name: theirs[name] / time for name, time in mine.items() if time > 0 and theirs.get(name)}
-    return Comparison(
+    return PriceComparison(
         label=label,
         report=other,
         speedup=other.latency_us / report.latency_us if report.latency_us > 0 else 1.0,

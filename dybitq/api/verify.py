@@ -1,15 +1,16 @@
 """``dybitq verify`` as a function: the proof that a stored model is integer-only."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dybitq.data.spec import load_data
 from dybitq.errors import ConfigError
+from dybitq.graph import keys
 from dybitq.graph.stored.checksum import Change
 from dybitq.graph.stored.plain import StoredModel, read_plain
 from dybitq.records.integer_network import IntegerNetwork
+from dybitq.records.progress import Progress
 from dybitq.runtime.host import Host, inspect_host
 from dybitq.runtime.session import Session
 from dybitq.verify.bounds import AccumulatorBound, accumulator_bounds
@@ -17,8 +18,6 @@ from dybitq.verify.compare import Comparison, compare
 from dybitq.verify.exact import NotDyadicError
 from dybitq.verify.read.network import read_network
 from dybitq.verify.static import Finding, NodeKind, prove
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +52,7 @@ class VerifyResult:
         operations: in order; empty where the parameters of the file cannot be read as integers.
         host: integer arithmetic of this machine.
         comparison: runtime against reference on data; None without data or where it makes no sense.
-        changes: what differs from the seal that dybitq wrote into the file.
+        changes: what differs from the checksum that dybitq wrote into the file.
     """
 
     model: Path
@@ -157,7 +156,7 @@ def verify(
 
 def _arithmetic(stored: StoredModel) -> str:
     try:
-        plan = json.loads(stored.inner.metadata.get("dybitq.plan", "{}"))
+        plan = json.loads(stored.inner.metadata.get(keys.PLAN, "{}"))
     except json.JSONDecodeError:
         return ""
     return str(plan.get("arithmetic", "float-rescale")) if plan else ""

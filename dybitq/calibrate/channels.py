@@ -1,4 +1,4 @@
-"""Every output channel of a layer: sums and histograms over fixed subsets of positions, and extremes."""
+"""Statistics of a layer's output channels: sums and histograms over fixed subsets of positions, extremes."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from dybitq import log_histogram
 from dybitq.calibrate.sampling import stride
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.layers import LayerWork
 from dybitq.records.statistics import ChannelStatistics
 
 POSITIONS_PER_SAMPLE = 16
@@ -27,7 +27,7 @@ class ChannelTotal:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ChannelPart:
-    """What one batch adds; ``[channels]`` each, ``[channels, values]`` for the bins."""
+    """Sums of one batch; ``[channels]`` each, ``[channels, values]`` for the bins."""
 
     count: int
     total: np.ndarray
@@ -38,7 +38,7 @@ class ChannelPart:
 
 
 def init(channels: int, *, shaped: bool = False) -> ChannelTotal:
-    """Nothing seen; ``shaped`` with histograms."""
+    """Start with no samples; ``shaped`` adds histograms."""
     return ChannelTotal(
         count=0,
         total=np.zeros(channels),
@@ -47,13 +47,6 @@ def init(channels: int, *, shaped: bool = False) -> ChannelTotal:
         maximum=np.full(channels, -np.inf),
         histogram=np.zeros((channels, log_histogram.BINS), np.int32) if shaped else None,
     )
-
-
-def channel_axis(layer: LayerWork) -> int:
-    """Axis of the layer's output that indexes its channels."""
-    if layer.kind in (LayerKind.CONV, LayerKind.CONV_TRANSPOSE):
-        return 1
-    return -2 if layer.weight_on_left else -1
 
 
 def measure(
@@ -65,17 +58,18 @@ def measure(
     *,
     shaped: bool = False,
 ) -> ChannelPart | None:
-    """The part that an output ``[batch, ...]`` of the layer adds, ``count`` samples of a run of ``batch``.
+    """Measure an output ``[batch, ...]`` of the layer: ``count`` samples of a run of ``batch``.
 
     Of a sequence ``[batch, length, features]`` only the positions in ``real`` count.
     """
     if value.size == 0 or value.ndim == 0:
         return None
-    if real is not None and value.ndim == 3 and value.shape[:2] == real.shape and not layer.weight_on_left:
+    in_rows = value.ndim == 3 and layer.geometry.output_axis == -1
+    if real is not None and in_rows and value.shape[:2] == real.shape:
         value = value[:count][real[:count]]
     elif value.shape[0] % batch == 0 and value.ndim > 1:
         value = value[: count * (value.shape[0] // batch)]
-    axis = channel_axis(layer) % value.ndim
+    axis = layer.geometry.output_axis % value.ndim
     others = tuple(i for i in range(value.ndim) if i != axis)
     rows = np.moveaxis(value, axis, 0)
     channels = rows.shape[0]
@@ -108,7 +102,7 @@ def update(total: ChannelTotal, part: ChannelPart) -> None:
 
 
 def result(total: ChannelTotal) -> ChannelStatistics:
-    """What was seen so far."""
+    """Return the statistics so far."""
     return ChannelStatistics(
         count=total.count,
         total=total.total,

@@ -1,8 +1,8 @@
 """Running mean and second moment of the patches that a layer multiplies with its weights.
 
 The second moment ``sum p p^T`` is what weight rounding needs of the data: ``E |dW p|^2 = tr(dW H dW^T)``.
-A full one holds K*K numbers for each group. Where memory is short it is cut to blocks along its diagonal, or
-to the diagonal itself.
+A full one holds K*K numbers for each group. Where memory is short it is reduced to blocks along its diagonal,
+or to the diagonal itself.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dybitq.calibrate.sampling import positions
-from dybitq.patches import extract_patches, patch_geometry, patch_grid
 from dybitq.records.layers import LayerWork
 from dybitq.records.statistics import Moment, MomentKind
 
@@ -23,7 +22,7 @@ BLOCK = 128
 # Bounds on the work for one sample, so that no layer dominates a pass: multiplications of p p^T, values
 # gathered into patches, and patches. The least number of patches grows with K, as the wanted rank does.
 _PRODUCTS, _VALUES, _MOST = 32_000_000, 32_768, 256
-_LEAST = 32  # patches that a wide layer takes all the same
+_LEAST = 32  # patches that are taken even of a wide layer
 
 _BYTES = 8  # sums are float64
 
@@ -42,7 +41,7 @@ class MomentTotal:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MomentPart:
-    """What one batch adds, float32 sums and extremes with the shapes of Moment."""
+    """Sums of one batch: float32 sums and extremes with the shapes of Moment."""
 
     rows: int
     first: np.ndarray
@@ -52,7 +51,7 @@ class MomentPart:
 
 
 def init(kind: MomentKind, groups: int, k: int) -> MomentTotal:
-    """Nothing seen."""
+    """Start with no samples."""
     return MomentTotal(
         kind=kind,
         first=np.zeros((groups, k)),
@@ -81,12 +80,12 @@ def size_bytes(kind: MomentKind, groups: int, k: int) -> int:
 def choose_kinds(
     layers: Mapping[str, LayerWork], richest: MomentKind, budget_bytes: int
 ) -> dict[str, MomentKind]:
-    """The kind for each moment key, the richest that the budget allows.
+    """Choose the kind of each moment, by its key: the richest that the budget allows.
 
     Everything starts at ``richest``. As long as the sum exceeds the budget, the largest moment steps
     down from full to block to diagonal to none; of equal ones the first in the order of names.
     """
-    geometry = {key: patch_geometry(layer) for key, layer in layers.items()}
+    geometry = {key: layer.geometry.patch_shape for key, layer in layers.items()}
     ladder = [MomentKind.FULL, MomentKind.BLOCK, MomentKind.DIAGONAL, MomentKind.NONE]
     kinds = {key: _no_larger(richest, *geometry[key]) for key in layers}
     sizes = {key: size_bytes(kind, *geometry[key]) for key, kind in kinds.items()}
@@ -109,7 +108,7 @@ def _no_larger(kind: MomentKind, groups: int, k: int) -> MomentKind:
 
 
 def patches_per_sample(groups: int, k: int) -> int:
-    """How many patches of one sample enter the sums."""
+    """Count the patches of one sample that enter the sums."""
     bound = min(_PRODUCTS // (groups * k * k), _VALUES // (groups * k))
     return max(min(_LEAST, 4 + k // 32), min(_MOST, bound))
 
@@ -124,17 +123,17 @@ def measure(
     function: Function | None = None,
     real: np.ndarray | None = None,
 ) -> MomentPart | None:
-    """The part of ``count`` samples out of a run of ``batch``; ``first_sample`` numbers them in the pass.
+    """Measure ``count`` samples of a run of ``batch``; ``first_sample`` is the number of the first one.
 
-    The layer reads ``function(x)``; ``real`` marks the positions ``[batch, length]`` that are no padding
+    The layer reads ``function(x)``; ``real`` marks the positions ``[batch, length]`` that are not padding
     (:mod:`dybitq.data.padding`). Patches are taken at positions that change from sample to sample
     (:mod:`dybitq.calibrate.sampling`).
     """
     if x.size == 0:
         return None
-    if function is not None and _pads(layer) and function(np.zeros(1, np.float32))[0] != 0:
+    if function is not None and layer.geometry.pads_input and function(np.zeros(1, np.float32))[0] != 0:
         x, function = function(x), None
-    groups, k = patch_geometry(layer)
+    groups, k = layer.geometry.patch_shape
     patches = sampled_patches(x, layer, patches_per_sample(groups, k), first_sample, batch, count, real)
     patches = patches.astype(np.float32, copy=False)
     if function is not None:  # cheaper on the few values of the patches than on the whole tensor
@@ -150,10 +149,6 @@ def measure(
     )
 
 
-def _pads(layer: LayerWork) -> bool:
-    return layer.window is not None and any(layer.window.pads)
-
-
 def sampled_patches(
     x: np.ndarray,
     layer: LayerWork,
@@ -164,9 +159,9 @@ def sampled_patches(
     real: np.ndarray | None = None,
 ) -> np.ndarray:
     """Patches of the first ``count`` samples, ``[groups, rows, K]``; of ``real`` positions only."""
-    grid = patch_grid(x.shape, layer)
+    grid = layer.geometry.patch_grid(x.shape)
     if x.ndim == 1 or x.shape[0] % batch:  # does not grow with the batch: one sample stands for all
-        return extract_patches(x, layer, positions(grid, wanted, first_sample))
+        return layer.geometry.patches(x, positions(grid, wanted, first_sample))
     each = x.shape[0] // batch
     masked = real is not None and each == 1 and grid == real.shape[1:]
     chosen = []
@@ -176,7 +171,7 @@ def sampled_patches(
             where = inside[positions((len(inside),), wanted, first_sample + i)]
         else:
             where = positions(grid, -(-wanted // each), first_sample + i)
-        chosen.append(extract_patches(x[i * each : (i + 1) * each], layer, where))
+        chosen.append(layer.geometry.patches(x[i * each : (i + 1) * each], where))
     return chosen[0] if count == 1 else np.concatenate(chosen, axis=1)
 
 
@@ -204,7 +199,7 @@ def update(total: MomentTotal, part: MomentPart) -> None:
 
 
 def result(total: MomentTotal) -> Moment:
-    """The moments so far."""
+    """Return the moments so far."""
     return Moment(
         kind=total.kind,
         rows=total.rows,
@@ -216,7 +211,7 @@ def result(total: MomentTotal) -> Moment:
 
 
 def reduced(moment: Moment, kind: MomentKind) -> Moment:
-    """``moment`` cut down to a poorer kind."""
+    """Reduce ``moment`` to a poorer kind."""
     groups, k = moment.first.shape
     if kind is moment.kind:
         return moment

@@ -90,20 +90,20 @@ def load(path: Path, *, model_sha256: str | None = None) -> Statistics:
     """Read a statistics file; moments are read from it when they are asked for.
 
     Raises:
-        StatisticsError: no statistics file, damaged, of a newer version, or (if ``model_sha256`` is given) of
-            another model.
+        StatisticsError: the file is not a statistics file, is damaged, of a newer version, or (if
+            ``model_sha256`` is given) of another model.
     """
     archive = _Archive(path)
     header = _header(archive)
-    found = header["model_sha256"]
-    if model_sha256 is not None and found != model_sha256:
+    sha256 = header["model_sha256"]
+    if model_sha256 is not None and sha256 != model_sha256:
         raise StatisticsError(
-            f"{path}: made for another model (sha256 {found[:12]}..., this one has "
+            f"{path}: statistics of another model (its sha256 is {sha256[:12]}..., that of this model "
             f"{model_sha256[:12]}...); run dybitq calibrate on this model"
         )
     try:
         return Statistics(
-            model_sha256=found,
+            model_sha256=sha256,
             samples=header["samples"],
             tensors=_tensors(archive, header["tensors"]),
             moments=StoredMoments(archive, header["moments"]),
@@ -152,11 +152,11 @@ class StoredMoments(Mapping[str, Moment]):
         return len(self._entries)
 
     def kind(self, key: str) -> MomentKind:
-        """The kind of a moment, without reading its arrays."""
+        """Return the kind of a moment, without reading its arrays."""
         return MomentKind(self._entries[key][1]["kind"])
 
     def rows(self, key: str) -> int:
-        """The number of patches in a moment, without reading its arrays."""
+        """Return the number of patches in a moment, without reading its arrays."""
         return int(self._entries[key][1]["rows"])
 
 
@@ -188,12 +188,12 @@ class _Archive:
     def arrays(self, shapes: Mapping[str, tuple[int, ...] | None]) -> list[np.ndarray]:
         """Members as arrays, each of its shape if one is given."""
         try:
-            found = [np.load(io.BytesIO(data), allow_pickle=False) for data in self.read(*shapes)]
+            arrays = [np.load(io.BytesIO(data), allow_pickle=False) for data in self.read(*shapes)]
         except (ValueError, EOFError) as error:
             raise self.damaged() from error
-        if any(s is not None and array.shape != s for array, s in zip(found, shapes.values())):
+        if any(s is not None and array.shape != s for array, s in zip(arrays, shapes.values())):
             raise self.damaged()
-        return found
+        return arrays
 
     def damaged(self) -> StatisticsError:
         return StatisticsError(
@@ -210,7 +210,7 @@ def _header(archive: _Archive) -> dict[str, Any]:
         raise archive.damaged()
     if header.get("version") != VERSION:
         raise StatisticsError(
-            f"{archive.path}: statistics of format version {header.get('version')}, this dybitq reads "
+            f"{archive.path}: statistics of format version {header.get('version')}; this dybitq reads "
             f"version {VERSION}; calibrate again, or use the dybitq that wrote it"
         )
     return header
@@ -221,7 +221,7 @@ def _tensors(archive: _Archive, entries: list[dict[str, Any]]) -> dict[str, Tens
     ends = np.cumsum([entry["bins"] for entry in entries], dtype=np.int64)
     if len(bins) != len(counts) or len(bins) != (ends[-1] if len(ends) else 0):
         raise archive.damaged()
-    found = {}
+    channels = {}
     for entry, end in zip(entries, ends):
         part = slice(end - entry["bins"], end)
         histogram = np.zeros(_BINS, np.int64)
@@ -229,8 +229,8 @@ def _tensors(archive: _Archive, entries: list[dict[str, Any]]) -> dict[str, Tens
         scalars = {field: entry[field] for field in _SCALARS}
         if not (entry["samples"] > 0 and entry["minimum"] <= entry["maximum"]):
             raise archive.damaged()
-        found[entry["name"]] = TensorStatistics(histogram=histogram, **scalars)
-    return found
+        channels[entry["name"]] = TensorStatistics(histogram=histogram, **scalars)
+    return channels
 
 
 def _channels(archive: _Archive, entries: list[dict[str, Any]]) -> dict[str, ChannelStatistics]:
@@ -250,7 +250,7 @@ def _channels(archive: _Archive, entries: list[dict[str, Any]]) -> dict[str, Cha
 
 
 def _packed(moment: Moment) -> np.ndarray:
-    """The second moment as it is stored: squares as float32 upper triangles, row by row."""
+    """Pack a second moment for the file: squares as float32 upper triangles, row by row."""
     if moment.kind is MomentKind.DIAGONAL:
         return moment.second
     return moment.second[..., _upper(moment.second.shape[-1])].astype(np.float32)

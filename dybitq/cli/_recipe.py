@@ -1,4 +1,4 @@
-"""Everything on a command line that makes a recipe, which ``quantize`` takes as one request."""
+"""Options that make a recipe, collected into one request."""
 
 import functools
 from collections.abc import Callable
@@ -24,10 +24,16 @@ _INTEGER = {
 }
 """Options of integer-only arithmetic to the fields of :class:`dybitq.records.arithmetic.IntegerOptions`."""
 
+SECTIONS = {
+    "Recipe": ("recipe", *_SETTINGS, "first_last", "bias_correction"),
+    "Integer-only": (*_INTEGER, "flavour"),
+}
+"""Sections of ``--help`` for the options of a recipe, see :class:`dybitq.cli.options.SectionedCommand`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipeRequest:
-    """A recipe file, and what the options say instead.
+    """A recipe file, and the options that override it.
 
     Attributes:
         file: the recipe file, or None.
@@ -39,17 +45,17 @@ class RecipeRequest:
 
     @property
     def empty(self) -> bool:
-        """Whether the command line says nothing about a recipe."""
+        """True where the command line has no option of a recipe."""
         return self.file is None and not self.changes
 
     def recipe(self, base: Any = None) -> Any:
-        """The recipe: the file or the default one, with the options in place of its own values.
+        """Build the recipe: the file's or the default one, overridden by the options.
 
         Args:
-            base: settings of what neither says; those of ``quantize`` if None.
+            base: settings where neither gives one; those of ``quantize`` if None.
 
         Raises:
-            ConfigError: the file is no recipe, or options of integer-only arithmetic without it.
+            ConfigError: the file is not a recipe, or an option needs integer-only arithmetic.
         """
         from dybitq.plan.recipe import DEFAULTS, Recipe
         from dybitq.plan.store import read_recipe
@@ -84,7 +90,7 @@ class RecipeRequest:
             return _with_scales(chosen, self.changes)
         if "integer_only" not in used and chosen.arithmetic == FLOAT_RESCALE:
             raise ConfigError(
-                f"--{used[0].replace('_', '-')} is about integer-only arithmetic; add --integer-only"
+                f"--{used[0].replace('_', '-')} changes integer-only arithmetic; add --integer-only"
             )
         flavour = self.changes.get("flavour")
         if flavour is not None:
@@ -96,7 +102,7 @@ class RecipeRequest:
 
 
 def _with_scales(chosen: Any, changes: dict[str, Any]) -> Any:
-    """``--scales`` outside integer-only arithmetic: powers of two for weights and activations."""
+    """Apply ``--scales`` outside integer-only arithmetic: powers of two for weights and activations."""
     from dybitq.errors import ConfigError
 
     if changes["scales"] != "pow2":
@@ -104,8 +110,8 @@ def _with_scales(chosen: Any, changes: dict[str, Any]) -> Any:
     for name in ("scale", "range"):
         if changes.get(name, "pow2") != "pow2":
             raise ConfigError(
-                f"--scales pow2 makes --scale and --range pow2; found --{name} {changes[name]}: leave one of "
-                "the two out"
+                f"--scales pow2 sets --scale and --range to pow2, but --{name} {changes[name]} was given; "
+                "leave one of them out"
             )
     return replace(chosen, defaults=replace(chosen.defaults, scale="pow2", range="pow2"))
 
@@ -117,81 +123,96 @@ target_option = click.option(
 )
 
 
-def recipe_options(function: F) -> F:
-    """Options that make a recipe; parameter ``request`` (a :class:`RecipeRequest`)."""
+def recipe_options(*, weights: str = "int8", activations: str = "auto") -> Callable[[F], F]:
+    """Add the options of a recipe; parameter ``request`` (a :class:`RecipeRequest`).
 
-    @functools.wraps(function)
-    def collected(**given: Any) -> Any:
-        file = given.pop("recipe")
-        names = (*_SETTINGS, "first_last", "bias_correction", "flavour", *_INTEGER)
-        values = {name: given.pop(name) for name in names}
-        changes = {name: value for name, value in values.items() if value is not None}
-        return function(request=RecipeRequest(file=file, changes=changes), **given)
+    Args:
+        weights, activations: default formats, as the help shows them.
+    """
+    formats = (
+        click.option(
+            "--weights", help=f"Weight format, such as int8, int4, dybit4, auto3.  [default: {weights}]"
+        ),
+        click.option(
+            "--activations",
+            help="auto, int8, dynamic8, float, int4 to int7, dybit4, sparq4-5opt, ...  "
+            f"[default: {activations}]",
+        ),
+    )
 
-    decorated: Any = collected
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
-    return decorated
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def collected(**given: Any) -> Any:
+            file = given.pop("recipe")
+            names = (*_SETTINGS, "first_last", "bias_correction", "flavour", *_INTEGER)
+            values = {name: given.pop(name) for name in names}
+            changes = {name: value for name, value in values.items() if value is not None}
+            return function(request=RecipeRequest(file=file, changes=changes), **given)
+
+        decorated: Any = collected
+        for option in reversed((_RECIPE, *formats, *_OPTIONS)):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
 
 
+_RECIPE = click.option(
+    "--recipe", type=options.EXISTING_FILE, help="YAML file: defaults, then rules by operator and name."
+)
 _OPTIONS = (
-    click.option(
-        "--recipe", type=options.EXISTING_FILE, help="Recipe: defaults, then rules by operator and name."
-    ),
-    click.option("--weights", help="Weight format, such as int8, int4, dybit4, auto3.  [default: int8]"),
-    click.option(
-        "--activations",
-        help="auto, int8, dynamic8, float, int4 to int7, dybit4, sparq4-5opt, ...  [default: auto]",
-    ),
     click.option(
         "--granularity",
         type=click.Choice(["channel", "tensor"]),
-        help="Weight scales.  [default: channel]",
+        help="One weight scale per output channel or per tensor.  [default: channel]",
     ),
-    click.option("--scale", help="Weight scale method: mse, max, pow2.  [default: mse]"),
-    click.option("--rounding", help="Weight rounding: compensated, nearest.  [default: compensated]"),
+    click.option("--scale", help="Method for weight scales: mse, max, pow2.  [default: mse]"),
+    click.option("--rounding", help="Rounding of weights: compensated, nearest.  [default: compensated]"),
     click.option(
         "--range",
-        help="Activation range: mse, minmax, percentile, entropy, mean-max, pow2.  [default: mse]",
+        help="Method for activation ranges: mse, minmax, percentile, entropy, mean-max, pow2.  "
+        "[default: mse]",
     ),
     click.option(
         "--reduce-range/--no-reduce-range",
         default=None,
-        help="8-bit weights within 64, which no kernel saturates at.  [default: on]",
+        help="Limit integers of 8-bit weights to 64, at which no kernel saturates.  [default: on]",
     ),
     click.option(
         "--first-last",
         help="Weight format of first and last layers; 'same' for no exception.  [default: int8]",
     ),
     click.option(
-        "--bias-correction/--no-bias-correction", default=None, help="Correct biases.  [default: on]"
+        "--bias-correction/--no-bias-correction",
+        default=None,
+        help="Correct mean errors by biases.  [default: on]",
     ),
     click.option(
         "--integer-only",
         type=click.Choice(["strict", "report"]),
         is_flag=False,
         flag_value="strict",
-        help="Integer multiply, add and shift only; 'report' leaves in float what cannot be integer.",
+        help="Integer arithmetic only; 'report' leaves operators in float that have no integer form.",
     ),
     click.option(
         "--flavour",
         type=click.Choice(["fast", "explicit"]),
-        help="Integer-only by quantized kernels, or by plain integer operators.  [default: fast]",
+        help="Quantized kernels (fast), or plain integer operators (explicit).  [default: fast]",
     ),
     click.option(
         "--rounding-rule",
         type=click.Choice(["half-even", "half-up"]),
-        help="Ties of a requantization; half-up is for explicit.  [default: half-even]",
+        help="Rounding of ties in a requantization; half-up needs explicit.  [default: half-even]",
     ),
     click.option(
         "--scales",
         type=click.Choice(["free", "pow2"]),
-        help="Integer-only with dyadic factors, or with powers of two: pure shifts.  [default: free]",
+        help="Any dyadic factors (free), or powers of two: pure shifts.  [default: free]",
     ),
     click.option(
         "--multiplier-bits",
         type=click.IntRange(8, 31),
-        help="Explicit: multipliers this wide, weight scales not snapped.",
+        help="Explicit: width of multipliers; weight scales are then not snapped.",
     ),
     click.option(
         "--residual-bits",
@@ -202,6 +223,6 @@ _OPTIONS = (
     click.option(
         "--residual-rounding",
         type=click.Choice(["sum", "branch"]),
-        help="Explicit: round the exact sum once, or each branch before it is added.  [default: sum]",
+        help="Explicit: round the exact sum once, or each branch before adding.  [default: sum]",
     ),
 )

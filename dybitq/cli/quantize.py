@@ -5,19 +5,28 @@ from pathlib import Path
 import click
 
 from dybitq.cli import console, options
-from dybitq.cli._recipe import RecipeRequest, recipe_options, target_option
+from dybitq.cli._recipe import SECTIONS, RecipeRequest, recipe_options, target_option
+
+_SECTIONS = {
+    **SECTIONS,
+    "Recipe": (*SECTIONS["Recipe"], "target"),
+    "Data": ("data", "samples", "split"),
+}
 
 
-@click.command()
+@click.command(cls=options.SectionedCommand, sections=_SECTIONS)
 @options.model_argument
 @click.option(
-    "--statistics", type=options.EXISTING_FILE, required=True, help="Statistics of this model (calibrate)."
+    "--statistics",
+    type=options.EXISTING_FILE,
+    required=True,
+    help="Statistics of this model, from dybitq calibrate.",
 )
 @options.output_option(help="Quantized ONNX file to write.")
-@recipe_options
+@recipe_options()
 @target_option
-@click.option("--plan", type=options.EXISTING_FILE, help="Plan to carry out as it stands.")
-@click.option("--save-plan", type=options.OUTPUT_FILE, help="YAML file for the plan that was carried out.")
+@click.option("--plan", type=options.EXISTING_FILE, help="Plan to follow, instead of a recipe.")
+@click.option("--save-plan", type=options.OUTPUT_FILE, help="YAML file to write the plan to.")
 @options.data_option(required=False)
 @options.samples_option
 @options.split_option("calib")
@@ -39,9 +48,9 @@ def command(
 ) -> None:
     """Quantize MODEL and write an ONNX file with bit-packed weights.
 
-    With --data every layer is fitted on what the quantized layers before it feed, which takes longer and
-    keeps more accuracy than the statistics alone. With --integer-only there is nothing but integer
-    arithmetic between input and output. The file is loaded and run in onnxruntime before it gets its name.
+    With --data every layer is fitted on the outputs of the quantized layers before it, which takes longer and
+    keeps more accuracy than the statistics alone. With --integer-only all arithmetic between input and output
+    is integer. The file is loaded and run in onnxruntime before it gets its name.
     """
     from dybitq.api.quantize import quantize
     from dybitq.errors import ConfigError
@@ -57,7 +66,7 @@ def command(
         check_output(path, force=force, inputs=tuple(filter(None, inputs)))
     if plan is not None and not request.empty:
         raise ConfigError(
-            "--plan is carried out as it stands; it cannot be combined with a recipe or settings"
+            "--plan cannot be combined with a recipe or its settings; leave them out, or edit the plan"
         )
     with console.progress() as progress:
         result = quantize(

@@ -12,11 +12,10 @@ from dybitq.errors import ConfigError, listed, unknown
 from dybitq.fit.fit import layer_arrays, moment_of
 from dybitq.fit.shared import joined_moment, sharing
 from dybitq.fit.weights.kernel_range import weight_format
-from dybitq.fit.weights.layers import LayerArrays, first_scale, form_of, has_own_rows, round_matrix
-from dybitq.fit.weights.moments import Quadratic
+from dybitq.fit.weights.layers import LayerArrays, first_scale, hessian_of, round_matrix
+from dybitq.fit.weights.moments import Hessian
 from dybitq.graph.load import Network
 from dybitq.graph.tensors import Tensors
-from dybitq.patches import row_channels, to_matrix
 from dybitq.records.formats import NumberFormat
 from dybitq.records.layers import LayerWork
 from dybitq.records.plan import ActivationMode, LayerPlan, Plan
@@ -28,7 +27,7 @@ _AUTO = re.compile(r"auto([2-8])")
 
 
 def is_auto(weights: str) -> bool:
-    """Whether a weight format is a request to choose."""
+    """Return whether a weight format is a request to choose."""
     return _AUTO.fullmatch(weights) is not None
 
 
@@ -84,7 +83,7 @@ class _Sample:
     matrix: np.ndarray
     bounded: bool
     channels: np.ndarray
-    form: Quadratic
+    hessian: Hessian
     scales: dict[str, np.ndarray] = field(default_factory=dict)  # found so far, by format
 
     def error(self, plan: LayerPlan) -> float:
@@ -92,30 +91,33 @@ class _Sample:
         free = LayerArrays(weight=self.matrix, bias=None, input_scale=None, bounded=self.bounded)
         if plan.weights not in self.scales:
             fmt = weight_format(plan.weights, bounded=self.bounded)
-            self.scales[plan.weights] = first_scale(plan, fmt, self.matrix, self.channels, self.form)
+            self.scales[plan.weights] = first_scale(plan, fmt, self.matrix, self.channels, self.hessian)
         start = self.scales[plan.weights]
         return round_matrix(
-            plan, free, self.matrix, self.channels, self.form, start=start, thorough=False
+            plan, free, self.matrix, self.channels, self.hessian, start=start, thorough=False
         ).error
 
 
 def _sample(
     layer: LayerWork, plan: LayerPlan, arrays: LayerArrays, moment: Moment | None, *, correct_bias: bool
 ) -> _Sample:
-    matrix, channels = to_matrix(arrays.weight, layer).astype(np.float32), row_channels(layer)
-    centred = correct_bias and moment is not None and has_own_rows(channels)
-    form = form_of(matrix, moment, centred=centred)
+    matrix = layer.geometry.to_matrix(arrays.weight).astype(np.float32)
+    channels = layer.geometry.row_channels()
+    centred = correct_bias and moment is not None and layer.geometry.has_own_rows()
+    hessian = hessian_of(matrix, moment, centred=centred)
     count = int(channels.max()) + 1
     if plan.granularity == "tensor" or len(matrix) > 1 or count <= _CHANNELS:
-        return _Sample(matrix=matrix, bounded=arrays.bounded, channels=channels, form=form)
+        return _Sample(matrix=matrix, bounded=arrays.bounded, channels=channels, hessian=hessian)
     # Errors add up where the output is large, which may be in very few channels: half are the largest ones.
-    energy = np.bincount(channels[0], weights=form.energy(matrix)[0], minlength=count)
+    energy = np.bincount(channels[0], weights=hessian.energy(matrix)[0], minlength=count)
     order = np.argsort(-energy, kind="stable")
     largest, others = order[: _CHANNELS // 2], np.sort(order[_CHANNELS // 2 :])
     spread = others[np.linspace(0, len(others) - 1, _CHANNELS - len(largest)).astype(np.int64)]
     taken = np.isin(channels[0], np.concatenate([largest, spread]))
     _, renumbered = np.unique(channels[0, taken], return_inverse=True)
-    return _Sample(matrix=matrix[:, taken], bounded=arrays.bounded, channels=renumbered[None], form=form)
+    return _Sample(
+        matrix=matrix[:, taken], bounded=arrays.bounded, channels=renumbered[None], hessian=hessian
+    )
 
 
 def resolve_auto(

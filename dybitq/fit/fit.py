@@ -1,23 +1,20 @@
 """Plan and statistics to arrays: every layer and every edge, one at a time."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from dybitq.errors import StatisticsError
 from dybitq.fit.activations.edges import fit_edge, joined_edge
-from dybitq.fit.activations.recode import NONE, fit_recoding
+from dybitq.fit.activations.recode import fit_recoding
 from dybitq.fit.activations.sparq_scales import window_readers, windowed_edge
 from dybitq.fit.shared import fit_together, sharing
 from dybitq.fit.weights.kernel_range import bounds_weights
 from dybitq.fit.weights.layers import LayerArrays
 from dybitq.graph.load import Network
 from dybitq.graph.tensors import Tensors
-from dybitq.patches import moment_key
 from dybitq.records.fitted import Fitted, FittedEdge, FittedWeight, Recoding
-from dybitq.records.layers import LayerKind, LayerWork
-from dybitq.records.plan import ActivationMode, LayerPlan, Plan, is_number_format
+from dybitq.records.layers import LayerWork
+from dybitq.records.plan import ActivationMode, LayerPlan, Plan
+from dybitq.records.progress import Progress
 from dybitq.records.statistics import Moment, Statistics
-
-Progress = Callable[[str, int, int], None]
 
 
 def fit(
@@ -35,7 +32,7 @@ def fit(
     tensors = Tensors(network)
     edges = fit_edges(layers, plan, statistics, tensors)
     weights: dict[str, FittedWeight] = {}
-    todo = [p for p in plan.layers if is_number_format(p.weights)]
+    todo = [p for p in plan.layers if p.has_coded_weights]
     alike = sharing(layers, plan)
     for done, layer_plan in enumerate(todo):
         if progress is not None:
@@ -56,7 +53,7 @@ def fit(
 
 def moment_of(layer: LayerWork, statistics: Statistics) -> Moment | None:
     """Moment of what a layer multiplies; None if it was not kept, and for embeddings."""
-    return None if layer.kind is LayerKind.GATHER else statistics.moments.get(moment_key(layer))
+    return statistics.moments.get(layer.moment_key)
 
 
 def fit_recodings(
@@ -66,12 +63,12 @@ def fit_recodings(
     tensors: Tensors,
     edges: Mapping[str, FittedEdge],
 ) -> dict[str, Recoding]:
-    """The re-codings of the plan by layer; a layer whose input has no codes gets none."""
+    """Return the re-codings of the plan by layer; a layer whose input has no codes gets none."""
     found = {}
     for layer_plan in plan.layers:
         layer = layers[layer_plan.layer]
         root = tensors.coded_root(layer.input, edges)
-        if layer_plan.recode != NONE and root is not None and layer.input in statistics.tensors:
+        if layer_plan.recodes and root is not None and layer.input in statistics.tensors:
             seen = statistics.tensors[layer.input]
             found[layer.name] = fit_recoding(layer_plan.recode, edges[root], seen)
     return found
@@ -84,12 +81,7 @@ def fit_edges(
     edges: dict[str, FittedEdge] = {}
     readers = window_readers(layers, plan, tensors)
     for edge in plan.edges:
-        found = statistics.tensors.get(edge.tensor)
-        if found is None:
-            raise StatisticsError(
-                f"tensor {edge.tensor}: not in the statistics, which hold {len(statistics.tensors)} tensors; "
-                "calibrate this model again"
-            )
+        found = statistics.tensor(edge.tensor)
         clamp = tensors.clamp(edge.tensor)
         own = fit_edge(edge, found, clamp, tensors.response(edge.tensor))
         own = windowed_edge(edge, own, found, clamp, readers.get(edge.tensor, ()))
@@ -103,7 +95,6 @@ def layer_arrays(
     tensors: Tensors, layer: LayerWork, plan: LayerPlan, edges: Mapping[str, FittedEdge]
 ) -> LayerArrays:
     """Read a layer's float parameters out of the graph."""
-    assert layer.weight is not None  # layers of two activations have no arrays
     root = tensors.coded_root(layer.input, edges) if plan.activations is ActivationMode.STATIC else None
     return LayerArrays(
         weight=tensors.array(layer.weight),

@@ -1,8 +1,8 @@
-"""Activations whose statistics follow from another's, so that onnxruntime need not hand them out.
+"""Activations whose statistics are derived from another's, so that onnxruntime need not return them.
 
 Relu and Clip map every histogram bin into one bin, and operators that only move values keep the
-histogram. What is left to fetch is about half of the tensors of a convolutional network, and the fetch is
-what calibration costs most.
+histogram. About half of the tensors of a convolutional network remain to be fetched, and fetching takes
+most of the time of a calibration.
 """
 
 from collections.abc import Callable
@@ -11,27 +11,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from dybitq.graph.load import Network
+from dybitq.graph.operators import Movement, moving
 from dybitq.graph.values import constant, is_op
 
 Function = Callable[[np.ndarray], np.ndarray]
 
-_MOVES = (
-    "Reshape",
-    "Transpose",
-    "Squeeze",
-    "Unsqueeze",
-    "Flatten",
-    "DepthToSpace",
-    "SpaceToDepth",
-    "Identity",
-)
+_MOVES = moving(Movement.SHAPE, Movement.ORDER)  # with every value once, a histogram stays what it is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Derived:
-    """``function`` applied to the values of the tensor ``source``, in another order perhaps.
+    """A tensor that is ``function`` of the values of the tensor ``source``, perhaps in another order.
 
-    ``moved`` says that shape or order differ from those of the source.
+    ``moved`` is True where shape or order differ from those of the source.
     """
 
     source: str
@@ -40,11 +32,11 @@ class Derived:
 
 
 def derived_tensors(network: Network, names: frozenset[str]) -> dict[str, Derived]:
-    """Those of ``names`` whose statistics follow from another of ``names``, which itself does not follow.
+    """Find those of ``names`` whose statistics are derived from another one, which itself is not derived.
 
     In topological order.
     """
-    found: dict[str, Derived] = {}
+    derived: dict[str, Derived] = {}
     for node in network.model.graph:
         if not node.inputs or len(node.outputs) != 1 or node.inputs[0] is None:
             continue
@@ -55,13 +47,13 @@ def derived_tensors(network: Network, names: frozenset[str]) -> dict[str, Derive
         if function is None:
             continue
         moved = is_op(node, *_MOVES)
-        before = found.get(source)
+        before = derived.get(source)
         if before is None:
-            found[target] = Derived(source=source, function=function, moved=moved)
+            derived[target] = Derived(source=source, function=function, moved=moved)
         else:
             chained = _chain(before.function, function)
-            found[target] = Derived(source=before.source, function=chained, moved=before.moved or moved)
-    return found
+            derived[target] = Derived(source=before.source, function=chained, moved=before.moved or moved)
+    return derived
 
 
 def _function(node: object) -> Function | None:

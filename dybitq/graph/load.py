@@ -1,4 +1,4 @@
-"""Load an ONNX file as a normalised network."""
+"""Loading of ONNX files as normalised networks."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,9 @@ class Network:
     Attributes:
         model: opset 13 or newer; every node and value of the main graph has a unique name; weights are
             float32 initializers. Copy it (``model.clone()``) before changing it.
-        path: the file it came from, which is never written to.
+        path: the file that it was read from, which is never written to.
         sha256: hash of that file and of its external data.
-        notes: what stays in float and why, and what was changed on the way in; one sentence each.
+        notes: operators that stay in float, with the reason, and changes while reading; one sentence each.
     """
 
     model: ir.Model

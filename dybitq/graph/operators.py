@@ -1,8 +1,8 @@
-"""What each operator can do with 8-bit codes: the roles that planning and emission share.
+"""Roles of operators on 8-bit codes, which planning and emission share.
 
-The roles follow what stock onnxruntime was measured to do (tests in ``tests/emit/test_runtime_table.py``
-keep them true): operators that only move or compare values run on the codes themselves; a second group
-is fused into a quantized kernel when a DequantizeLinear stands before and a QuantizeLinear behind it.
+The roles follow measurements of stock onnxruntime (tests in ``tests/emit/test_runtime_table.py`` keep
+them true): operators that only move or compare values run on the codes themselves; a second group is fused
+into a quantized kernel when a DequantizeLinear stands before and a QuantizeLinear after it.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from dybitq.records.layers import LayerWork
 
 
 class Role(StrEnum):
-    """How an operator takes part in an 8-bit stretch."""
+    """Part of an operator in a stretch of 8-bit codes."""
 
     WEIGHTED = "weighted"  # a layer of the survey
     FUSED = "fused"  # DequantizeLinear -> op -> QuantizeLinear becomes one quantized kernel
@@ -25,10 +25,35 @@ class Role(StrEnum):
     FLOAT = "float"  # stays in float32
 
 
-_MOVES = frozenset(
-    {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split", "DepthToSpace"}
-    | {"SpaceToDepth", "Expand", "Tile"}
-)
+class Movement(StrEnum):
+    """Arrangement of the values of its first input by an operator that computes nothing."""
+
+    SHAPE = "shape"  # every value once, in the order of memory: another shape or name
+    ORDER = "order"  # every value once, in another order
+    PART = "part"  # some of the values
+    REPEAT = "repeat"  # all of them, some more than once
+    PICK = "pick"  # by position or size, where attributes and inputs have it so (see :func:`role`)
+
+
+MOVES: dict[str, Movement] = {
+    **dict.fromkeys(("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze"), Movement.SHAPE),
+    **dict.fromkeys(("Transpose", "DepthToSpace", "SpaceToDepth"), Movement.ORDER),
+    **dict.fromkeys(("Slice", "Split"), Movement.PART),
+    **dict.fromkeys(("Expand", "Tile"), Movement.REPEAT),
+    **dict.fromkeys(("Gather", "MaxPool", "Pad", "Resize"), Movement.PICK),
+}
+"""Every operator that hands on values as they are."""
+
+
+def moving(*kinds: Movement) -> frozenset[str]:
+    """Operators that arrange values in one of these ways."""
+    return frozenset(name for name, kind in MOVES.items() if kind in kinds)
+
+
+UNCONDITIONAL_MOVES = moving(Movement.SHAPE, Movement.ORDER, Movement.PART, Movement.REPEAT)
+"""Operators that only move values, whatever their attributes and other inputs."""
+
+_ON_CODES = UNCONDITIONAL_MOVES - {"Identity"}  # the normal form keeps one only as a name of an output
 _FUSED = frozenset({"Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "Sigmoid", "LeakyRelu"})
 _TABLE = frozenset(
     {"HardSwish", "Gelu", "Tanh", "HardSigmoid", "Elu", "Selu", "Softplus", "Mish", "Erf", "Abs"}
@@ -38,13 +63,13 @@ POINTWISE = _TABLE | {"Sigmoid", "LeakyRelu"}
 
 
 def role(node: ir.Node, layers: Mapping[str, LayerWork]) -> Role:
-    """The role of ``node``; ``layers`` are the survey's layers by node name."""
+    """Return the role of ``node``; ``layers`` are the survey's layers by node name."""
     if node.name in layers:
         return Role.WEIGHTED
     if node.domain not in ("", "ai.onnx") or not node.outputs:
         return Role.FLOAT
     op = node.op_type
-    if op in _MOVES or (op == "MaxPool" and len(node.outputs) == 1):
+    if op in _ON_CODES or (op == "MaxPool" and len(node.outputs) == 1):
         return Role.CODES
     if op == "Gather" and is_constant(node.inputs[1]):
         return Role.CODES
@@ -62,14 +87,14 @@ def role(node: ir.Node, layers: Mapping[str, LayerWork]) -> Role:
 
 
 def activation_inputs(node: ir.Node) -> tuple[ir.Value, ...]:
-    """The inputs of ``node`` that carry float activations (not constants, not shapes or axes)."""
-    data_only = node.op_type in _MOVES or node.op_type in {"MaxPool", "Gather", "Resize", "Pad", "Clip"}
+    """Return the inputs of ``node`` that carry float activations (not constants, not shapes or axes)."""
+    data_only = node.op_type in (MOVES.keys() - {"Identity"}) | {"Clip"}
     candidates = node.inputs[:1] if data_only else node.inputs
     return tuple(v for v in candidates if v is not None and not is_constant(v))
 
 
 def clamp_bounds(node: ir.Node) -> tuple[float, float] | None:
-    """Real-valued lower and upper bound of a Relu or Clip; None where a bound is computed at run time."""
+    """Return the real-valued bounds of a Relu or Clip; None where a bound is computed at run time."""
     if node.op_type == "Relu":
         return 0.0, float("inf")
     bounds = [-float("inf"), float("inf")]

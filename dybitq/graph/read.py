@@ -1,4 +1,4 @@
-"""ONNX file to onnx-ir model, exactly as stored: existence, integrity, versions, external data, hash."""
+"""Reading of ONNX files exactly as stored: checks of integrity, versions and external data, and a hash."""
 
 import hashlib
 from pathlib import Path
@@ -20,7 +20,7 @@ def read(path: Path) -> tuple[ir.Model, str]:
 
     Raises:
         ModelError: no such file, a folder, empty, truncated, not ONNX, damaged, or external data missing.
-        UnsupportedError: opset below 11 or above what the installed onnx knows; sparse initializers.
+        UnsupportedError: opset below 11 or newer than the installed onnx; sparse initializers.
     """
     path = Path(path)
     proto = _parse(path)
@@ -49,7 +49,7 @@ def _parse(path: Path) -> onnx.ModelProto:
             raise ModelError(f"{path}: is empty; expected an ONNX file")
         proto = onnx.load_model(path, load_external_data=False)
     except FileNotFoundError:
-        raise ModelError(f"{path}: no such file") from None
+        raise ModelError(f"{path}: no such file; expected an ONNX model") from None
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ModelError:
@@ -64,7 +64,7 @@ def _parse(path: Path) -> onnx.ModelProto:
 def _deserialize(proto: onnx.ModelProto) -> ir.Model:
     try:
         return ir.serde.deserialize_model(proto)
-    except Exception as error:  # onnx-ir wraps whatever went wrong in an error of its own
+    except Exception as error:  # onnx-ir wraps any failure in an error of its own
         cause = error.__cause__ or error
         reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
         raise ModelError(f"the model is damaged: {reason}") from error
@@ -95,11 +95,11 @@ def _check_supported(proto: onnx.ModelProto, path: Path) -> None:
         name = proto.graph.sparse_initializer[0].values.name
         raise UnsupportedError(f"{path}: initializer {name!r} is sparse; expected dense initializers only")
     if not proto.graph.output:
-        raise ModelError(f"{path}: the graph has no outputs, so there is nothing to compute")
+        raise ModelError(f"{path}: the graph has no outputs; expected at least one")
 
 
 def _drop_constant_inputs(model: ir.Model) -> None:
-    """Below IR version 4 every initializer is listed as an input, though none can be overridden."""
+    """Drop inputs that are initializers: below IR version 4 all are listed, but none can be overridden."""
     if model.ir_version < 4:
         inputs = model.graph.inputs
         kept = [value for value in inputs if value.const_value is None]
@@ -108,14 +108,14 @@ def _drop_constant_inputs(model: ir.Model) -> None:
 
 
 def external_files(model: ir.Model, path: Path) -> tuple[Path, ...]:
-    """Files that hold external tensors, sorted by their stored location."""
-    found: dict[str, Path] = {}
+    """List files that hold external tensors, sorted by their stored location."""
+    files: dict[str, Path] = {}
     for name, tensor in all_tensors(model):
         if isinstance(tensor, ir.ExternalTensor):
             location = str(tensor.location)
-            _check_external(tensor, name, path, first=location not in found)
-            found[location] = Path(tensor.path)
-    return tuple(found[location] for location in sorted(found))
+            _check_external(tensor, name, path, first=location not in files)
+            files[location] = Path(tensor.path)
+    return tuple(files[location] for location in sorted(files))
 
 
 def _check_external(tensor: ir.ExternalTensor, name: str, path: Path, *, first: bool) -> None:
@@ -141,9 +141,9 @@ def _check_external(tensor: ir.ExternalTensor, name: str, path: Path, *, first: 
 
 
 def sha256_of(path: Path, external: tuple[Path, ...] = ()) -> str:
-    """Hex SHA-256 of a model.
+    """Compute the hex SHA-256 of a model.
 
-    Of a model in one file it is the hash of that file. With external data it is the hash of the hex
+    For a model in one file it is the hash of that file. With external data it is the hash of the hex
     hashes of the model file and of every data file in turn.
     """
     digests = []

@@ -18,7 +18,7 @@ _RESHAPE_WITHOUT_VALUES = 13
 
 
 def _light_copy(model: ir.Model, shapes: Mapping[str, ir.Shape]) -> ir.Model:
-    """A clone without large tensors and without the shapes and types of intermediate values.
+    """Clone without large tensors and without the shapes and types of intermediate values.
 
     Results of operators outside ONNX keep their declared type: nothing else gives them one.
     """
@@ -47,7 +47,7 @@ def _light_copy(model: ir.Model, shapes: Mapping[str, ir.Shape]) -> ir.Model:
 def inferred(
     model: ir.Model, shapes: Mapping[str, ir.Shape] | None = None, *, values: bool = True
 ) -> ir.Model | None:
-    """A clone of the model, large weights removed, whose values carry inferred shapes and types.
+    """Clone the model without large weights, with inferred shapes and types on its values.
 
     Args:
         model: not changed.
@@ -70,7 +70,7 @@ def inferred(
 
 
 def _merge_dims(found: ir.Shape, declared: ir.Shape) -> ir.Shape:
-    """Inferred extents, with declared names where inference left an extent anonymous."""
+    """Merge extents: inferred ones, with declared names where inference left an extent anonymous."""
     if len(found) != len(declared):
         return found
     merged: list[int | ir.SymbolicDim] = []
@@ -101,15 +101,15 @@ def infer(model: ir.Model, *, values: bool = True) -> set[str]:
     trusted: set[str] = set()
     for node in model.graph:
         for value in node.outputs:
-            found = known.get(value.name or "")
-            if found is None:
+            twin = known.get(value.name or "")
+            if twin is None:
                 continue
-            if found.type is not None and not value.is_graph_output():
-                value.type = found.type
-            if found.shape is None:
+            if twin.type is not None and not value.is_graph_output():
+                value.type = twin.type
+            if twin.shape is None:
                 continue
             trusted.add(value.name or "")
             if value.is_graph_output() and value.shape is not None:
                 continue
-            value.shape = found.shape if value.shape is None else _merge_dims(found.shape, value.shape)
+            value.shape = twin.shape if value.shape is None else _merge_dims(twin.shape, value.shape)
     return trusted

@@ -13,8 +13,8 @@ from dybitq.graph.values import constant, is_constant, is_op, shape_of
 from dybitq.integer.factors import dyadic_factors, requantize
 from dybitq.records.arithmetic import IntegerOptions
 from dybitq.records.fitted import FittedEdge
+from dybitq.records.geometry.windows import Window
 from dybitq.records.integer_network import Requantize, Weight
-from dybitq.records.layers import Window
 
 _MANTISSAS = np.arange(64, 128)  # weights from which the factor's mantissa is chosen
 _SMALLEST = 2.0**-40

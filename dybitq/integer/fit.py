@@ -1,11 +1,11 @@
 """Plan and statistics to an integer network: encodings, weights on the dyadic grid, factors."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dybitq.errors import StatisticsError, UnsupportedError
+from dybitq.errors import UnsupportedError
 from dybitq.fit.weights.grid import ScaleGrid
 from dybitq.fit.weights.kernel_range import bounds_weights
 from dybitq.fit.weights.layers import LayerArrays, fit_layer
@@ -17,15 +17,13 @@ from dybitq.integer.operators.add import raw_sums
 from dybitq.integer.operators.layer import LayerStep
 from dybitq.integer.pow2_scales import tied_edges
 from dybitq.integer.recognise import IntegerSteps
-from dybitq.patches import moment_key
 from dybitq.records.arithmetic import IntegerOptions
 from dybitq.records.fitted import Fitted, FittedEdge, FittedWeight
 from dybitq.records.integer_network import IntegerNetwork
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.layers import LayerWork
 from dybitq.records.plan import EdgePlan, LayerPlan, Plan
+from dybitq.records.progress import Progress
 from dybitq.records.statistics import Statistics
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -72,7 +70,7 @@ def fit_integer(
         arrays = _arrays(
             tensors, layer, plans[step.name], edges, _grid(step, layer, edges, plan.integer, sums)
         )
-        moment = statistics.moments.get(moment_key(layer))
+        moment = statistics.moments.get(layer.moment_key)
         try:
             fitted = fit_layer(layer, plans[step.name], arrays, moment, correct_bias=plan.bias_correction)
         except UnsupportedError as error:
@@ -103,12 +101,7 @@ def _fit_edges(plan: Plan, statistics: Statistics, steps: IntegerSteps) -> dict[
     """Fit every coded tensor; those that share an encoding differ in the codes that they are clamped to."""
     found: dict[str, Encodings] = {}
     for edge in plan.edges:
-        seen = statistics.tensors.get(edge.tensor)
-        if seen is None:
-            raise StatisticsError(
-                f"tensor {edge.tensor}: not in the statistics, which hold {len(statistics.tensors)} tensors; "
-                "calibrate this model again"
-            )
+        seen = statistics.tensor(edge.tensor)
         found[edge.tensor] = encodings_of(
             edge, seen, steps.responses.get(edge.tensor), steps.bounds.get(edge.tensor)
         )
@@ -135,8 +128,7 @@ def _arrays(
     grid: ScaleGrid | None,
 ) -> LayerArrays:
     """Float parameters of a layer, with the grid on which its factors are dyadic."""
-    assert layer.weight is not None
-    batched = layer.kind is LayerKind.MATMUL and len(layer.weight_shape) > 2  # the Add after it stays apart
+    batched = layer.geometry.stacked  # the Add after it stays apart
     return LayerArrays(
         weight=tensors.array(layer.weight),
         bias=None if layer.bias is None or batched else tensors.array(layer.bias).reshape(-1),

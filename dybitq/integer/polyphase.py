@@ -13,8 +13,8 @@ import numpy as np
 from dybitq.encodings import formats
 from dybitq.integer.assembly import Assembly
 from dybitq.integer.step import IntegerStep
+from dybitq.records.geometry.windows import Window
 from dybitq.records.integer_network import Convolution, Move, Operation, Requantize, Weight
-from dybitq.records.layers import Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -18,7 +18,8 @@ from dybitq.integer.operators import layer as weighted
 from dybitq.integer.operators import lookup
 from dybitq.integer.sharing import keep_accumulators, share_encodings
 from dybitq.integer.step import IntegerStep
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.geometry.products import EmbeddingTable
+from dybitq.records.layers import LayerWork
 
 _QUANTIZED = "the model is quantized already; start from the float one"
 _REASONS = {
@@ -117,7 +118,7 @@ def _kept(node: ir.Node, context: Context, arranged: set[str]) -> IntegerStep:
 def _reason(node: ir.Node, context: Context) -> str:
     layer = context.layers.get(str(node.name))
     if layer is not None:
-        if layer.kind is LayerKind.GATHER:
+        if isinstance(layer.geometry, EmbeddingTable):
             return "it hands out rows of a float table"
         if not weighted.has_phases(layer):
             return "only transposed convolutions of pictures with one stride and no dilation are integer"

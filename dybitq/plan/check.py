@@ -1,4 +1,4 @@
-"""Whether a plan fits a model: for plans that were edited by hand or made for another model."""
+"""Checks that a plan fits a model: for plans that were edited by hand or made for another model."""
 
 from collections.abc import Mapping
 
@@ -14,9 +14,11 @@ from dybitq.graph.load import Network
 from dybitq.graph.operators import Role, role
 from dybitq.graph.tensors import Tensors
 from dybitq.graph.values import is_constant, values_by_name
+from dybitq.plan.recipe import kernel_modes
 from dybitq.records.arithmetic import FLOAT_RESCALE
-from dybitq.records.layers import LayerKind, LayerWork
-from dybitq.records.plan import ActivationMode, LayerPlan, Plan
+from dybitq.records.geometry.products import ActivationProduct, EmbeddingTable, MatrixProduct
+from dybitq.records.layers import LayerWork
+from dybitq.records.plan import ACTIVATION, ActivationMode, LayerPlan, Plan
 
 _EDGE_FORMATS = tuple(f"int{bits}" for bits in range(2, 9))
 
@@ -41,7 +43,7 @@ def _check(network: Network, layers: Mapping[str, LayerWork], plan: Plan) -> Non
         if layer_plan.layer not in layers:
             raise ConfigError(f"no layer {layer_plan.layer!r}.{did_you_mean(layer_plan.layer, layers)}")
         _check_weights(layers[layer_plan.layer], layer_plan)
-        if layer_plan.weights != "float" and plan.arithmetic == FLOAT_RESCALE:
+        if not layer_plan.in_float and plan.arithmetic == FLOAT_RESCALE:
             _check_mode(layers[layer_plan.layer], layer_plan.activations)
         _check_recode(layer_plan)
     _check_methods(plan)
@@ -50,10 +52,10 @@ def _check(network: Network, layers: Mapping[str, LayerWork], plan: Plan) -> Non
 
 
 def _check_weights(layer: LayerWork, plan: LayerPlan) -> None:
-    dynamic = layer.kind is LayerKind.MATMUL_DYNAMIC
-    if plan.weights == "float":
+    dynamic = isinstance(layer.geometry, ActivationProduct)
+    if plan.in_float:
         return
-    if dynamic != (plan.weights == "activation"):
+    if dynamic != (plan.weights == ACTIVATION):
         what, allowed = (
             ("multiplies two activations", "'activation' or 'float'")
             if dynamic
@@ -68,15 +70,14 @@ def _check_weights(layer: LayerWork, plan: LayerPlan) -> None:
 
 
 def _check_mode(layer: LayerWork, mode: ActivationMode) -> None:
-    """Static and dynamic activations need a kernel that takes 8-bit operands."""
-    plain = layer.kind is LayerKind.MATMUL and not layer.weight_on_left and len(layer.weight_shape) == 2
-    if mode is ActivationMode.DYNAMIC and not plain:
+    """Refuse layers that no kernel with 8-bit operands computes, where activations are static or dynamic."""
+    modes = kernel_modes(layer)
+    if mode is ActivationMode.DYNAMIC and mode not in modes:
         raise ConfigError(
             f"layer {layer.name!r} is {_what(layer)}; only a MatMul by a constant matrix can take "
             "dynamic activations"
         )
-    static = plain or layer.kind in (LayerKind.CONV, LayerKind.GEMM, LayerKind.MATMUL_DYNAMIC)
-    if mode is ActivationMode.STATIC and not static:
+    if mode is ActivationMode.STATIC and mode not in modes:
         raise ConfigError(
             f"layer {layer.name!r} is {_what(layer)}, which has no kernel for 8-bit activations; "
             "set its activations to 'float'"
@@ -97,9 +98,9 @@ def _check_methods(plan: Plan) -> None:
 
 def _check_recode(plan: LayerPlan) -> None:
     """Only codes with a scale of calibration can be re-coded."""
-    if plan.recode == "none" or (plan.activations is ActivationMode.STATIC and plan.weights != "float"):
+    if not plan.recodes or (plan.activations is ActivationMode.STATIC and not plan.in_float):
         return
-    found = "weights: float" if plan.weights == "float" else f"activations: {plan.activations}"
+    found = "weights: float" if plan.in_float else f"activations: {plan.activations}"
     raise ConfigError(
         f"layer {plan.layer!r} has recode: {plan.recode} and {found}; re-coding takes quantized weights and "
         "static activations"
@@ -107,12 +108,13 @@ def _check_recode(plan: LayerPlan) -> None:
 
 
 def _what(layer: LayerWork) -> str:
-    if layer.kind is LayerKind.GATHER:
-        return "an embedding"
-    if layer.weight_on_left:
-        return "a MatMul with its weight on the left"
-    if layer.kind is LayerKind.MATMUL and len(layer.weight_shape) != 2:
-        return "a MatMul by a stack of matrices"
+    match layer.geometry:
+        case EmbeddingTable():
+            return "an embedding"
+        case MatrixProduct(left=True):
+            return "a MatMul with its weight on the left"
+        case MatrixProduct(stacked=True):
+            return "a MatMul by a stack of matrices"
     return f"a {layer.op_type}"
 
 
@@ -120,7 +122,7 @@ def _check_recoded(tensors: Tensors, layers: Mapping[str, LayerWork], plan: Plan
     """Codes of fewer than 8 bits are not re-coded."""
     formats = {edge.tensor: edge.format for edge in plan.edges}
     for layer in plan.layers:
-        root = None if layer.recode == "none" else tensors.coded_root(layers[layer.layer].input, formats)
+        root = None if not layer.recodes else tensors.coded_root(layers[layer.layer].input, formats)
         if root is not None and formats[root] != "int8":
             raise ConfigError(
                 f"layer {layer.layer!r} re-codes its input as {layer.recode!r}, but tensor {root!r} has "

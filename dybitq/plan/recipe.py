@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
 
+from dybitq.encodings.widths import is_uniform
 from dybitq.errors import ConfigError, did_you_mean, naming
 from dybitq.fit.activations.ranges import range_methods
 from dybitq.fit.activations.recode import as_read, check_recoding
@@ -15,13 +16,24 @@ from dybitq.fit.weights.scales import scale_methods
 from dybitq.graph.load import Network
 from dybitq.plan.regions import Regions, find_regions
 from dybitq.records.arithmetic import DEFAULT_OPTIONS, FLOAT_RESCALE, IntegerOptions
-from dybitq.records.layers import LayerKind, LayerWork
-from dybitq.records.plan import DEFAULT_TARGET, ActivationMode, EdgePlan, LayerPlan, Plan
+from dybitq.records.geometry.products import ActivationProduct, EmbeddingTable, MatrixProduct
+from dybitq.records.geometry.windows import TransposedWindow
+from dybitq.records.layers import LayerWork
+from dybitq.records.plan import (
+    ACTIVATION,
+    DEFAULT_TARGET,
+    FLOAT,
+    NO_RECODING,
+    ActivationMode,
+    EdgePlan,
+    LayerPlan,
+    Plan,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a recipe can say of a layer; None means "as the defaults have it".
+    """Settings of a layer in a recipe; None means "as the defaults have it".
 
     Attributes:
         weights: format name (``dybit4``, ``int8``, ``auto4``) or ``float``.
@@ -53,7 +65,7 @@ class Rule:
     settings: Settings = field(default_factory=Settings)
 
     def matches(self, layer: LayerWork) -> bool:
-        """Whether the rule applies to ``layer``."""
+        """Return whether the rule applies to ``layer``."""
         by_type = self.op_type is None or self.op_type == layer.op_type
         return by_type and (self.name is None or fnmatch.fnmatchcase(layer.name, self.name))
 
@@ -100,7 +112,7 @@ class Recipe:
 
 
 FIRST_OR_LAST = "first or last layer"  # as a reason
-PLAIN = ("auto", "int8", "dynamic8", "float")  # activations without a re-coding
+PLAIN = ("auto", "int8", "dynamic8", FLOAT)  # activations without a re-coding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +161,7 @@ def make_plan(network: Network, layers: Sequence[LayerWork], recipe: Recipe) -> 
     """
     resolved = resolve_settings(network, layers, recipe)
     layer_plans = tuple(_layer_plan(layer, resolved[layer.name]) for layer in layers)
-    modes = {p.layer: p.activations for p in layer_plans if p.weights != "float"}
+    modes = {p.layer: p.activations for p in layer_plans if not p.in_float}
     by_name = {layer.name: layer for layer in layers}
     regions = find_regions(network.model.graph, by_name, modes)
     edges = _edge_plans(regions, layers, modes, resolved, recipe.usual.range or "mse")
@@ -165,7 +177,7 @@ def make_plan(network: Network, layers: Sequence[LayerWork], recipe: Recipe) -> 
 
 
 def resolve_settings(network: Network, layers: Sequence[LayerWork], recipe: Recipe) -> dict[str, Resolved]:
-    """Settings of every layer by name.
+    """Return the settings of every layer by name.
 
     Raises:
         ConfigError: a rule matches no layer.
@@ -176,18 +188,18 @@ def resolve_settings(network: Network, layers: Sequence[LayerWork], recipe: Reci
 
 
 def end_layers(graph: ir.Graph, layers: Sequence[LayerWork]) -> frozenset[str]:
-    """Names of the layers with no weighted layer before them, or none behind them."""
+    """Names of the layers with no weighted layer before them, or none after them."""
     weighted = {layer.name: layer for layer in layers if layer.weight_count}
-    behind: set[ir.Value] = set()
+    following: set[ir.Value] = set()
     last = set()
     for node in reversed(list(graph)):
-        follows = any(v in behind for v in node.outputs)
+        follows = any(v in following for v in node.outputs)
         if node.name in weighted:
             if not follows:
                 last.add(node.name)
             follows = True
         if follows:
-            behind.update(v for v in node.inputs if v is not None)
+            following.update(v for v in node.inputs if v is not None)
     before: set[ir.Value] = set()
     first = set()
     for node in graph:
@@ -235,7 +247,7 @@ def _merge(base: Settings, over: Settings) -> Settings:
 
 def _resolve(layer: LayerWork, recipe: Recipe, outermost: frozenset[str]) -> Resolved:
     settings, reason = recipe.usual, "default"
-    if layer.name in outermost and recipe.first_last is not None and settings.weights != "float":
+    if layer.name in outermost and recipe.first_last is not None and settings.weights != FLOAT:
         activations = settings.activations if settings.activations in PLAIN else "int8"
         settings = replace(settings, weights=recipe.first_last, activations=activations)
         reason = FIRST_OR_LAST
@@ -246,15 +258,23 @@ def _resolve(layer: LayerWork, recipe: Recipe, outermost: frozenset[str]) -> Res
 
 
 def activation_mode(layer: LayerWork, activations: str) -> ActivationMode:
-    """The mode in which ``layer`` can honour ``activations``."""
-    if layer.kind in (LayerKind.GATHER, LayerKind.CONV_TRANSPOSE) or activations == "float":
-        return ActivationMode.FLOAT  # no quantized kernel: weights are packed, arithmetic stays float
-    if layer.kind is LayerKind.MATMUL:
-        if layer.weight_on_left or len(layer.weight_shape) != 2:
-            return ActivationMode.FLOAT
-        if activations in ("auto", "dynamic8"):
-            return ActivationMode.DYNAMIC
+    """Return the mode in which ``layer`` can honour ``activations``."""
+    modes = kernel_modes(layer)
+    if activations == FLOAT or not modes:
+        return ActivationMode.FLOAT  # without a quantized kernel weights are packed, arithmetic stays float
+    if activations in ("auto", "dynamic8"):
+        return modes[0]
     return ActivationMode.STATIC
+
+
+def kernel_modes(layer: LayerWork) -> tuple[ActivationMode, ...]:
+    """Modes in which the runtime has a kernel for 8-bit activations of ``layer``, the usual one first."""
+    match layer.geometry:
+        case EmbeddingTable() | TransposedWindow():
+            return ()
+        case MatrixProduct(gemm=False, plain=plain):
+            return (ActivationMode.DYNAMIC, ActivationMode.STATIC) if plain else ()
+    return (ActivationMode.STATIC,)
 
 
 def _layer_plan(layer: LayerWork, resolved: Resolved) -> LayerPlan:
@@ -263,9 +283,9 @@ def _layer_plan(layer: LayerWork, resolved: Resolved) -> LayerPlan:
     assert settings.scale and settings.rounding and settings.reduce_range is not None
     mode = activation_mode(layer, settings.activations)
     weights, reason = settings.weights, resolved.reason
-    if layer.kind is LayerKind.MATMUL_DYNAMIC:
+    if isinstance(layer.geometry, ActivationProduct):
         static = settings.activations == "int8"
-        weights = "activation" if static else "float"
+        weights = ACTIVATION if static else FLOAT
         mode = ActivationMode.STATIC if static else ActivationMode.FLOAT
         reason = "both operands are activations"
     activations = as_read(settings.activations, layer)
@@ -276,7 +296,7 @@ def _layer_plan(layer: LayerWork, resolved: Resolved) -> LayerPlan:
         scale=settings.scale,
         rounding=settings.rounding,
         activations=mode,
-        recode="none" if activations in PLAIN or mode is not ActivationMode.STATIC else activations,
+        recode=NO_RECODING if activations in PLAIN or mode is not ActivationMode.STATIC else activations,
         reduce_range=settings.reduce_range,
         reason=reason,
     )
@@ -323,16 +343,16 @@ def _narrow_edges(
     asked: dict[str, set[str]] = {}
     for plan in layer_plans:
         root = regions.carries.get(inputs[plan.layer])
-        if root is not None and plan.activations is ActivationMode.STATIC and plan.weights != "float":
+        if root is not None and plan.activations is ActivationMode.STATIC and not plan.in_float:
             asked.setdefault(root, set()).add(plan.recode)
     narrow = {
         root: next(iter(names))
         for root, names in asked.items()
-        if root in regions.layers_only and len(names) == 1 and next(iter(names)).startswith("int")
+        if root in regions.layers_only and len(names) == 1 and is_uniform(next(iter(names)))
     }
     return (
         tuple(
-            replace(p, recode="none") if regions.carries.get(inputs[p.layer]) in narrow else p
+            replace(p, recode=NO_RECODING) if regions.carries.get(inputs[p.layer]) in narrow else p
             for p in layer_plans
         ),
         tuple(replace(e, format=narrow.get(e.tensor, e.format)) for e in edges),

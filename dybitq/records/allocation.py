@@ -1,7 +1,8 @@
 """The allocation problem: one choice for every group, least objective, budgets kept, ties respected.
 
-It is the multiple-choice knapsack of HAWQ-V3 (spec section 3.6) with any number of choices, budgets
-and ties. Objective and costs are sums over the groups; nothing here knows about networks.
+It is the bit allocation of HAWQ-V3 (Yao et al., arXiv:2011.10680), a multiple-choice knapsack, with any
+number of choices, budgets and ties. Objective and costs are sums over the groups; the records are independent
+of networks.
 """
 
 import math
@@ -18,10 +19,10 @@ class Choice:
 
     Attributes:
         label: name of the choice, unique in its group.
-        objective: what choosing it adds to the objective; may be negative.
-        costs: what choosing it adds to each cost, by name of the cost; not negative.
-        parts: what the label is made of (``{"weights": "int4", "activations": "int8"}``), for ties on
-            one part and for searches that move one part at a time. Empty: the label is all there is.
+        objective: its addend of the objective; may be negative.
+        costs: its addend of each cost, by name of the cost; not negative.
+        parts: components of the label (``{"weights": "int4", "activations": "int8"}``), for ties on one
+            part and for searches that change one part at a time. Empty where the label has none.
     """
 
     label: str
@@ -31,8 +32,8 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
-    """Something that takes exactly one of its choices: a layer, or several layers decided as one."""
+class ChoiceGroup:
+    """A layer, or several layers decided as one, that takes exactly one of its choices."""
 
     name: str
     choices: tuple[Choice, ...]
@@ -62,18 +63,18 @@ class Problem:
     Ties are transitive: tying a with b and b with c ties all three.
     """
 
-    groups: tuple[Group, ...]
+    groups: tuple[ChoiceGroup, ...]
     ties: tuple[Tie, ...] = ()
     budgets: tuple[Budget, ...] = ()
 
 
 def mistakes(problem: Problem, unread: Collection[str] = ()) -> list[str]:
-    """Everything that is wrong with a problem, one sentence each; empty if it is sound.
+    """List the mistakes in a problem, one sentence each; empty if there are none.
 
     Args:
-        problem: what to check.
-        unread: names of groups that exist but could not be read, so that what they may hold is not
-            called missing.
+        problem: to be checked.
+        unread: names of groups that exist but could not be read, so that references to them are not
+            reported as missing.
     """
     found = [*_wrong_groups(problem), *_wrong_budgets(problem, partial=bool(unread))]
     if not problem.groups and not unread:
@@ -140,7 +141,7 @@ def _wrong_budgets(problem: Problem, *, partial: bool) -> Iterator[str]:
                 yield f"group {group.name!r}: no cost {budget.cost!r}, which has a budget, for {labels}"
 
 
-def _wrong_tie(tie: Tie, by_name: Mapping[str, Group], unread: Collection[str]) -> Iterator[str]:
+def _wrong_tie(tie: Tie, by_name: Mapping[str, ChoiceGroup], unread: Collection[str]) -> Iterator[str]:
     title = "tie [" + ", ".join(tie.groups) + "]" + (f" on {tie.part!r}" if tie.part is not None else "")
     if len(set(tie.groups)) < 2:
         yield f"{title}: expected at least two different groups"
@@ -156,7 +157,7 @@ def _wrong_tie(tie: Tie, by_name: Mapping[str, Group], unread: Collection[str]) 
         yield from _unequal_parts(title, groups, tie.part)
 
 
-def _unequal_labels(title: str, groups: list[Group]) -> Iterator[str]:
+def _unequal_labels(title: str, groups: list[ChoiceGroup]) -> Iterator[str]:
     for group in groups[1:]:
         first, other = ({c.label: dict(c.parts) for c in g.choices} for g in (groups[0], group))
         if first.keys() != other.keys():
@@ -166,7 +167,7 @@ def _unequal_labels(title: str, groups: list[Group]) -> Iterator[str]:
             yield f"{title}: {groups[0].name!r} and {group.name!r} have equal labels made of different parts"
 
 
-def _unequal_parts(title: str, groups: list[Group], part: str) -> Iterator[str]:
+def _unequal_parts(title: str, groups: list[ChoiceGroup], part: str) -> Iterator[str]:
     values: list[tuple[str, set[str]]] = []
     for group in groups:
         if any(part not in choice.parts for choice in group.choices):

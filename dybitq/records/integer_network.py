@@ -18,7 +18,7 @@ import numpy as np
 
 from dybitq.records.arithmetic import TieRounding
 from dybitq.records.formats import NumberFormat
-from dybitq.records.layers import Window
+from dybitq.records.geometry.windows import Window
 
 AttributeValue = int | float | str | tuple[int, ...] | tuple[float, ...]
 
@@ -380,7 +380,7 @@ class IntegerNetwork:
 
 
 def inputs_of(operation: Operation) -> tuple[str, ...]:
-    """Names of the tensors that an operation reads."""
+    """Return the names of the tensors that an operation reads."""
     if isinstance(operation, Move):
         return tuple(o for o in operation.operands if isinstance(o, str))
     if isinstance(operation, ActivationProduct | Addition | Multiplication | Concatenation | Other):

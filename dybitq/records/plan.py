@@ -6,17 +6,21 @@ from enum import StrEnum
 from dybitq.records.arithmetic import DEFAULT_OPTIONS, FLOAT_RESCALE, IntegerOptions
 
 DEFAULT_TARGET = "onnxruntime"
-FLOAT_WEIGHTS = "float"  # as weights of a layer: it is left alone
-NO_WEIGHTS = "activation"  # as weights of a layer: both operands are activations, and quantized
+FLOAT = "float"
+"""Weights of a layer that is left as it is."""
+ACTIVATION = "activation"
+"""Weights of a layer that multiplies two activations."""
+NO_RECODING = "none"
+"""Re-coding of a layer that takes its input codes as they are stored."""
 
 
-def is_number_format(weights: str) -> bool:
-    """Tell whether ``weights`` of a layer asks for codes in some number format."""
-    return weights not in (FLOAT_WEIGHTS, NO_WEIGHTS)
+def is_coded(weights: str) -> bool:
+    """Tell whether the weights of a plan or a setting are a number format, so that there are codes to fit."""
+    return weights not in (FLOAT, ACTIVATION)
 
 
 class ActivationMode(StrEnum):
-    """How the activations of a layer reach its multiplier."""
+    """Form in which the activations of a layer reach its multiplier."""
 
     STATIC = "static"  # ranges fixed by calibration
     DYNAMIC = "dynamic"  # 8-bit ranges found at every run (MatMul)
@@ -38,10 +42,25 @@ class LayerPlan:
     scale: str = "mse"  # registered scale method: mse | max | pow2
     rounding: str = "compensated"  # registered rounding: nearest | compensated
     activations: ActivationMode = ActivationMode.STATIC
-    recode: str = "none"
+    recode: str = NO_RECODING
     reduce_range: bool = True  # weights so small that no kernel saturates, see fit/weights/kernel_range.py
     reason: str = ""
     snap: float = 0.0  # integer-only, as carried out: largest relative move of a scale onto the dyadic grid
+
+    @property
+    def has_coded_weights(self) -> bool:
+        """Return whether the layer has weights to fit: not left in float, and no product of activations."""
+        return is_coded(self.weights)
+
+    @property
+    def in_float(self) -> bool:
+        """Return whether the layer is left as it is."""
+        return self.weights == FLOAT
+
+    @property
+    def recodes(self) -> bool:
+        """Return whether the layer re-codes its input."""
+        return self.recode != NO_RECODING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,10 +6,12 @@ from enum import StrEnum
 
 import numpy as np
 
+from dybitq.errors import StatisticsError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TensorStatistics:
-    """What one pass over the data learns of one float activation tensor.
+    """Statistics of one float activation tensor from one pass over the data.
 
     Attributes:
         samples, count: samples seen, and values in the histogram (some positions of every sample).
@@ -29,7 +31,7 @@ class TensorStatistics:
 
 
 class MomentKind(StrEnum):
-    """How much of the second moment was kept within the memory budget."""
+    """Part of the second moment that was kept within the memory budget."""
 
     FULL = "full"
     BLOCK = "block"
@@ -84,7 +86,7 @@ class Statistics:
         model_sha256: hash of the float32 model file (external data included).
         samples: number of samples.
         tensors: by activation name in the normalised graph.
-        moments: by :func:`dybitq.patches.moment_key` of a layer.
+        moments: by ``moment_key`` of a layer.
         channels: by layer name; statistics of the layer's own raw output.
     """
 
@@ -93,3 +95,17 @@ class Statistics:
     tensors: Mapping[str, TensorStatistics]
     moments: Mapping[str, Moment]
     channels: Mapping[str, ChannelStatistics]
+
+    def tensor(self, name: str) -> TensorStatistics:
+        """Statistics of a tensor.
+
+        Raises:
+            StatisticsError: they lack it.
+        """
+        found = self.tensors.get(name)
+        if found is None:
+            raise StatisticsError(
+                f"tensor {name}: not in the statistics, which hold {len(self.tensors)} tensors; "
+                "calibrate this model again"
+            )
+        return found

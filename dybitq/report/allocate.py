@@ -13,7 +13,7 @@ from dybitq.search.solution import BudgetUse, Solution
 
 
 def allocation_document(solution: Solution, reasons: Sequence[Reason] = ()) -> dict[str, Any]:
-    """Everything as data: one JSON document."""
+    """Convert a solution to one JSON document."""
     document: dict[str, Any] = {
         "status": solution.status,
         "strategy": solution.strategy,
@@ -33,7 +33,7 @@ def allocation_document(solution: Solution, reasons: Sequence[Reason] = ()) -> d
 
 
 def infeasible_document(error: InfeasibleError) -> dict[str, Any]:
-    """What is reachable where the budgets are not, as data."""
+    """Convert the reachable values of an infeasible problem to data."""
     return {
         "status": "infeasible",
         "message": str(error),
@@ -52,7 +52,7 @@ def infeasible_document(error: InfeasibleError) -> dict[str, Any]:
 
 
 def budget_document(use: BudgetUse) -> dict[str, Any]:
-    """One limit as data."""
+    """Convert the use of one limit to data."""
     return {
         "cost": use.cost,
         "side": use.side,
@@ -63,7 +63,7 @@ def budget_document(use: BudgetUse) -> dict[str, Any]:
 
 
 def reason_document(reason: Reason) -> dict[str, Any]:
-    """One reason as data."""
+    """Convert one reason to data."""
     return {
         "groups": list(reason.groups),
         "part": reason.part or None,
@@ -89,7 +89,7 @@ def _alternative_document(other: Alternative | None) -> dict[str, Any] | None:
 
 
 def allocation_text(problem: Problem, solution: Solution, reasons: Sequence[Reason] = ()) -> str:
-    """Status, budgets, then one line per group; with reasons, one line for each of those."""
+    """Print status, budgets, then one line per group; with reasons, one line for each of those."""
     blocks = [_summary(solution), _budgets(solution), _groups(problem, solution), reasons_text(reasons)]
     return "\n\n".join(block for block in blocks if block)
 
@@ -126,12 +126,14 @@ def _groups(problem: Problem, solution: Solution) -> str:
 
 
 def reasons_text(reasons: Sequence[Reason]) -> str:
-    """One line for each reason."""
+    """Print one line for each reason."""
     lines = []
     for reason in reasons:
         title = ", ".join(reason.groups) + (f" ({reason.part})" if reason.part else "")
-        found = [_sentence(reason, other) for other in (reason.better, reason.cheaper) if other is not None]
-        lines.append(f"{title}: {reason.chosen}; " + ("; ".join(found) or "nothing else to choose"))
+        sentences = [
+            _sentence(reason, other) for other in (reason.better, reason.cheaper) if other is not None
+        ]
+        lines.append(f"{title}: {reason.chosen}; " + ("; ".join(sentences) or "nothing else to choose"))
     return "\n".join(lines)
 
 

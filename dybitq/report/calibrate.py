@@ -3,12 +3,13 @@
 from typing import Any
 
 from dybitq.api.calibrate import CalibrateResult
+from dybitq.errors import first_of
 
 _SHOWN = 5  # names in a note; the JSON document has all
 
 
 def calibrate_text(result: CalibrateResult) -> str:
-    """A few lines: what the file holds, and what looks odd."""
+    """Print a few lines: the contents of the file, and notes on unusual values."""
     kinds = ", ".join(f"{count} {kind}" for kind, count in result.moments.items()) or "none"
     lines = [
         f"{result.output}: {result.file_bytes:,} B",
@@ -21,17 +22,17 @@ def calibrate_text(result: CalibrateResult) -> str:
         )
     if result.reduced:
         kept = [f"{name} {kind}" for name, kind in result.reduced.items()]
-        lines.append(f"note: less of the second moment, to stay within --memory: {_list(kept)}")
+        lines.append(f"note: less of the second moment, to stay within --memory: {first_of(kept, _SHOWN)}")
     if result.constant_tensors:
-        lines.append(f"note: constant in all samples: {_list(result.constant_tensors)}")
+        lines.append(f"note: constant in all samples: {first_of(result.constant_tensors, _SHOWN)}")
     if result.constant_channels:
         counts = [f"{count} of {name}" for name, count in result.constant_channels.items()]
-        lines.append(f"note: output channels that never change: {_list(counts)}")
+        lines.append(f"note: output channels that never change: {first_of(counts, _SHOWN)}")
     return "\n".join(lines)
 
 
 def calibrate_document(result: CalibrateResult) -> dict[str, Any]:
-    """The same as data."""
+    """Convert a result to data."""
     return {
         "output": str(result.output),
         "file_bytes": result.file_bytes,
@@ -44,8 +45,3 @@ def calibrate_document(result: CalibrateResult) -> dict[str, Any]:
         "constant_tensors": list(result.constant_tensors),
         "constant_channels": dict(result.constant_channels),
     }
-
-
-def _list(names: tuple[str, ...] | list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

@@ -11,19 +11,19 @@ from dybitq.report.simulate import simulation_document, table
 
 
 def demo_text(result: DemoResult) -> str:
-    """Every step with the command that does the same, what it found, and a table at the end."""
+    """Print every step with the equivalent command and its result, and a table at the end."""
     blocks = [
         "A network that reads handwritten digits, on writers that it has never seen.",
         f"> dybitq calibrate {MODEL} --data {DATA} -o {STATISTICS}\n{calibrate_text(result.calibration)}",
     ]
     for model in result.models:
         blocks += _steps(model, result.hardware)
-    blocks += [_summary(result), _farewell(result)]
+    blocks += [_summary(result), _closing(result)]
     return "\n\n".join(blocks)
 
 
 def demo_document(result: DemoResult) -> dict[str, Any]:
-    """The documents of all steps."""
+    """Collect the documents of all steps."""
     return {
         "folder": None if result.folder is None else str(result.folder),
         "calibrate": calibrate_document(result.calibration),
@@ -82,7 +82,7 @@ def _summary(result: DemoResult) -> str:
     return table(header, rows)
 
 
-def _farewell(result: DemoResult) -> str:
+def _closing(result: DemoResult) -> str:
     if result.folder is None:
-        return "The files are gone; dybitq demo -o FOLDER leaves them for you to play with."
+        return "The files were temporary; dybitq demo -o FOLDER keeps them."
     return f"All files are in {result.folder}; the commands above work there."

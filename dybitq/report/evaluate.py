@@ -5,10 +5,11 @@ import math
 from typing import Any
 
 from dybitq.api.evaluate import EvaluateResult, Gate, Metric, TensorError
+from dybitq.errors import counted
 
 
 def evaluate_text(result: EvaluateResult) -> str:
-    """The figures line by line, the activations of ``--per-layer`` as a table, and the gates."""
+    """Print the figures line by line, the activations of ``--per-layer`` as a table, and the gates."""
     against = f" against {result.reference}" if result.reference is not None else ""
     lines = [f"{result.model}{against}: {result.samples} samples in {result.seconds:.1f} s"]
     lines += [_metric(metric) for metric in result.metrics]
@@ -21,20 +22,20 @@ def evaluate_text(result: EvaluateResult) -> str:
     if result.edges is not None:
         lines += _table(result.edges)
     if result.rescaled:
-        count = f"{len(result.rescaled)} activation{'s' if len(result.rescaled) > 1 else ''}"
+        count = counted(len(result.rescaled), "activation")
         lines.append(f"left out: {count} whose channels were rescaled ({', '.join(result.rescaled)})")
     if result.saturates:
         found = "" if result.saturation_db is None else f": {_db(result.saturation_db)} against exact ones"
         lines.append(f"this processor's kernels saturate in the model{found}, on the first batch")
     elif result.saturates is None:
-        lines.append("whether this processor's kernels saturate in the model could not be found out")
+        lines.append("the test whether this processor's kernels saturate in the model failed")
     lines += [f"note: {note}" for note in result.notes]
     lines += [_gate(gate) for gate in result.gates]
     return "\n".join(lines)
 
 
 def evaluate_document(result: EvaluateResult) -> dict[str, Any]:
-    """The same as data; where there is no difference at all, ``sqnr_db`` is infinite and ``exact`` true."""
+    """Convert a result to data; without any difference ``sqnr_db`` is infinite and ``exact`` true."""
     return {
         "model": str(result.model),
         "reference": None if result.reference is None else str(result.reference),
@@ -60,7 +61,7 @@ def _error(error: TensorError) -> dict[str, Any]:
 
 
 def missed_gates(result: EvaluateResult) -> str | None:
-    """One line on the gates that were missed, None if there are none."""
+    """Describe the gates that were missed in one line; None if there are none."""
     missed = [gate for gate in result.gates if not gate.passed]
     if not missed:
         return None

@@ -2,9 +2,11 @@
 
 from typing import Any
 
-from dybitq.api.inspect import Coverage, Inspection, is_quantized
+from dybitq.api.inspect import Inspection, StoredCoverage, is_quantized
+from dybitq.errors import first_of
 from dybitq.records.formats import Granularity, PerBlock, PerChannel
-from dybitq.records.layers import LayerKind, QuantizedLayer
+from dybitq.records.geometry.products import ActivationProduct, EmbeddingTable
+from dybitq.records.layers import QuantizedLayer
 from dybitq.report.simulate import table
 
 _LARGEST = 10
@@ -12,7 +14,7 @@ _NAMES_SHOWN = 6
 
 
 def granularity_text(granularity: Granularity | None) -> str:
-    """``tensor``, ``channel``, ``block of 32``, or nothing for float weights."""
+    """Name a granularity: ``tensor``, ``channel``, ``block of 32``, or nothing for float weights."""
     if granularity is None:
         return ""
     if isinstance(granularity, PerChannel):
@@ -36,8 +38,8 @@ def _shape(layer: QuantizedLayer) -> str:
 
 def _row(layer: QuantizedLayer, total: int) -> tuple[str, ...]:
     work = layer.layer
-    stored = work.kind is not LayerKind.MATMUL_DYNAMIC
-    looked_up = work.kind is LayerKind.GATHER
+    stored = not isinstance(work.geometry, ActivationProduct)
+    looked_up = isinstance(work.geometry, EmbeddingTable)
     return (
         work.name,
         work.op_type,
@@ -52,8 +54,8 @@ def _row(layer: QuantizedLayer, total: int) -> tuple[str, ...]:
     )
 
 
-def coverage_line(coverage: Coverage) -> str:
-    """N of M weights, x of y bytes, and the MACs."""
+def coverage_line(coverage: StoredCoverage) -> str:
+    """Print N of M weights, x of y bytes, and the MACs."""
     line = (
         f"quantized: {coverage.quantized_weights:,} of {coverage.weights:,} weights in "
         f"{coverage.quantized_layers} of {coverage.layers} layers; "
@@ -66,7 +68,7 @@ def coverage_line(coverage: Coverage) -> str:
 
 
 def inspection_text(result: Inspection, *, all_tensors: bool = False) -> str:
-    """What the file is, a table of layers, the coverage, the largest tensors, and notes.
+    """Print facts about the file, a table of layers, the coverage, the largest tensors, and notes.
 
     Args:
         result: of :func:`dybitq.api.inspect.inspect`.
@@ -86,10 +88,8 @@ def inspection_text(result: Inspection, *, all_tensors: bool = False) -> str:
 
 
 def _in_short(value: str) -> str:
-    """Names, of which metadata have one a line, on one line."""
-    names = value.splitlines()
-    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return ", ".join(names[:_NAMES_SHOWN]) + more
+    """Join names, which metadata hold one per line, on one line."""
+    return first_of(value.splitlines(), _NAMES_SHOWN)
 
 
 def _file_line(result: Inspection) -> str:
@@ -141,7 +141,7 @@ def _layer_document(layer: QuantizedLayer) -> dict[str, Any]:
     work = layer.layer
     return {
         "name": work.name,
-        "kind": work.kind.value,
+        "kind": work.geometry.kind,
         "op_type": work.op_type,
         "weight": work.weight,
         "weight_shape": list(work.weight_shape),
@@ -162,7 +162,7 @@ def _layer_document(layer: QuantizedLayer) -> dict[str, Any]:
 
 
 def inspection_document(result: Inspection) -> dict[str, Any]:
-    """Everything as data."""
+    """Convert an inspection to data."""
     coverage = result.coverage
     return {
         "model": str(result.path),

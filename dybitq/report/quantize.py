@@ -8,7 +8,7 @@ from dybitq.plan.store import plan_document
 
 
 def quantize_text(result: QuantizeResult) -> str:
-    """A few lines: what was quantized, what the file stores, whether it runs."""
+    """Print a few lines: quantized layers, stored bytes, and the result of the test run."""
     coverage = result.coverage
     lines = [f"{result.output}: {_size(coverage.file_bytes)}, {_ratio(coverage)} the float file"]
     done = coverage.layers - len(coverage.float_layers)
@@ -41,7 +41,7 @@ def quantize_text(result: QuantizeResult) -> str:
 
 
 def quantize_document(result: QuantizeResult) -> dict[str, Any]:
-    """The same as data, with the plan and the fitted error of every layer."""
+    """Convert a result to data, with the plan and the fitted error of every layer."""
     return {
         "output": str(result.output),
         "coverage": dataclasses.asdict(result.coverage),

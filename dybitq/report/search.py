@@ -7,7 +7,7 @@ from typing import Any
 from dybitq.api.search import PlanFound, SearchResult
 from dybitq.report.allocate import budget_document, reason_document, reasons_text
 from dybitq.report.simulate import table
-from dybitq.search.budgets import COSTS, Limit, sqnr_db
+from dybitq.search.budgets import COSTS, Limit, sqnr_of
 from dybitq.search.solution import BudgetUse
 
 _SHOWN: Mapping[str, tuple[float, str]] = {
@@ -19,11 +19,11 @@ _SHOWN: Mapping[str, tuple[float, str]] = {
     "dram": (1e3, "kB"),
     "bops": (1e9, "G"),
 }
-"""Unit in which people read each cost, and what one of it is in the unit of the cost."""
+"""Unit in which each cost is printed, and its size in the unit of the cost."""
 
 
 def in_units(cost: str, value: float) -> str:
-    """A cost with its unit."""
+    """Print a cost with its unit."""
     per, unit = _SHOWN[cost]
     return f"{value / per:.4g} {unit}"
 
@@ -32,7 +32,7 @@ def in_units(cost: str, value: float) -> str:
 
 
 def search_document(result: SearchResult) -> dict[str, Any]:
-    """Everything as data: one JSON document."""
+    """Convert a result to one JSON document."""
     return {
         "hardware": result.hardware,
         "sensitivity": result.request.sensitivity,
@@ -59,7 +59,7 @@ def _plan_document(one: PlanFound, result: SearchResult) -> dict[str, Any]:
     document: dict[str, Any] = {
         "path": str(one.path),
         "predicted_error": found.error,
-        "predicted_sqnr_db": sqnr_db(found.error) if result.relative_error else None,
+        "predicted_sqnr_db": sqnr_of(found.error) if result.relative_error else None,
         "costs": dict(found.costs),
         "ratios": {
             name: value / result.baseline[name]
@@ -94,7 +94,7 @@ def _plan_document(one: PlanFound, result: SearchResult) -> dict[str, Any]:
 
 
 def search_text(result: SearchResult) -> str:
-    """One plan in full, or a table of a front."""
+    """Print one plan in full, or a table of a front."""
     if result.request.pareto is not None:
         return _front(result)
     one = result.plans[0]
@@ -105,7 +105,7 @@ def search_text(result: SearchResult) -> str:
 def _summary(one: PlanFound, result: SearchResult) -> str:
     found, solution = one.found, one.found.solution
     what = (
-        f"predicted SQNR {sqnr_db(found.error):.1f} dB"
+        f"predicted SQNR {sqnr_of(found.error):.1f} dB"
         if result.relative_error
         else f"objective {found.error:.4g}"
     )
@@ -142,7 +142,7 @@ def _costs(one: PlanFound, result: SearchResult) -> str:
 
 
 def _binds(use: BudgetUse | None, limit: float) -> str:
-    """What one percent more of a budget would buy, from its shadow price."""
+    """Print the gain by one percent more of a budget, from its shadow price."""
     return (
         "does not bind"
         if use is None
@@ -162,7 +162,7 @@ def _front(result: SearchResult) -> str:
     rows = []
     for one in result.plans:
         error = one.found.error
-        shown = f"{sqnr_db(error):.2f}" if result.relative_error else f"{error:.4g}"
+        shown = f"{sqnr_of(error):.2f}" if result.relative_error else f"{error:.4g}"
         costs = [in_units(name, one.found.costs[name]) for name in names]
         ratio = one.found.costs["latency"] / result.baseline["latency"]
         rows.append((str(one.path), shown, *costs, f"{ratio:.3f}"))

@@ -4,6 +4,7 @@ import csv
 import io
 from typing import Any
 
+from dybitq.errors import first_of
 from dybitq.records.workload import LayerCost, PerOperand, Simulation, SimulationReport, Sweep, SweepPoint
 
 DEFINITIONS = {
@@ -26,7 +27,7 @@ def _operands(counts: PerOperand) -> dict[str, int]:
 
 
 def layer_document(layer: LayerCost) -> dict[str, Any]:
-    """One layer as data."""
+    """Convert one layer to data."""
     return {
         "name": layer.name,
         "op_type": layer.op_type,
@@ -63,7 +64,7 @@ def layer_document(layer: LayerCost) -> dict[str, Any]:
 
 
 def totals(report: SimulationReport) -> dict[str, Any]:
-    """Sums over the layers, as data."""
+    """Sum up the layers, as data."""
     layers = report.layers
     return {
         "macs": sum(layer.macs for layer in layers),
@@ -89,7 +90,7 @@ def _machine(report: SimulationReport) -> dict[str, Any]:
 
 
 def simulation_document(result: Simulation) -> dict[str, Any]:
-    """Everything as data: one JSON document."""
+    """Convert a simulation to one JSON document."""
     report = result.report
     layers = [layer_document(layer) for layer in report.layers]
     for comparison in result.comparisons:
@@ -131,7 +132,7 @@ def _flat(row: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def csv_text(rows: list[dict[str, Any]]) -> str:
-    """Rows of nested data as CSV, nested keys joined with dots; the header has the keys of all rows."""
+    """Print rows of nested data as CSV, nested keys joined with dots; the header has the keys of all rows."""
     flat = [_flat(row) for row in rows]
     names = list(dict.fromkeys(name for row in flat for name in row))
     out = io.StringIO()
@@ -142,7 +143,7 @@ def csv_text(rows: list[dict[str, Any]]) -> str:
 
 
 def simulation_csv(result: Simulation) -> str:
-    """The layers as CSV."""
+    """Print the layers as CSV."""
     return csv_text(simulation_document(result)["layers"])
 
 
@@ -152,9 +153,9 @@ def simulation_csv(result: Simulation) -> str:
 def table(
     header: tuple[str, ...], rows: list[tuple[str, ...]], left: int = 2, *, right_text: bool = False
 ) -> str:
-    """Columns padded to their widest cell; the first ``left`` are flush left, the others right.
+    """Print columns padded to their widest cell; the first ``left`` are flush left, the others right.
 
-    ``right_text``: the last column holds prose and is flush left too.
+    ``right_text``: the last column holds text and is flush left too.
     """
     last = len(header) - 1 if right_text else len(header)
     widths = [max(len(row[index]) for row in (header, *rows)) for index in range(len(header))]
@@ -167,6 +168,9 @@ def table(
         return "  ".join(cells).rstrip()
 
     return "\n".join([line(header), *(line(row) for row in rows)])
+
+
+_SKIPPED_SHOWN = 8
 
 
 def _short(text: str, width: int = 32) -> str:
@@ -202,7 +206,7 @@ def _layer_row(layer: LayerCost, result: Simulation) -> tuple[str, ...]:
 
 
 def simulation_text(result: Simulation) -> str:
-    """A table of layers, totals, comparisons and notes."""
+    """Print a table of layers, totals, comparisons and notes."""
     report = result.report
     header = (
         "layer", "operator", "shape", "bits", "MMAC", "cycles", "fill", "stall", "total", "util", "DRAM KiB",
@@ -249,9 +253,8 @@ def _skipped_line(report: SimulationReport) -> str:
     macs = sum(item.macs for item in report.skipped)
     whole = macs + sum(layer.macs for layer in report.layers)
     share = f"{macs / whole:.1%} of the MACs" if whole else "no MACs"
-    names = ", ".join(f"{item.name} ({item.op_type}: {item.reason})" for item in report.skipped[:8])
-    more = f" and {len(report.skipped) - 8} more" if len(report.skipped) > 8 else ""
-    return f"left out, {share}: {names}{more}"
+    names = [f"{item.name} ({item.op_type}: {item.reason})" for item in report.skipped]
+    return f"left out, {share}: {first_of(names, _SKIPPED_SHOWN)}"
 
 
 # --------------------------------------------------------------------------- sweep
@@ -270,7 +273,7 @@ def _point_document(point: SweepPoint) -> dict[str, Any]:
 
 
 def sweep_document(result: Sweep) -> dict[str, Any]:
-    """All points as data."""
+    """Convert all points to data."""
     return {
         "workload": result.workload,
         "machine": result.machine,
@@ -279,12 +282,12 @@ def sweep_document(result: Sweep) -> dict[str, Any]:
 
 
 def sweep_csv(result: Sweep) -> str:
-    """All points as CSV."""
+    """Print all points as CSV."""
     return csv_text([_point_document(point) for point in result.points])
 
 
 def sweep_text(result: Sweep) -> str:
-    """A table of points; the best in latency and energy are marked."""
+    """Print a table of points; the best in latency and energy are marked."""
     fields = tuple(result.points[0].settings) if result.points else ()
     header = (*fields, "cycles", "latency", "uJ", "DRAM KiB", "pareto")
     rows = []

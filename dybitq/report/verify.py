@@ -11,7 +11,7 @@ _SHOWN = 20  # findings and mismatches printed one by one
 
 
 def verify_text(result: VerifyResult) -> str:
-    """The static proof layer by layer, the bounds, the host, the comparison, and the verdict."""
+    """Print the static proof layer by layer, the bounds, the host, the comparison, and the verdict."""
     lines = [_nodes(result)]
     lines += _table(result.operations)
     lines += _findings(result)
@@ -37,7 +37,7 @@ def _change(change: Change) -> str:
 
 
 def verify_document(result: VerifyResult) -> dict[str, Any]:
-    """The same as data."""
+    """Convert a result to data."""
     comparison = result.comparison
     return {
         "model": str(result.model),
@@ -63,7 +63,7 @@ def verify_document(result: VerifyResult) -> dict[str, Any]:
 
 
 def failure(result: VerifyResult) -> str | None:
-    """One line on why the proof failed, None if it holds."""
+    """Explain in one line why the proof failed; None if it holds."""
     if result.passed:
         return None
     if result.broken:
@@ -149,16 +149,16 @@ def _comparison(result: VerifyResult) -> list[str]:
     comparison = result.comparison
     if comparison is None:
         return ["reference: not run (give --data)" if not result.broken else "reference: not run"]
-    found = list(comparison.mismatches.values())
+    mismatches = list(comparison.mismatches.values())
     what = f"{comparison.samples} samples, {comparison.tensors} integer tensors, {comparison.values:,} values"
-    wrong = sum(m.count for m in found)
+    wrong = sum(m.count for m in mismatches)
     outputs = f"{comparison.output_differences} in the outputs"
     if result.findings:
-        outputs = "the outputs, which float operators have a part in, are not compared"
+        outputs = "the outputs are not compared, because float operators compute parts of them"
     lines = [f"reference: {what} compared; {wrong} differ, {outputs}"]
     lines += [
         f"  {m.tensor} of {m.op_type} {m.operator}: {m.count} of {m.total} differ; at {list(m.index)} "
         f"the reference has {m.expected:g}, onnxruntime {m.found:g}"
-        for m in found[:_SHOWN]
+        for m in mismatches[:_SHOWN]
     ]
     return lines

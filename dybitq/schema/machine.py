@@ -1,4 +1,4 @@
-"""What a machine description may say: fields, units, limits. ``hardware.machine`` reads the YAML around it.
+"""Schema of a machine description: fields, units, limits. ``hardware.machine`` reads the YAML.
 
 Every field that has a unit carries it in its name. ``kb`` is 1024 bytes, ``gb_per_s`` 10^9 bytes per second.
 """
@@ -13,7 +13,7 @@ import pydantic
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from dybitq.errors import ConfigError
+from dybitq.errors import ConfigError, counted
 
 Count = Annotated[int, Field(gt=0, strict=True)]
 Size = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -149,7 +149,7 @@ class Vector:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_closed)
 class Fusion:
-    """Which operators may ride on their producer's output tiles instead of going through DRAM.
+    """Operators that may be fused into their producer, on its output tiles, instead of going through DRAM.
 
     ``elementwise``: of one activation; ``residual``: of several, the others being streamed in beside.
     """
@@ -341,6 +341,6 @@ def validate(
         problems = [_problem(item) for item in error.errors(include_url=False)] + problems
     if problems or machine is None:
         listing = "\n".join(f"  {line}" for line in problems)
-        count = f"{len(problems)} mistake{'s' if len(problems) != 1 else ''}"
+        count = counted(len(problems), "mistake")
         raise ConfigError(f"{source}: not a machine description; {count}:\n{listing}")
     return machine

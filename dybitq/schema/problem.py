@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from dybitq.errors import ConfigError
+from dybitq.errors import ConfigError, counted
 from dybitq.records import allocation
 
 Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]
@@ -94,7 +94,7 @@ def parse_problem(document: object, *, source: str) -> allocation.Problem:
     problem = allocation.Problem(groups=groups, ties=ties, budgets=budgets)
     found.extend(allocation.mistakes(problem, unread if whole.groups else [""]))
     if found:
-        title = f"{source}: not a sound problem, {len(found)} mistake{'s' if len(found) > 1 else ''}:"
+        title = f"{source}: not a sound problem, {counted(len(found), 'mistake')}:"
         raise ConfigError("\n  ".join([title, *(line.removeprefix(": ") for line in found)]))
     return problem
 
@@ -107,7 +107,7 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return dict(pairs)
 
 
-def _groups(raw: list[Any], found: list[str]) -> tuple[tuple[allocation.Group, ...], list[str]]:
+def _groups(raw: list[Any], found: list[str]) -> tuple[tuple[allocation.ChoiceGroup, ...], list[str]]:
     """Groups that are sound, and the names of those that are not (empty where even that is unsound)."""
     groups, unread = [], []
     for index, item in enumerate(raw):
@@ -119,7 +119,7 @@ def _groups(raw: list[Any], found: list[str]) -> tuple[tuple[allocation.Group, .
             unread.append(name)
         else:
             choices = tuple(allocation.Choice(**choice.model_dump()) for choice in group.choices)
-            groups.append(allocation.Group(name=group.name, choices=choices))
+            groups.append(allocation.ChoiceGroup(name=group.name, choices=choices))
     return tuple(groups), unread
 
 

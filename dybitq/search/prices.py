@@ -1,9 +1,9 @@
-"""What plans cost: exactly, one at a time, and as sums over the layers, for all choices around a plan.
+"""Prices of plans: exact, one at a time, and as sums over the layers, for all choices around a plan.
 
 The price of a layer depends on its own widths, and a little on its neighbours': it writes its output as
 narrow as its readers take it, and a machine with room keeps on chip what fits. A table around a plan
-prices every layer at every choice while all others stay as they are; what a narrower tensor saves in the
-launches that write it is booked with the layers that read it. The table is exact for the plan itself.
+prices every layer at every choice while all others stay unchanged; the saving of a narrower tensor in the
+launches that write it counts for the layers that read it. The table is exact for the plan itself.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from dybitq.graph.tensors import Tensors
 from dybitq.hardware.costs import Array, Widths
 from dybitq.hardware.engine import Prepared
 from dybitq.hardware.price import Priced, prepare, price_arrays, stored_widths, workload_widths
-from dybitq.hardware.whatif import int8
+from dybitq.hardware.widths import int8
 from dybitq.plan.priced import PlanPricing
 from dybitq.records.layers import LayerWork
 from dybitq.records.plan import Plan
@@ -31,13 +31,13 @@ PRICED = ("latency", "cycles", "energy", "dram")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Table:
+class PriceTable:
     """Costs of all choices around one assignment.
 
     Attributes:
         layers: by layer float64 ``[costs, weights, activations]``, at least 0, in the order of ``names`` and
             of the layer's choices.
-        fixed: by cost what has to be added to the sum over the layers; may be negative.
+        fixed: by cost the amount to add to the sum over the layers; may be negative.
         names: of the costs.
     """
 
@@ -61,7 +61,7 @@ class Prices:
     Args:
         workload: of the float network.
         machine: where it runs.
-        space: what may be chosen.
+        space: choices of the layers.
     """
 
     def __init__(self, workload: Workload, machine: Machine, space: Space) -> None:
@@ -69,8 +69,8 @@ class Prices:
         self._pricing = PlanPricing(workload, space.network, space.layers)
         base = self._pricing.workload_of(space.base)
         self._prepared = prepare(base, machine.fusion)
-        kernels = self._prepared.kernels
-        heads = {base.ops[index].name: place for place, index in enumerate(kernels.heads)}
+        launches = self._prepared.launches
+        heads = {base.ops[index].name: place for place, index in enumerate(launches.heads)}
         self.places = {name: heads[name] for name in space.layers if name in heads}
         self._macs = {op.name: op.macs for op in base.ops}
         self._planes: dict[tuple[str, str], _Plane] = {}
@@ -81,7 +81,7 @@ class Prices:
     # ------------------------------------------------------------------ one plan
 
     def exact(self, plan: Plan, assignment: Assignment) -> dict[str, float]:
-        """Every cost of a plan, as ``simulate`` has it.
+        """Compute every cost of a plan, equal to those of ``simulate``.
 
         Returns:
             ``latency`` (us), ``cycles``, ``energy`` (pJ), ``dram``, ``size``, ``memory`` (bytes), ``bops``.
@@ -91,20 +91,20 @@ class Prices:
     def _of_workload(self, workload: Workload) -> dict[str, float]:
         ready = _with(self._prepared, workload)
         time = self._launches(price_arrays(self.machine, ready, workload_widths(self.machine, ready)))
-        found = {name: float(values.sum()) for name, values in time.items()}
-        found["latency"] += self.machine.overhead.fixed_ms * 1e3
-        return found | {"memory": float(self._occupancy.steps(ready.bits).max(initial=0.0))}
+        costs = {name: float(values.sum()) for name, values in time.items()}
+        costs["latency"] += self.machine.overhead.fixed_ms * 1e3
+        return costs | {"memory": float(self._occupancy.steps(ready.bits).max(initial=0.0))}
 
     def _counted(self, assignment: Assignment, *, eight: bool = False) -> dict[str, float]:
-        """Size and BOPS, which no machine decides."""
+        """Compute size and BOPS, which do not depend on the machine."""
         size = bops = 0.0
-        seen: set[str] = set()
+        counted: set[str] = set()
         for choice in self.space.choices:
             layer = self.space.layers[choice.layer]
             pair = ("int8", "int8") if eight else assignment[choice.layer]
             bops += self.bops(layer, *pair)
-            if layer.weight is not None and layer.weight not in seen:
-                seen.add(layer.weight)
+            if layer.weight not in counted:
+                counted.add(layer.weight)
                 size += weight_bytes(layer, pair[0])
         return {"size": size, "bops": bops}
 
@@ -124,16 +124,16 @@ class Prices:
     # ------------------------------------------------------------------ all choices
 
     def runs_as_is(self) -> dict[str, Array]:
-        """By layer bool ``[weights, activations]``: whether the machine runs the widths and no wider ones.
+        """Mark pairs that the machine does not run wider, by layer bool ``[weights, activations]``.
 
-        A layer's widest choices count as run, whatever the machine makes of them.
+        A layer's widest choices always count as run.
         """
         weights, activations = self._settings()
         widths = self._own_widths(self._current(self.space.base), weights, activations)
         costs = price_arrays(self.machine, self._prepared, widths).costs
         asked_w = np.array([bits_of(name) for name in weights])[:, None]
         asked_a = np.array([bits_of(name) for name in activations])[None, :]
-        found = {}
+        as_is = {}
         for choice in self.space.choices:
             kept = np.ones((len(choice.weights), len(choice.activations)), dtype=bool)
             place = self.places.get(choice.layer)
@@ -143,20 +143,20 @@ class Prices:
                 run_a = (costs.a_run[place].reshape(len(weights), -1) <= asked_a)[index]
                 run_w[0, :] = run_a[:, 0] = True
                 kept = run_w & run_a
-            found[choice.layer] = kept
-        return found
+            as_is[choice.layer] = kept
+        return as_is
 
     def _settings(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """All settings of weights and of activations that some layer may take."""
         weights = dict.fromkeys(name for c in self.space.choices for name in c.weights)
         return tuple(weights), tuple(dict.fromkeys(n for c in self.space.choices for n in c.activations))
 
-    def table(self, plan: Plan, assignment: Assignment, budgeted: Sequence[str]) -> Table:
-        """Costs of every choice while all else is as in ``plan``.
+    def table(self, plan: Plan, assignment: Assignment, budgeted: Sequence[str]) -> PriceTable:
+        """Price every choice while all others are those of ``plan``.
 
         Args:
             plan: of ``assignment``.
-            assignment: what to price around.
+            assignment: the choices to price around.
             budgeted: names of the costs; ``memory`` becomes one cost for each launch, ``memory@3``.
         """
         current = self._current(plan)
@@ -180,7 +180,7 @@ class Prices:
         for index, name in enumerate(names):
             chosen = [layers[c.layer][(index, *_places(c, assignment))] for c in self.space.choices]
             fixed[name] = exact[name] - float(np.sum(chosen))
-        return Table(layers=layers, fixed=fixed, names=tuple(names))
+        return PriceTable(layers=layers, fixed=fixed, names=tuple(names))
 
     def _add_priced(
         self, rows: dict[str, list[Array]], own: Mapping[str, Array], shared: Mapping[str, Array]
@@ -195,7 +195,7 @@ class Prices:
             rows[choice.layer].append(cost)
 
     def _add_counted(self, rows: dict[str, list[Array]], name: str) -> None:
-        seen: set[str] = set()
+        counted: set[str] = set()
         for choice in self.space.choices:
             layer = self.space.layers[choice.layer]
             cost = np.zeros((len(choice.weights), len(choice.activations)))
@@ -203,8 +203,8 @@ class Prices:
                 cost = np.array(
                     [[self.bops(layer, w, a) for a in choice.activations] for w in choice.weights]
                 )
-            elif layer.weight is not None and layer.weight not in seen:
-                seen.add(layer.weight)
+            elif layer.weight not in counted:
+                counted.add(layer.weight)
                 cost = cost + np.array([weight_bytes(layer, w) for w in choice.weights])[:, None]
             rows[choice.layer].append(cost)
 
@@ -214,7 +214,7 @@ class Prices:
         return _Plane(w=widths.w[:, 0], a=widths.a[:, 0], bits=ready.bits)
 
     def _plane(self, part: str, setting: str) -> _Plane:
-        """Widths where every layer that may take ``setting`` does so."""
+        """Compute widths where every layer that may take ``setting`` does so."""
         if (part, setting) not in self._planes:
             assignment = self.space.widest()
             for choice in self.space.choices:
@@ -228,7 +228,7 @@ class Prices:
 
     def _own_widths(self, current: _Plane, weights: Sequence[str], activations: Sequence[str]) -> Widths:
         """Widths of all launches at all pairs of settings ``[L, weights * activations]``; outputs as are."""
-        kernels, most = self._prepared.kernels, self.machine.precision.max_bits
+        launches, most = self._prepared.launches, self.machine.precision.max_bits
         base = stored_widths(
             self.machine, self._prepared, current.w[:, None], current.a[:, None], current.bits
         )
@@ -237,8 +237,8 @@ class Prices:
         count = len(by_w), len(by_a)
         w = np.repeat(np.stack([plane.w for plane in by_w], axis=1), count[1], axis=1)
         a = np.tile(np.stack([plane.a for plane in by_a], axis=1), (1, count[0]))
-        weight = np.stack([np.minimum(p.bits[kernels.weight, 0], most) for p in by_w], axis=1)
-        source = np.stack([np.minimum(p.bits[kernels.input, 0], most) for p in by_a], axis=1)
+        weight = np.stack([np.minimum(p.bits[launches.weight, 0], most) for p in by_w], axis=1)
+        source = np.stack([np.minimum(p.bits[launches.input, 0], most) for p in by_a], axis=1)
         weight, source = np.repeat(weight, count[1], axis=1), np.tile(source, (1, count[0]))
         wide = {
             name: np.broadcast_to(getattr(base, name), w.shape)
@@ -257,16 +257,16 @@ class Prices:
     def _own(self, current: _Plane) -> dict[str, dict[str, Array]]:
         """By cost and layer ``[weights, activations]``: the layer's own launch."""
         weights, activations = self._settings()
-        found = self._launches(
+        costs = self._launches(
             price_arrays(self.machine, self._prepared, self._own_widths(current, weights, activations))
         )
-        result: dict[str, dict[str, Array]] = {name: {} for name in found}
+        result: dict[str, dict[str, Array]] = {name: {} for name in costs}
         for choice in self.space.choices:
             place = self.places.get(choice.layer)
             if place is None:
                 continue
             index = _index(choice, weights, activations)
-            for name, values in found.items():
+            for name, values in costs.items():
                 result[name][choice.layer] = values[place].reshape(len(weights), len(activations))[index]
         return result
 
@@ -279,13 +279,13 @@ class Prices:
         pairs = np.broadcast_to(current.w[:, None], (len(current.w), len(columns)))
         a = np.broadcast_to(current.a[:, None], pairs.shape)
         widths = stored_widths(self.machine, self._prepared, pairs, a, bits)
-        found = self._launches(price_arrays(self.machine, self._prepared, widths))
+        costs = self._launches(price_arrays(self.machine, self._prepared, widths))
         readers = self._readers()
         mask = np.ones(pairs.shape)
         for column, (root, _) in enumerate(columns):
             mask[readers[root], column] = 0
         result: dict[str, dict[str, Array]] = {}
-        for name, values in found.items():
+        for name, values in costs.items():
             sums = (values * mask).sum(axis=0)
             result[name] = {
                 root: np.array([sums[i] for i, column in enumerate(columns) if column[0] == root])
@@ -297,20 +297,20 @@ class Prices:
         return {c.root: c.activations for c in self.space.choices if c.root is not None}
 
     def _readers(self) -> dict[str, list[int]]:
-        found: dict[str, list[int]] = {}
+        readers: dict[str, list[int]] = {}
         for choice in self.space.choices:
             if choice.root is not None:
-                found.setdefault(choice.root, [])
+                readers.setdefault(choice.root, [])
                 if choice.layer in self.places:
-                    found[choice.root].append(self.places[choice.layer])
-        return found
+                    readers[choice.root].append(self.places[choice.layer])
+        return readers
 
     def _bits(self, current: _Plane, columns: Sequence[tuple[str, str]]) -> Array:
-        """Stored widths ``[T, columns]`` with the tensors of one root changed in each column."""
+        """Return stored widths ``[T, columns]`` with the tensors of one root changed in each column."""
         bits = np.repeat(current.bits, len(columns), axis=1)
         for column, (root, name) in enumerate(columns):
-            own = self._classes[root]
-            bits[own, column] = self._plane("activations", name).bits[own, 0]
+            tensors = self._classes[root]
+            bits[tensors, column] = self._plane("activations", name).bits[tensors, 0]
         return bits
 
     def _tensors_of_roots(self, base: Workload) -> dict[str, Array]:
@@ -319,14 +319,14 @@ class Prices:
         roots = {c.root for c in self.space.choices if c.root is not None}
         wholes = {part: root for root in roots for part in tensors.concatenated(root)}
         carried = self._pricing.roots(self.space.base)
-        found: dict[str, list[int]] = {root: [] for root in roots}
+        carriers: dict[str, list[int]] = {root: [] for root in roots}
         for index, tensor in enumerate(base.tensors):
             root = None if tensor.constant else carried.get(tensor.name)
             if root is not None and root not in roots:
                 root = wholes.get(root)
-            if root is not None and root in found:
-                found[root].append(index)
-        return {root: np.array(indices, dtype=np.int64) for root, indices in found.items()}
+            if root is not None and root in carriers:
+                carriers[root].append(index)
+        return {root: np.array(indices, dtype=np.int64) for root, indices in carriers.items()}
 
     def _memory_rows(self, rows: dict[str, list[Array]], current: _Plane) -> list[str]:
         """One cost for each launch: bytes of the activations alive there, by the root that decides them."""
@@ -340,11 +340,11 @@ class Prices:
         for choice in self.space.choices:
             first = choice.root is not None and choice.root not in booked
             booked.add(choice.root or "")
-            own = [i for i, column in enumerate(columns) if first and column[0] == choice.root]
+            mine = [i for i, column in enumerate(columns) if first and column[0] == choice.root]
             for step in steps:
                 cost = np.zeros((len(choice.weights), len(choice.activations)))
-                if own:
-                    cost = cost + (change[step, own] - change[step, own].min())[None, :]
+                if mine:
+                    cost = cost + (change[step, mine] - change[step, mine].min())[None, :]
                 rows[choice.layer].append(cost)
         return [f"memory@{step}" for step in steps]
 
@@ -360,7 +360,7 @@ def _places(choice: LayerChoices, assignment: Assignment) -> tuple[int, int]:
 
 
 def _index(choice: LayerChoices, weights: Sequence[str], activations: Sequence[str]) -> tuple[Array, ...]:
-    """Where a layer's choices stand among all settings."""
+    """Index a layer's choices among all settings."""
     return np.ix_(
         [weights.index(name) for name in choice.weights],
         [activations.index(name) for name in choice.activations],
@@ -368,8 +368,8 @@ def _index(choice: LayerChoices, weights: Sequence[str], activations: Sequence[s
 
 
 def _with(prepared: Prepared, workload: Workload) -> Prepared:
-    """The same launches at the widths of another workload."""
+    """Keep the launches and take the widths of another workload."""
     if len(workload.ops) != len(prepared.workload.ops):
-        raise ConfigError("the plan quantizes other layers than the search started from")
+        raise ConfigError("the plan quantizes other layers than the plan that the search started from")
     bits = np.array([tensor.bits for tensor in workload.tensors], dtype=np.int64)[:, None]
     return replace(prepared, workload=workload, bits=bits)

@@ -14,8 +14,8 @@ from dybitq.errors import ConfigError
 from dybitq.records.allocation import Budget, Problem, Tie, mistakes
 
 LIMIT_TOLERANCE = 1e-12
-"""Share of a limit by which a sum may exceed it: what adding decimal numbers in float64 can cost. On top
-comes what rounding every number to a quantum can."""
+"""Share of a limit by which a sum may exceed it: the possible rounding error of a sum of decimal numbers in
+float64. The rounding of every number to a quantum is allowed for in addition."""
 
 _SUM_BITS = 60
 
@@ -46,7 +46,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Program:
+class IntegerProgram:
     """Minimise ``sum objective`` with ``sum rows[r] <= limits[r]``, one variable per unit, links equal.
 
     A unit is a group, or all groups of one tie. Variable ``start[u] + i`` is the i-th choice of unit
@@ -62,7 +62,7 @@ class Program:
         rows: int64 ``[rows, variables]``, the real values times ``2**row_exponents[r]``, negated for a
             minimum.
         limits: int64 ``[rows]``, rounding tolerance included.
-        row_facts: what each row stands for.
+        row_facts: the budget of each row.
         links: ties on a part.
     """
 
@@ -84,7 +84,7 @@ class Program:
         return np.repeat(np.arange(len(self.units)), np.diff(self.start))
 
     def links_of(self, unit: int) -> tuple[Link, ...]:
-        """The links that a unit takes part in."""
+        """Return the links of a unit."""
         return tuple(link for link in self.links if unit in link.units)
 
     def variables(self, unit: int) -> range:
@@ -93,13 +93,13 @@ class Program:
 
     def open_to_links(self) -> np.ndarray:
         """Bool ``[variables]``: choices whose linked values all units of the link have."""
-        found = np.ones(len(self.labels), dtype=bool)
+        allowed = np.ones(len(self.labels), dtype=bool)
         for link in self.links:
-            found &= ~np.isin(self.unit_of, link.units) | (link.value_of >= 0)
-        return found
+            allowed &= ~np.isin(self.unit_of, link.units) | (link.value_of >= 0)
+        return allowed
 
-    def restricted(self, rows: Sequence[int]) -> "Program":
-        """The same program with only some of its rows."""
+    def restricted(self, rows: Sequence[int]) -> "IntegerProgram":
+        """Keep only some of the rows."""
         index = np.array(rows, dtype=np.int64)
         return replace(
             self,
@@ -110,37 +110,37 @@ class Program:
         )
 
     def excess(self, selection: np.ndarray) -> np.ndarray:
-        """int64 ``[rows]``: by how much a selection exceeds every limit; negative is room left."""
+        """Compute the excess of a selection over every limit, int64 ``[rows]``; negative is room left."""
         return np.asarray(self.rows[:, selection].sum(axis=1) - self.limits)
 
     def selection_of(self, labels: Mapping[str, str]) -> np.ndarray | None:
-        """The selection of an assignment, label by name of group; None unless it keeps budgets and ties."""
+        """Convert labels by name of group to a selection; None unless it keeps budgets and ties."""
         picks = []
         for unit, names in enumerate(self.units):
             wanted = {labels.get(name) for name in names}
-            found = [v for v in self.variables(unit) if {self.labels[v]} == wanted]
-            if not found:
+            matching = [v for v in self.variables(unit) if {self.labels[v]} == wanted]
+            if not matching:
                 return None
-            picks.append(found[0])
+            picks.append(matching[0])
         selection = np.array(picks, dtype=np.int64)
         values = [link.value_of[selection[list(link.units)]] for link in self.links]
         agrees = all((value == value[0]).all() and value[0] >= 0 for value in values)
         return selection if agrees and self.keeps_budgets(selection) else None
 
     def keeps_budgets(self, selection: np.ndarray) -> bool:
-        """Whether every limit is kept, exactly."""
+        """Tell if every limit is kept, exactly."""
         return not (self.excess(selection) > 0).any()
 
 
-def compile_problem(problem: Problem) -> Program:
+def compile_problem(problem: Problem) -> IntegerProgram:
     """Merge tied groups, number the choices, turn numbers into quanta.
 
     Raises:
-        ConfigError: the problem is not sound (all mistakes are listed), or ties leave a group no choice.
+        ConfigError: the problem has mistakes (all are listed), or ties leave a group no choice.
     """
-    found = mistakes(problem)
-    if found:
-        raise ConfigError("\n  ".join(["not a sound problem:", *found]))
+    faults = mistakes(problem)
+    if faults:
+        raise ConfigError("\n  ".join(["the problem has these mistakes:", *faults]))
     members = _merge([group.name for group in problem.groups], (t for t in problem.ties if t.part is None))
     by_name = {group.name: group for group in problem.groups}
     start = np.cumsum([0, *(len(by_name[names[0]].choices) for names in members)])
@@ -160,7 +160,7 @@ def compile_problem(problem: Problem) -> Program:
                 for index, cost in enumerate(budgeted):
                     costs[index, variable] += _quanta(choice.costs[cost], exponents[index])
     rows = _rows(problem.budgets, costs.astype(np.int64), exponents, len(problem.groups))
-    program = Program(
+    program = IntegerProgram(
         units=members,
         labels=tuple(labels),
         parts=tuple(parts),
@@ -177,8 +177,8 @@ def compile_problem(problem: Problem) -> Program:
     return program
 
 
-def affordable(program: Program) -> np.ndarray:
-    """Bool ``[variables]``: choices open to all of a link that do not alone break a limit."""
+def affordable(program: IntegerProgram) -> np.ndarray:
+    """Mark choices, bool ``[variables]``, open to all units of a link, that do not alone break a limit."""
     alive = program.open_to_links()
     least = np.array(
         [
@@ -190,12 +190,11 @@ def affordable(program: Program) -> np.ndarray:
     return np.asarray(alive & (program.rows - least[:, program.unit_of] <= room[:, None]).all(axis=0))
 
 
-def survivors(program: Program) -> np.ndarray:
-    """Bool ``[variables]``: choices that an optimal selection may take.
+def survivors(program: IntegerProgram) -> np.ndarray:
+    """Mark choices, bool ``[variables]``, that an optimal selection may take.
 
-    Left out are, besides those that are not affordable, choices for which the unit has another one with
-    the same linked values that is no worse in the objective and in every row (of equal ones the first
-    listed stays).
+    Besides those that are not affordable, a choice is left out if the unit has another one with the same
+    linked values that is no worse in the objective and in every row (of equal ones the first listed stays).
     """
     alive = affordable(program)
     for unit in range(len(program.units)):
@@ -207,7 +206,7 @@ def survivors(program: Program) -> np.ndarray:
 
 
 def _dominated(facts: np.ndarray, signature: np.ndarray, alive: np.ndarray) -> np.ndarray:
-    """Bool ``[choices]``: columns of ``facts`` that an alive column with the same signature beats."""
+    """Mark columns of ``facts``, bool ``[choices]``, that an alive column with the same signature beats."""
     no_worse = (facts[:, :, None] <= facts[:, None, :]).all(axis=0)
     same = (signature[:, :, None] == signature[:, None, :]).all(axis=0)
     equal = no_worse & no_worse.T
@@ -229,7 +228,7 @@ def _merge(names: list[str], ties: Iterable[Tie]) -> tuple[tuple[str, ...], ...]
 
 
 def _exponent(values: list[float]) -> int:
-    """Power of two that brings the sum of magnitudes (times two, for good measure) below 2**60."""
+    """Choose the power of two that brings twice the sum of magnitudes below 2**60."""
     total = float(np.sum(np.abs(values)))
     return _SUM_BITS - 1 - int(np.frexp(total)[1]) if total > 0 else 0
 
@@ -241,7 +240,7 @@ def _quanta(value: float, exponent: int) -> int:
 def _rows(
     budgets: tuple[Budget, ...], costs: np.ndarray, exponents: list[int], groups: int
 ) -> list[tuple[Row, np.ndarray, int, int]]:
-    """Of every given bound: what it is, its row, its limit in quanta, and the exponent of both."""
+    """Compile every given bound: its budget, its row, its limit in quanta, and the exponent of both."""
     rows = []
     for budget, quanta, exponent in zip(budgets, costs, exponents):
         for side, sign, limit in (("maximum", 1, budget.maximum), ("minimum", -1, budget.minimum)):
@@ -287,11 +286,12 @@ def _values(
     return value_of
 
 
-def _check_links(program: Program) -> None:
+def _check_links(program: IntegerProgram) -> None:
     for unit, names in enumerate(program.units):
         span = program.variables(unit)
         linked = [link.value_of[span] >= 0 for link in program.links_of(unit)]
         if linked and not np.all(linked, axis=0).any():
             raise ConfigError(
-                f"the ties leave group {names[0]!r} no choice that all groups tied to it also have"
+                f"the ties leave group {names[0]!r} no choice that all groups tied to it also have; add a "
+                "common one"
             )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dybitq.search.program import Program, survivors
+from dybitq.search.program import IntegerProgram, survivors
 from dybitq.search.solver import SPAN, Scaled, relaxed, scale
 
 _ROUNDING = 2.0**-44
@@ -17,15 +17,15 @@ _ROUNDING = 2.0**-44
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Bound:
-    """What the relaxation proves.
+    """Bound that the relaxation proves.
 
     Attributes:
         value: no selection has a smaller objective, in quanta of the program's objective.
         prices: float64 ``[rows]``, at least 0: quanta of objective that one more quantum of a limit buys.
-        excess: float64 ``[variables]``, at least 0: how much taking a variable raises the bound, in
-            quanta; infinite for variables left out.
+        excess: float64 ``[variables]``, at least 0: the rise of the bound when a variable is taken,
+            in quanta; infinite for variables left out.
         shares: the relaxed solution, float64 ``[variables]``; sums to 1 over every unit.
-        rounding: by how much float64 may have got value and excesses wrong, in quanta.
+        rounding: bound on the rounding errors of value and excesses in float64, in quanta.
     """
 
     value: float
@@ -37,11 +37,11 @@ class Bound:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Root:
-    """Where every strategy starts: choices worth considering, and the relaxation over them.
+    """Start of every strategy: the choices that may be optimal, and the relaxation over them.
 
     Attributes:
         alive: bool ``[variables]``, see :func:`dybitq.search.program.survivors`.
-        bound: what the relaxation proves.
+        bound: of the relaxation.
         known: a selection that keeps budgets and links, int64 ``[units]``, if one is known.
     """
 
@@ -50,11 +50,11 @@ class Root:
     known: np.ndarray | None = None
 
 
-def root_of(program: Program, labels: Mapping[str, str] | None = None) -> Root | None:
-    """The root of a program; None if its relaxation has no solution.
+def root_of(program: IntegerProgram, labels: Mapping[str, str] | None = None) -> Root | None:
+    """Relax a program; None if its relaxation has no solution.
 
     Args:
-        program: what to solve.
+        program: to be solved.
         labels: choices by name of group, which may be an assignment that keeps everything.
     """
     alive = survivors(program)
@@ -64,7 +64,7 @@ def root_of(program: Program, labels: Mapping[str, str] | None = None) -> Root |
     return Root(alive=alive, bound=bound, known=None if labels is None else program.selection_of(labels))
 
 
-def relax(program: Program, alive: np.ndarray) -> Bound | None:
+def relax(program: IntegerProgram, alive: np.ndarray) -> Bound | None:
     """Solve the linear relaxation over the variables that are ``alive``; None if it has no solution."""
     scaled = scale(program, alive)
     if len(np.unique(scaled.unit_of)) < len(program.units):
@@ -77,8 +77,8 @@ def relax(program: Program, alive: np.ndarray) -> Bound | None:
     return _bound(program, scaled, np.maximum(-solution.budget_duals, 0.0), solution.link_duals, shares)
 
 
-def relax_at(program: Program, alive: np.ndarray, prices: np.ndarray) -> Bound:
-    """The bound at given prices (quanta of objective per quantum of a row) instead of the best ones.
+def relax_at(program: IntegerProgram, alive: np.ndarray, prices: np.ndarray) -> Bound:
+    """Compute the bound at given prices (quanta of objective per quantum of a row), not the best ones.
 
     It is weaker as a whole, and stronger for selections that spend the budgets in another way.
     """
@@ -95,7 +95,7 @@ def relax_at(program: Program, alive: np.ndarray, prices: np.ndarray) -> Bound:
 
 
 def _bound(
-    program: Program, scaled: Scaled, prices: np.ndarray, link_duals: np.ndarray, shares: np.ndarray
+    program: IntegerProgram, scaled: Scaled, prices: np.ndarray, link_duals: np.ndarray, shares: np.ndarray
 ) -> Bound:
     reduced = scaled.objective + prices @ scaled.rows
     links = scaled.equalities
@@ -117,8 +117,8 @@ def _bound(
     )
 
 
-def distance(program: Program, bound: Bound, selection: np.ndarray) -> float:
-    """From the bound to the objective of a selection that keeps the budgets, in quanta, rounded up.
+def distance(program: IntegerProgram, bound: Bound, selection: np.ndarray) -> float:
+    """Measure from the bound to the objective of a selection that keeps the budgets, in quanta, rounded up.
 
     A selection whose excesses add up to more cannot be as good.
     """

@@ -1,4 +1,4 @@
-"""From a problem and the name of a strategy to a solution with its certificate."""
+"""Solving of a problem by a named strategy, with a certificate."""
 
 import math
 from collections.abc import Mapping
@@ -8,22 +8,22 @@ import numpy as np
 from dybitq.errors import ConfigError
 from dybitq.records.allocation import Choice, Problem
 from dybitq.search.feasibility import diagnose
-from dybitq.search.program import Program, compile_problem
+from dybitq.search.program import IntegerProgram, compile_problem
 from dybitq.search.relaxation import Bound, root_of
 from dybitq.search.solution import BudgetUse, Solution
-from dybitq.search.strategies import STRATEGIES, Settings
+from dybitq.search.strategies import STRATEGIES, StrategySettings
 
 
 def solve(
     problem: Problem,
     strategy: str = "ilp",
-    settings: Settings | None = None,
+    settings: StrategySettings | None = None,
     known: Mapping[str, str] | None = None,
 ) -> Solution:
     """Choose a label for every group.
 
     Args:
-        problem: what to solve; units are the caller's.
+        problem: to be solved; units are the caller's.
         strategy: registered name (``ilp``, ``greedy-speedup``, ``greedy-error``, ``ebs``, ``lagrangian``).
         settings: of the strategies; the defaults if None.
         known: an assignment that may be good, label by name of group; it saves time and changes no optimum.
@@ -36,19 +36,19 @@ def solve(
     run = STRATEGIES.get(strategy)
     program = compile_problem(problem)
     root = root_of(program, known)
-    found = None if root is None else run(program, root, settings or Settings())
-    if root is None or found is None:
+    outcome = None if root is None else run(program, root, settings or StrategySettings())
+    if root is None or outcome is None:
         raise diagnose(program) or ConfigError(
-            f"strategy {strategy!r} found no assignment within the budgets, though there is one; use 'ilp'"
+            f"strategy {strategy!r} found no assignment within the budgets, although there is one; use 'ilp'"
         )
     relaxed = root.bound
-    objective = int(program.objective[found.selection].sum())
-    bound = max(relaxed.value if found.bound is None else found.bound, relaxed.value)
+    objective = int(program.objective[outcome.selection].sum())
+    bound = max(relaxed.value if outcome.bound is None else outcome.bound, relaxed.value)
     gap = max(objective - bound, 0.0)
     if gap <= relaxed.rounding:
         gap = 0.0  # what is left is float64, not a better assignment
     gap = math.ldexp(gap, -program.objective_exponent)
-    chosen = _chosen(problem, program, found.selection)
+    chosen = _chosen(problem, program, outcome.selection)
     total = math.fsum(choice.objective for choice in chosen.values())
     return Solution(
         status="feasible" if gap else "optimal",
@@ -56,16 +56,16 @@ def solve(
         objective=total,
         choices={name: choice.label for name, choice in chosen.items()},
         costs=_costs(problem, chosen),
-        budgets=_uses(program, found.selection, relaxed, chosen),
+        budgets=_uses(program, outcome.selection, relaxed, chosen),
         bound=total - gap,
         gap=gap,
         relaxation=min(math.ldexp(relaxed.value, -program.objective_exponent), total),
-        proof=found.proof or "linear relaxation",
+        proof=outcome.proof or "linear relaxation",
     )
 
 
-def _chosen(problem: Problem, program: Program, selection: np.ndarray) -> dict[str, Choice]:
-    """The choice of every group, in the order of the problem."""
+def _chosen(problem: Problem, program: IntegerProgram, selection: np.ndarray) -> dict[str, Choice]:
+    """Return the choice of every group, in the order of the problem."""
     label_of = {name: program.labels[pick] for names, pick in zip(program.units, selection) for name in names}
     return {
         group.name: next(choice for choice in group.choices if choice.label == label_of[group.name])
@@ -81,7 +81,7 @@ def _costs(problem: Problem, chosen: dict[str, Choice]) -> dict[str, float]:
 
 
 def _uses(
-    program: Program, selection: np.ndarray, relaxed: Bound, chosen: dict[str, Choice]
+    program: IntegerProgram, selection: np.ndarray, relaxed: Bound, chosen: dict[str, Choice]
 ) -> tuple[BudgetUse, ...]:
     uses = []
     for index, fact in enumerate(program.row_facts):

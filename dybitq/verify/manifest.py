@@ -13,8 +13,8 @@ import numpy as np
 
 from dybitq import bits
 from dybitq.records.formats import NumberFormat
+from dybitq.records.geometry.windows import Window
 from dybitq.records.integer_network import IntegerNetwork, Operation, Requantize, Weight
-from dybitq.records.layers import Window
 from dybitq.verify.bounds import AccumulatorBound, accumulator_bounds
 
 SCHEMA_VERSION = 1

@@ -10,7 +10,7 @@ import onnx
 
 from dybitq.api.integer import IntegerQuantization, plan_of, quantize_to_integers
 from dybitq.api.verify import Settings, VerifyResult, verify
-from dybitq.calibrate.run import Settings as Pass
+from dybitq.calibrate.run import CalibrationSettings as Pass
 from dybitq.calibrate.run import collect
 from dybitq.graph.export import to_bytes
 from dybitq.graph.load import load
@@ -71,7 +71,7 @@ def quantize_net(
     network = load(path)
     layers = survey(network)
     batches = [net.data(seed) for seed in range(1, 4)]
-    statistics = collect(network, layers, source(network, batches), Pass(lanes=1))
+    statistics = collect(network, layers, source(network, batches), Pass(workers=1))
     recipe = Recipe(
         defaults=replace(DEFAULTS, rounding="nearest", **settings),
         first_last=None,

@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from dybitq.emit.builder import Attribute, Builder
+from dybitq.graph import keys
 from dybitq.graph.load import Network
 from dybitq.graph.values import nodes_by_name
 from dybitq.records.integer_network import IntegerNetwork, outputs_of
@@ -95,7 +96,7 @@ class IntegerGraph:
         if label and node is not None:
             node.name = label
         if name in self._scales and node is not None:
-            node.metadata_props["dybitq.step"] = f"{self._scales[name]:.9g}"
+            node.metadata_props[keys.STEP] = f"{self._scales[name]:.9g}"
         self.put(name, codes)
 
     def clipped(self, codes: ir.Value, low: int, high: int) -> ir.Value:

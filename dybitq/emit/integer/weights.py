@@ -8,8 +8,9 @@ import onnx_ir as ir
 
 from dybitq.emit.integer.graph import IntegerGraph
 from dybitq.emit.unpack import add_decode
+from dybitq.graph import keys
+from dybitq.records.geometry.windows import Window
 from dybitq.records.integer_network import Convolution, Product, Weight
-from dybitq.records.layers import Window
 
 SPLIT = 64
 """Wide weights are multiplied in two parts of at most this magnitude."""
@@ -47,8 +48,8 @@ def describe(value: ir.Value, weight: Weight) -> None:
     """Note on the node of a layer the format of its weights."""
     node = value.producer()
     assert node is not None
-    node.metadata_props["dybitq.weights"] = weight.format.name
-    node.metadata_props["dybitq.activations"] = "static"
+    node.metadata_props[keys.WEIGHTS] = weight.format.name
+    node.metadata_props[keys.ACTIVATIONS] = "static"
 
 
 def accumulate_product(graph: IntegerGraph, operation: Product) -> ir.Value:

@@ -13,40 +13,40 @@ import numpy as np
 from dybitq.encodings import codec, formats, sparq
 from dybitq.errors import ConfigError, did_you_mean, listed
 from dybitq.fit.activations.ranges import bins
-from dybitq.patches import reduction_axis
 from dybitq.records.fitted import FittedEdge, Recoding
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.geometry.windows import SlidingWindow
+from dybitq.records.layers import LayerWork
+from dybitq.records.plan import NO_RECODING
 from dybitq.records.statistics import TensorStatistics
 
-NONE = "none"
 _STEPS = 48  # steps tried for a format that is not uniform
 
 
 def is_recoding(name: str) -> bool:
-    """Whether ``name`` is a re-coding that :func:`fit_recoding` can make.
+    """Return whether ``name`` is a re-coding that :func:`fit_recoding` can make.
 
     A format needs a form for unsigned activations beside the one for signed ones.
     """
     known = set(formats.FORMATS)
     both_forms = name in known and f"u{name}" in known
-    return name in set(sparq.RECODINGS) or (both_forms and formats.get(name).bits < 8)
+    return sparq.has_windows(name) or (both_forms and formats.get(name).bits < 8)
 
 
 def as_read(name: str, layer: LayerWork) -> str:
-    """What ``name`` comes to in ``layer``: ``int8`` for windows that leave every code as it is.
+    """Return the re-coding that ``name`` comes to in ``layer``: ``int8`` if windows change no code.
 
     Values without a partner have both multipliers of a pair to themselves; in a depthwise convolution that
     is all of them.
     """
-    if name not in set(sparq.RECODINGS) or layer.kind is not LayerKind.CONV:
+    if not sparq.has_windows(name) or not isinstance(layer.geometry, SlidingWindow):
         return name
     recoding = sparq.get(name)
-    _, count, groups = reduction_axis(layer)
+    _, count, groups = layer.geometry.pair_axis
     alone = recoding.paired and bool(sparq.partners(count, groups)[1].all())
     return "int8" if alone and (recoding.single == np.arange(256)).all() else name
 
 
-def check_recoding(name: str, kind: str = "re-coding", besides: Sequence[str] = (NONE,)) -> None:
+def check_recoding(name: str, kind: str = "re-coding", besides: Sequence[str] = (NO_RECODING,)) -> None:
     """Refuse an unknown name.
 
     Args:
@@ -61,24 +61,23 @@ def check_recoding(name: str, kind: str = "re-coding", besides: Sequence[str] = 
         return
     plain = [*besides, *(n for n in formats.FORMATS if is_recoding(n))]
     hint = did_you_mean(name, [*plain, *sparq.RECODINGS])
-    known = f"{listed([*plain, *sparq.WINDOWS])}; -raw, -nopair or both behind the last five"
+    known = f"{listed([*plain, *sparq.WINDOWS])}; -raw, -nopair or both after the last five"
     raise ConfigError(f"unknown {kind} {name!r}.{hint} Known: {known}.")
 
 
 def fit_recoding(name: str, edge: FittedEdge, statistics: TensorStatistics) -> Recoding:
-    """The re-coding ``name`` for a layer that reads ``edge``.
+    """Return the re-coding ``name`` for a layer that reads ``edge``.
 
     Args:
         name: a SPARQ re-coding, or a format below 8 bits; unsigned where the zero point is 0.
         edge: the 8-bit codes that arrive.
         statistics: of the tensor that the layer reads.
     """
-    if name in set(sparq.RECODINGS):
+    if sparq.has_windows(name):
         return sparq.get(name, edge.zero_point)
     fmt = formats.get(name, signed=edge.zero_point != 0)
     centres, counts = bins(statistics)
-    codes = np.clip(np.rint(centres / edge.scale) + edge.zero_point, edge.low, edge.high)
-    counts = np.bincount(codes.astype(np.int64), weights=counts, minlength=256)
+    counts = np.bincount(edge.encode(centres), weights=counts, minlength=256)
     if fmt.family == "int":
         candidates = _uniform_tables(fmt.bits, edge.zero_point)
     else:
@@ -102,7 +101,7 @@ def _uniform_tables(bits: int, zero_point: int) -> np.ndarray:
 
 
 def _scaled_tables(integers: np.ndarray, zero_point: int) -> np.ndarray:
-    """The levels at different steps around the zero point; uint8 ``[tables, 256]``."""
+    """Return the levels at different steps around the zero point; uint8 ``[tables, 256]``."""
     reach = max(zero_point, 255 - zero_point)
     tables = []
     for step in np.geomspace(0.25, 1.5, _STEPS) * reach / integers.max():

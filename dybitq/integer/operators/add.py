@@ -19,8 +19,10 @@ from dybitq.integer.factors import share, share_wide
 from dybitq.integer.operators.layer import LayerStep
 from dybitq.integer.step import EqualScales, IntegerStep, ScaleTie
 from dybitq.records.arithmetic import TieRounding
+from dybitq.records.geometry.products import MatrixProduct
+from dybitq.records.geometry.windows import SlidingWindow
 from dybitq.records.integer_network import Addition, Operation, Requantization, Requantize
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.layers import LayerWork
 
 _WIDE_LIMIT = 2**15
 
@@ -83,13 +85,16 @@ def raw_sums(
     written = {
         step.outputs[0]
         for step in steps
-        if isinstance(step, LayerStep)
-        and step.bounds is None
-        and layers[step.name].kind in (LayerKind.CONV, LayerKind.GEMM)
+        if isinstance(step, LayerStep) and step.bounds is None and _adds_bias(layers[step.name])
     }
     read = {name: step.outputs[0] for step in steps if isinstance(step, AddStep) for name in step.inputs}
     kept = (name for name in read if name in written and counts[name] == 1 and name not in outputs)
     return {name: read[name] for name in kept}
+
+
+def _adds_bias(layer: LayerWork) -> bool:
+    """Return whether a layer is a Conv or a Gemm."""
+    return isinstance(layer.geometry, SlidingWindow | MatrixProduct) and layer.geometry.takes_bias
 
 
 def _add_wide(assembly: Assembly, step: AddStep) -> list[Operation]:
@@ -155,6 +160,4 @@ def _add_wide(assembly: Assembly, step: AddStep) -> list[Operation]:
 def _along(assembly: Assembly, layer: IntegerStep, ratio: np.ndarray) -> np.ndarray:
     """Ratios of a layer's channels, shaped to broadcast against its accumulator."""
     work = assembly.layers[layer.name]
-    if ratio.size == 1 or work.window is None or work.kind is not LayerKind.CONV:
-        return ratio
-    return ratio.reshape(-1, *[1] * len(work.window.kernel))
+    return ratio if ratio.size == 1 else work.geometry.along_output(ratio)

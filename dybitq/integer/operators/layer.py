@@ -16,6 +16,8 @@ from dybitq.integer.operators.product import ProductStep
 from dybitq.integer.polyphase import interleaved, transposed_kernels
 from dybitq.integer.step import IntegerStep
 from dybitq.records.fitted import FittedWeight
+from dybitq.records.geometry.products import ActivationProduct, EmbeddingTable, MatrixProduct
+from dybitq.records.geometry.windows import SlidingWindow, TransposedWindow
 from dybitq.records.integer_network import (
     AttributeValue,
     Convolution,
@@ -25,7 +27,7 @@ from dybitq.records.integer_network import (
     Requantize,
     Weight,
 )
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.layers import LayerWork
 
 _BIAS_LIMIT = 2**31 - 2**7
 
@@ -70,9 +72,9 @@ class LayerStep(IntegerStep):
         if fitted.bias is not None:
             codes = np.rint(fitted.bias.astype(np.float64) / unit)
             bias = np.clip(codes, -_BIAS_LIMIT, _BIAS_LIMIT).astype(np.int64)
-        if work.kind is LayerKind.CONV_TRANSPOSE and target is not None:
-            return _transposed(assembly, self, fitted, bias, target)
-        if work.kind is LayerKind.CONV and work.window is not None:
+        if isinstance(work.geometry, TransposedWindow) and target is not None:
+            return _transposed(assembly, self, work.geometry, fitted, bias, target)
+        if isinstance(work.geometry, SlidingWindow):
             return [
                 Convolution(
                     name=self.name,
@@ -81,7 +83,7 @@ class LayerStep(IntegerStep):
                     input_zero=assembly.input_edge(self).zero_point,
                     weight=Weight(format=fitted.format, codes=fitted.codes),
                     bias=bias,
-                    window=work.window,
+                    window=work.geometry.window,
                     requantize=target,
                 )
             ]
@@ -91,32 +93,30 @@ class LayerStep(IntegerStep):
 def recognise(node: ir.Node, context: Context) -> IntegerStep | None:
     """Recognise a layer of the survey; the Add of a matrix product's bias becomes part of it."""
     layer = context.layers[str(node.name)]
-    if layer.kind is LayerKind.GATHER or not has_phases(layer):
+    if isinstance(layer.geometry, EmbeddingTable) or not has_phases(layer):
         return None
-    names = [layer.input]
-    if layer.kind is LayerKind.MATMUL_DYNAMIC:
-        names.append(str(layer.weight))
+    dynamic = isinstance(layer.geometry, ActivationProduct)
+    names = [layer.input, layer.weight] if dynamic else [layer.input]
     values = [next(v for v in node.inputs if v is not None and v.name == name) for name in names]
     if not all(context.is_coded(value, demand=True) for value in values):
         return None
     output = node.outputs[0]
-    if layer.bias_node is not None and len(layer.weight_shape) == 2:
+    if layer.bias_node is not None and not layer.geometry.stacked:
         added = context.nodes[layer.bias_node]
         context.done.add(added)
         output = added.outputs[0]
     fields = names_of(node, values, outputs=(str(output.name),))
-    if layer.kind is LayerKind.MATMUL_DYNAMIC:
+    if dynamic:
         return context.own(ProductStep(**fields), output)
-    plain = layer.kind in (LayerKind.GEMM, LayerKind.MATMUL) and not layer.weight_on_left
-    rows = plain and len(layer.weight_shape) == 2
+    rows = isinstance(layer.geometry, MatrixProduct) and layer.geometry.plain
     return context.own(LayerStep(**fields, attributes=plain_attributes(node), rows=rows), output)
 
 
 def has_phases(layer: LayerWork) -> bool:
     """Return whether a ConvTranspose can be a convolution with one kernel a phase; True for other layers."""
-    window = layer.window
-    if layer.kind is not LayerKind.CONV_TRANSPOSE or window is None:
+    if not isinstance(layer.geometry, TransposedWindow):
         return True
+    window = layer.geometry.window
     plain = window.dilations == (1, 1) and window.strides[0] == window.strides[-1]
     return plain and len(window.kernel) == 2 and min(window.pads) >= 0
 
@@ -124,9 +124,7 @@ def has_phases(layer: LayerWork) -> bool:
 def _scale_of(assembly: Assembly, step: LayerStep) -> np.ndarray:
     """Scale of the weights, one for each output channel; groups of a ConvTranspose share theirs."""
     scale, work = assembly.weights[step.name].scale, assembly.layers[step.name]
-    if work.kind is LayerKind.CONV_TRANSPOSE and work.window is not None and scale.size > 1:
-        return np.tile(scale, work.window.group)
-    return scale
+    return np.tile(scale, work.geometry.output_channels // scale.size) if scale.size > 1 else scale
 
 
 def _result(assembly: Assembly, step: LayerStep) -> str:
@@ -143,8 +141,9 @@ def _product(
     target: Requantize | None,
 ) -> list[Operation]:
     work = assembly.layers[step.name]
-    turned = work.weight_on_left
-    codes = np.swapaxes(fitted.codes, -1, -2) if turned or work.transposed else fitted.codes
+    turned = work.geometry.weight_input == 0
+    outward = work.geometry.channel_axis == fitted.codes.ndim - 2  # [..., out, in]
+    codes = np.swapaxes(fitted.codes, -1, -2) if outward else fitted.codes
     rank = len(work.input_shape) or None
     operation = Product(
         name=step.name,
@@ -176,11 +175,14 @@ def _turn(name: str, source: str, output: str, rank: int) -> Move:
 
 
 def _transposed(
-    assembly: Assembly, step: LayerStep, fitted: FittedWeight, bias: np.ndarray | None, target: Requantize
+    assembly: Assembly,
+    step: LayerStep,
+    geometry: TransposedWindow,
+    fitted: FittedWeight,
+    bias: np.ndarray | None,
+    target: Requantize,
 ) -> list[Operation]:
     """ConvTranspose: every phase a convolution, interleaved, cut to size."""
-    window = assembly.layers[step.name].window
-    assert window is not None
     given = step.attributes.get("output_padding", (0, 0))
     padding = tuple(int(extra) for extra in given) if isinstance(given, tuple) else (0, 0)
     zero_codes = np.flatnonzero(fitted.format.table == 0)
@@ -190,7 +192,7 @@ def _transposed(
             f"layer {step.name}: the phases of an integer ConvTranspose are filled up with zeros, which "
             f"{name} does not have; give this layer another format, such as int{bits}"
         )
-    phases = transposed_kernels(fitted.codes, int(zero_codes[0]), window, padding)
+    phases = transposed_kernels(fitted.codes, int(zero_codes[0]), geometry.window, padding)
     square = phases.block**2
     if target.multiplier.size > 1:
         multiplier, shift = target.multiplier.repeat(square), target.shift.repeat(square)

@@ -20,8 +20,8 @@ from dybitq.integer.factors import requantize
 from dybitq.integer.operators.window_mean import window_of
 from dybitq.integer.polyphase import whole_numbers
 from dybitq.integer.step import IntegerStep
+from dybitq.records.geometry.windows import Window
 from dybitq.records.integer_network import Convolution, Move, Operation
-from dybitq.records.layers import Window
 
 _MOST_REGIONS = 25  # 5 x 5 windows with two rows of padding
 

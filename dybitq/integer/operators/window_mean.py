@@ -12,8 +12,8 @@ from dybitq.integer.context import Context, names_of, operators
 from dybitq.integer.factors import requantize_tied
 from dybitq.integer.polyphase import whole_numbers
 from dybitq.integer.step import IntegerStep, MeanScale, ScaleTie
+from dybitq.records.geometry.windows import Window
 from dybitq.records.integer_network import Convolution, Operation
-from dybitq.records.layers import Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

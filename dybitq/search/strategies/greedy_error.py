@@ -1,18 +1,19 @@
-"""DyBit's error-constrained greedy search (spec section 1.6): from inside the budgets to their edge.
+"""Error-constrained greedy search, after DyBit (Zhou et al., arXiv:2302.12510).
 
-There the budget is on the error and the objective is the latency: start where the error is least,
-take steps that save most time per error added. With error and cost exchanged it is the same walk.
+DyBit bounds the error and minimises the latency; the steps of the search are ours: start where the error is
+least, take steps that save most time per error added. With error and cost exchanged it is the same loop, from
+inside the budgets to their limits.
 """
 
 from dybitq.search.local_search import improve, repair, row_weights, start_with_least
-from dybitq.search.program import Program
+from dybitq.search.program import IntegerProgram
 from dybitq.search.relaxation import Root
-from dybitq.search.strategies import STRATEGIES, Found, Settings
+from dybitq.search.strategies import STRATEGIES, Selection, StrategySettings
 
 
 @STRATEGIES.register("greedy-error")
-def greedy_error(program: Program, root: Root, settings: Settings) -> Found | None:
+def greedy_error(program: IntegerProgram, root: Root, settings: StrategySettings) -> Selection | None:
     """Start with the least use of the budgets; step where the objective falls most per budget used."""
     start = start_with_least(program, row_weights(program) @ program.rows)
     kept = repair(program, start, settings.top_k)
-    return None if kept is None else Found(selection=improve(program, kept))
+    return None if kept is None else Selection(selection=improve(program, kept))

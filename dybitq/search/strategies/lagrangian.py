@@ -1,17 +1,17 @@
-"""Lagrangian search: every group takes what is best at the shadow prices of the budgets.
+"""Lagrangian search: every group takes the best choice at the shadow prices of the budgets.
 
-The prices come from the linear relaxation; what rounding leaves over or short is settled by the two
-greedy walks. Fast, and usually within a step or two of the optimum.
+The prices come from the linear relaxation; budgets that rounding exceeds or leaves unused are settled by
+the two loops of the local search. Fast, and usually within a step or two of the optimum.
 """
 
-from dybitq.search.program import Program
+from dybitq.search.program import IntegerProgram
 from dybitq.search.relaxation import Root
 from dybitq.search.rounding import round_shares
-from dybitq.search.strategies import STRATEGIES, Found, Settings
+from dybitq.search.strategies import STRATEGIES, Selection, StrategySettings
 
 
 @STRATEGIES.register("lagrangian")
-def lagrangian(program: Program, root: Root, settings: Settings) -> Found | None:
-    """Round the relaxed solution and polish it."""
+def lagrangian(program: IntegerProgram, root: Root, settings: StrategySettings) -> Selection | None:
+    """Round the relaxed solution and improve it by local search."""
     selection = round_shares(program, root.bound.shares)
-    return None if selection is None else Found(selection=selection)
+    return None if selection is None else Selection(selection=selection)

@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from dybitq.graph import keys
 from dybitq.graph.stored.plain import PlainNode
+from dybitq.records.geometry.windows import Window
 from dybitq.records.integer_network import (
     ActivationProduct,
     Addition,
@@ -17,7 +19,6 @@ from dybitq.records.integer_network import (
     Requantization,
     Requantize,
 )
-from dybitq.records.layers import Window
 from dybitq.verify.exact import Factor, factor_of
 from dybitq.verify.read.graph import Reading, weight_of
 
@@ -175,7 +176,7 @@ def _concatenation(reading: Reading, node: PlainNode) -> Operation:
 
 
 def _mean(reading: Reading, node: PlainNode) -> Operation:
-    count = int(node.metadata.get("dybitq.count", "0"))
+    count = int(node.metadata.get(keys.COUNT, "0"))
     if count < 1:
         raise ValueError(f"{node.op_type} {node.name!r}: the number of values that it averages is unknown")
     under = np.float32(_constant(reading, node, 3).reshape(())) * np.float32(count)
@@ -185,7 +186,7 @@ def _mean(reading: Reading, node: PlainNode) -> Operation:
         input=node.inputs[0],
         output=node.outputs[0],
         input_zero=_zero(reading, node, 2),
-        axes=tuple(int(a) for a in node.metadata.get("dybitq.axes", "2,3").split(",")),
+        axes=tuple(int(a) for a in node.metadata.get(keys.AXES, "2,3").split(",")),
         count=count,
         requantize=_requantize(factor, _zero(reading, node, 4)),
     )

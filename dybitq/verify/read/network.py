@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from dybitq.graph import keys
 from dybitq.graph.stored.plain import PlainNode, StoredModel
 from dybitq.records.integer_network import (
     Clamp,
@@ -54,10 +55,10 @@ def read_network(stored: StoredModel) -> IntegerNetwork:
         if array.dtype == np.uint8 and array.ndim > 0 and any(name in inputs_of(op) for op in unique)
     }
     scales = {
-        name: float(node.metadata["dybitq.step"])
+        name: float(node.metadata[keys.STEP])
         for node in stored.outer.nodes
         for name in node.outputs
-        if "dybitq.step" in node.metadata
+        if keys.STEP in node.metadata
     }
     return IntegerNetwork(operations=tuple(unique), constants=constants, scales=scales)
 

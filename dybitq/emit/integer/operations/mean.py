@@ -8,6 +8,7 @@ from dybitq.emit.integer.fast import one, zero
 from dybitq.emit.integer.graph import CONTRIB, IntegerGraph
 from dybitq.emit.integer.writers import Writers, operations
 from dybitq.encodings import dyadic
+from dybitq.graph import keys
 from dybitq.records.integer_network import Mean
 
 
@@ -63,8 +64,8 @@ def _describe(value: ir.Value, operation: Mean) -> None:
     """Note on the node of a mean what it averages: shapes are not part of the file."""
     node = value.producer()
     assert node is not None
-    node.metadata_props["dybitq.count"] = str(operation.count)
-    node.metadata_props["dybitq.axes"] = ",".join(str(axis) for axis in operation.axes)
+    node.metadata_props[keys.COUNT] = str(operation.count)
+    node.metadata_props[keys.AXES] = ",".join(str(axis) for axis in operation.axes)
 
 
 operations.register(Mean.kind)(Writers(fast=fast, explicit=explicit))
