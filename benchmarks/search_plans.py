@@ -24,7 +24,8 @@ import numpy as np
 import prepared
 
 from dybitq.api.quantize import quantize
-from dybitq.api.search import SEARCHED, Request, search
+from dybitq.api.search import search
+from dybitq.api.search_request import SEARCHED
 from dybitq.data.spec import load_data
 from dybitq.data.tasks import TASKS
 from dybitq.graph.load import load
@@ -97,8 +98,15 @@ def found_plan(bench: prepared.Bench, name: str, machine: str, budget_us: float)
     path = bench.work / "plans" / f"{name}.{machine}.{budget_us:.3f}.yaml"
     path.parent.mkdir(exist_ok=True)
     if not path.exists():
-        request = Request(budgets=(f"latency={budget_us!r}us",), sensitivity=SENSITIVITY)
-        search(bench.model(name), bench.statistics(name), machine, path, request, data=bench.spec(name))
+        search(
+            bench.model(name),
+            bench.statistics(name),
+            machine,
+            path,
+            budgets=[f"latency={budget_us!r}us"],
+            sensitivity=SENSITIVITY,
+            data=bench.spec(name),
+        )
     return read_plan(path)
 
 

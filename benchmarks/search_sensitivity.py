@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import prepared
 
-from dybitq.api.evaluate import Settings, evaluate
+from dybitq.api.evaluate import evaluate
 from dybitq.api.quantize import quantize
-from dybitq.api.search import SEARCHED
+from dybitq.api.search_request import SEARCHED
 from dybitq.calibrate.store import load as load_statistics
 from dybitq.data.spec import load_data
 from dybitq.graph.export import to_bytes
@@ -85,8 +85,8 @@ def measured(
             with tempfile.TemporaryDirectory() as temporary:
                 output = Path(temporary) / "quantized.onnx"
                 quantize(bench.model(name), bench.statistics(name), output, plan=space.plan(assignment))
-                settings = Settings(samples=samples)
-                result = evaluate(output, bench.spec(name), reference=bench.model(name), settings=settings)
+                reference = bench.model(name)
+                result = evaluate(output, bench.spec(name), reference=reference, samples=samples)
             path.write_text(json.dumps({"sqnr_db": min(one.sqnr_db for one in result.outputs)}))
             print(f"{name} plan {number}: {path.read_text()}", file=sys.stderr, flush=True)
         found.append((assignment, json.loads(path.read_text())["sqnr_db"]))

@@ -468,4 +468,4 @@ def test_result_that_is_not_valid_is_not_kept(folder, monkeypatch):
     monkeypatch.setattr(onnx.checker, "check_model", lambda model: refuse(b"QuantizeLinear"))
     result = quantize()
     assert result.exit_code == 0
-    assert "note: the ONNX checker has something against the network: no good" in result.stdout
+    assert "note: the ONNX checker does not accept the network: no good" in result.stdout

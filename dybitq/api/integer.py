@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from dybitq.emit.integer.emission import emit_integer
 from dybitq.fit.auto import resolve_auto
 from dybitq.fit.integer.network import fit_integer
 from dybitq.graph.load import Network
+from dybitq.graph.source import Graph
 from dybitq.graph.steps.records import IntegerSteps
 from dybitq.plan.integer import check_integer_plan, make_integer_plan, steps_of_plan
 from dybitq.plan.recipe import Recipe, check_recipe, make_plan
@@ -17,18 +17,10 @@ from dybitq.records.integer_network import Program
 from dybitq.records.layers import LayerWork
 from dybitq.records.plan import Plan
 from dybitq.records.statistics import Statistics
+from dybitq.report.quantize import FloatOperator
 from dybitq.verify.bounds import check_registers
 
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FloatOperator:
-    """An operator that integer-only arithmetic left in float."""
-
-    name: str
-    op_type: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,7 +35,7 @@ class IntegerNetwork:
         float_operators: what is no integer arithmetic, with the reason.
     """
 
-    model: Any
+    model: Graph
     program: Program
     plan: Plan
     fitted: Fitted

@@ -54,12 +54,21 @@ class Request:
     split: str | None = None
 
 
-def default_sensitivity(data: Path | None) -> str:
-    """The best sensitivity that there are data for."""
-    return "output-error" if data is None else "gain"
+def budget_lines(budgets: Sequence[str] | Mapping[str, float | str]) -> tuple[str, ...]:
+    """Budgets as the command line writes them."""
+    if isinstance(budgets, str):
+        return (budgets,)
+    if isinstance(budgets, Mapping):
+        return tuple(f"{name}={value}" for name, value in budgets.items())
+    return tuple(budgets)
 
 
-def check_request(request: Request, limits: Sequence[Limit], data: Path | None) -> None:
+def default_sensitivity(with_data: bool) -> str:
+    """The best sensitivity, with or without data."""
+    return "gain" if with_data else "output-error"
+
+
+def check_request(request: Request, limits: Sequence[Limit], *, with_data: bool) -> None:
     """Refuse options that contradict each other.
 
     Raises:
@@ -88,7 +97,7 @@ def check_request(request: Request, limits: Sequence[Limit], data: Path | None) 
         )
     if request.pareto is not None and accuracy:
         raise ConfigError("--pareto gives plans of every accuracy; it cannot be combined with sqnr or drop")
-    if "drop" in names and data is None:
+    if "drop" in names and not with_data:
         raise ConfigError("--budget drop is measured: give samples with labels with --data")
     if request.strategy not in set(STRATEGIES):
         STRATEGIES.get(request.strategy)
@@ -104,8 +113,10 @@ def goal_of(limits: Sequence[Limit], request: Request, prices: Prices, scores: S
     return Goal(minimise=(request.minimise or "latency") if bounded else ERROR, limits=found)
 
 
-def output_paths(output: Path, pareto: int | None) -> tuple[Path, ...]:
-    """The plan to write, or those of a front: ``NAME-01.yaml`` and so on."""
+def output_paths(output: Path | None, pareto: int | None) -> tuple[Path, ...]:
+    """The plan to write, or those of a front: ``NAME-01.yaml`` and so on; none where nothing is written."""
+    if output is None:
+        return ()
     if pareto is None:
         return (output,)
     digits = max(2, len(str(pareto)))

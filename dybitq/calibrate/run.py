@@ -122,7 +122,7 @@ def collect(
         ModelError: onnxruntime cannot run the model.
     """
     watch = plan_watch(network, layers, settings.richest, settings.budget_bytes)
-    session = Session(with_outputs(network, watch.fetched), 1, name=str(network.path))
+    session = Session(with_outputs(network, watch.fetched), 1, name=str(network.source))
     watch = _available(watch, session)
     names = _outputs(watch, session)
     source = replace(source, batch_size=_batch_size(session, source, names, settings))

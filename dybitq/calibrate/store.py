@@ -5,13 +5,14 @@ bins; second moments, which are symmetric and by far the largest part, as float3
 back one at a time when they are asked for.
 """
 
+import hashlib
 import io
 import json
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -28,9 +29,10 @@ _HEADER = "statistics.json"
 _SCALARS = ("samples", "count", "minimum", "maximum", "sum_sample_max", "sum_sample_min")
 _CHANNEL_ROWS = ("total", "squares", "minimum", "maximum")
 _BINS = 1 << 16
+_IN_MEMORY = "the statistics in memory"
 
 
-def save(statistics: Statistics, path: Path) -> None:
+def save(statistics: Statistics, file: Path | IO[bytes]) -> None:
     """Write a statistics file; the same statistics give the same bytes.
 
     Raises:
@@ -69,7 +71,7 @@ def save(statistics: Statistics, path: Path) -> None:
             for k, m in statistics.moments.items()
         ],
     }
-    with zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(file, "w") as archive:
         _write(archive, _HEADER, json.dumps(header, indent=1).encode(), compress=True)
         _write_array(archive, "bins.npy", np.concatenate(used) if used else np.zeros(0, np.uint16))
         _write_array(archive, "counts.npy", np.concatenate(counts) if counts else np.zeros(0, np.int64))
@@ -86,31 +88,59 @@ def save(statistics: Statistics, path: Path) -> None:
             _write_array(archive, f"moments/{index}/second.npy", _packed(moment), compress=False)
 
 
-def load(path: Path, *, model_sha256: str | None = None) -> Statistics:
-    """Read a statistics file; moments are read from it when they are asked for.
+def stored(statistics: Statistics) -> Statistics:
+    """The statistics as a file would give them back, moments rounded to float32, without writing one."""
+    buffer = io.BytesIO()
+    save(statistics, buffer)
+    return load(buffer.getvalue())
+
+
+def sha256_of(statistics: Statistics) -> str:
+    """Hash of the bytes that the file of these statistics has."""
+    if isinstance(statistics.moments, StoredMoments):
+        return statistics.moments.sha256
+    return sha256_of(stored(statistics))
+
+
+def size_bytes(statistics: Statistics) -> int:
+    """Size of the file of these statistics."""
+    moments = statistics.moments
+    return moments.size_bytes if isinstance(moments, StoredMoments) else size_bytes(stored(statistics))
+
+
+def check_model(statistics: Statistics, model_sha256: str) -> None:
+    """Make sure that the statistics are of this model.
 
     Raises:
-        StatisticsError: no statistics file, damaged, of a newer version, or (if ``model_sha256`` is given) of
-            another model.
+        StatisticsError: they are of another one.
     """
-    archive = _Archive(path)
-    header = _header(archive)
-    found = header["model_sha256"]
-    if model_sha256 is not None and found != model_sha256:
+    found, moments = statistics.model_sha256, statistics.moments
+    if found != model_sha256:
+        name = moments.name if isinstance(moments, StoredMoments) else _IN_MEMORY
         raise StatisticsError(
-            f"{path}: made for another model (sha256 {found[:12]}..., this one has "
+            f"{name}: made for another model (sha256 {found[:12]}..., this one has "
             f"{model_sha256[:12]}...); run dybitq calibrate on this model"
         )
+
+
+def load(source: Path | bytes) -> Statistics:
+    """Read a statistics file, or its bytes; moments are read from it when they are asked for.
+
+    Raises:
+        StatisticsError: no statistics file, damaged, or of a newer version.
+    """
+    archive = _Archive(source)
+    header = _header(archive)
     try:
         return Statistics(
-            model_sha256=found,
+            model_sha256=header["model_sha256"],
             samples=header["samples"],
             tensors=_tensors(archive, header["tensors"]),
             moments=StoredMoments(archive, header["moments"]),
             channels=_channels(archive, header["channels"]),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise StatisticsError(f"{path}: damaged statistics file; calibrate again") from error
+        raise StatisticsError(f"{archive.name}: damaged statistics file; calibrate again") from error
 
 
 class StoredMoments(Mapping[str, Moment]):
@@ -151,6 +181,21 @@ class StoredMoments(Mapping[str, Moment]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    @property
+    def name(self) -> str:
+        """The file, as messages call it."""
+        return self._archive.name
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the whole file."""
+        return self._archive.size_bytes()
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the whole file."""
+        return self._archive.sha256()
+
     def kind(self, key: str) -> MomentKind:
         """The kind of a moment, without reading its arrays."""
         return MomentKind(self._entries[key][1]["kind"])
@@ -163,15 +208,32 @@ class StoredMoments(Mapping[str, Moment]):
 class _Archive:
     """Members of the zip file, opened anew for every call so that no handle outlives it."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, source: Path | bytes) -> None:
+        self._source = source
+        self.name = str(source) if isinstance(source, Path) else _IN_MEMORY
+
+    def size_bytes(self) -> int:
+        return len(self._source) if isinstance(self._source, bytes) else self._source.stat().st_size
+
+    def sha256(self) -> str:
+        if isinstance(self._source, bytes):
+            return hashlib.sha256(self._source).hexdigest()
+        try:
+            with self._source.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: OSError) -> StatisticsError:
+        return StatisticsError(f"{self.name}: cannot be read: {error.strerror or error}")
 
     def read(self, *names: str) -> list[bytes]:
+        file = io.BytesIO(self._source) if isinstance(self._source, bytes) else self._source
         try:
-            with zipfile.ZipFile(self.path) as archive:
+            with zipfile.ZipFile(file) as archive:
                 return [archive.read(name) for name in names]  # checks the members' CRC
         except OSError as error:
-            raise StatisticsError(f"{self.path}: cannot be read: {error.strerror or error}") from error
+            raise self._unreadable(error) from error
         except (
             zipfile.BadZipFile,
             zlib.error,
@@ -197,7 +259,7 @@ class _Archive:
 
     def damaged(self) -> StatisticsError:
         return StatisticsError(
-            f"{self.path}: is not a statistics file, or is damaged; expected one that dybitq calibrate wrote"
+            f"{self.name}: is not a statistics file, or is damaged; expected one that dybitq calibrate wrote"
         )
 
 
@@ -210,7 +272,7 @@ def _header(archive: _Archive) -> dict[str, Any]:
         raise archive.damaged()
     if header.get("version") != VERSION:
         raise StatisticsError(
-            f"{archive.path}: statistics of format version {header.get('version')}, this dybitq reads "
+            f"{archive.name}: statistics of format version {header.get('version')}, this dybitq reads "
             f"version {VERSION}; calibrate again, or use the dybitq that wrote it"
         )
     return header

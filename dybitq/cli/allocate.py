@@ -51,7 +51,7 @@ def command(
     """
     from dybitq.api.allocate import allocate
     from dybitq.files import atomic_output, check_output
-    from dybitq.report.allocate import allocation_document, allocation_text, infeasible_document
+    from dybitq.report.allocate import infeasible_document
     from dybitq.search.feasibility import InfeasibleError
     from dybitq.search.strategies import Settings
 
@@ -64,10 +64,8 @@ def command(
         if as_json:
             console.show("", infeasible_document(error), as_json=True)
         raise
-    document = allocation_document(result.solution, result.reasons)
     if output is not None:
-        whole = {"schema_version": console.SCHEMA_VERSION, **document}
+        whole = {"schema_version": console.SCHEMA_VERSION, **result.document()}
         with atomic_output(output, force=force) as temporary:
             temporary.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
-    text = allocation_text(result.problem, result.solution, result.reasons)
-    console.show(text, document, as_json=as_json)
+    console.show_result(result, as_json=as_json)

@@ -1,11 +1,12 @@
 """``dybitq quantize``."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from dybitq.cli import console, options
-from dybitq.cli._recipe import RecipeRequest, recipe_options
+from dybitq.cli._recipe import recipe_options
 
 
 @click.command()
@@ -26,7 +27,8 @@ def command(
     model: Path,
     statistics: Path,
     output: Path,
-    request: RecipeRequest,
+    recipe: Path | None,
+    recipe_settings: dict[str, Any],
     plan: Path | None,
     save_plan: Path | None,
     data: Path | None,
@@ -42,31 +44,21 @@ def command(
     arithmetic between input and output. The file is loaded and run in onnxruntime before it gets its name.
     """
     from dybitq.api.quantize import quantize
-    from dybitq.errors import ConfigError
-    from dybitq.files import check_output
-    from dybitq.plan.store import read_plan
-    from dybitq.report.quantize import quantize_document, quantize_text
 
     options.check_sampling(data)
-    for path in filter(None, (output, save_plan)):
-        inputs = (model, statistics, request.file, plan, data)
-        check_output(path, force=force, inputs=tuple(filter(None, inputs)))
-    if plan is not None and not request.empty:
-        raise ConfigError(
-            "--plan is carried out as it stands; it cannot be combined with a recipe or settings"
-        )
     with console.progress() as progress:
         result = quantize(
             model,
             statistics,
             output,
-            recipe=request.recipe(),
-            plan=read_plan(plan) if plan is not None else None,
-            plan_output=save_plan,
+            recipe=recipe,
+            plan=plan,
+            save_plan=save_plan,
             data=data,
             samples=samples,
             split=split,
             force=force,
             progress=progress,
+            **recipe_settings,
         )
-    console.show(quantize_text(result), quantize_document(result), as_json=as_json)
+    console.show_result(result, as_json=as_json)

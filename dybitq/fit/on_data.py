@@ -216,7 +216,7 @@ def measure_pairs(
     reference: Session | None = None
     rounded: Session | None = None
     if layer.input not in inputs:
-        reference = Session(extract(network, inputs, [layer.input]), name=str(network.path))
+        reference = Session(extract(network, inputs, [layer.input]), name=str(network.source))
         rounded = Session(quantized, name="the quantized part")
     groups, width = patch_geometry(layer)
     sums = _Sums(groups, width)

@@ -246,28 +246,6 @@ class SimulationReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """Another price to hold a report against: the same work at 8 bits, another machine, or another model.
-
-    ``speedup`` is the other latency over this one's; ``layer_speedups`` the same by operator name, where
-    both have the operator.
-    """
-
-    label: str
-    report: SimulationReport
-    speedup: float
-    layer_speedups: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Simulation:
-    """What ``dybitq simulate`` finds: a report and what it is compared with (the first is int8)."""
-
-    report: SimulationReport
-    comparisons: tuple[Comparison, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SweepPoint:
     """One machine of a sweep.
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from dybitq.errors import ConfigError, UnsupportedError
 from dybitq.files import atomic_output
-from dybitq.records.workload import LayerCost, Simulation, SimulationReport
+from dybitq.records.workload import LayerCost, SimulationReport
+from dybitq.report.simulate import Simulation
 
 SUFFIXES = (".svg", ".png", ".pdf")
 _COLOURS = {"compute": "#2b6cb0", "stall": "#dd6b20", "fill": "#d69e2e", "overhead": "#a0aec0"}

@@ -1,10 +1,13 @@
-"""The result of ``simulate`` as text, as data and as CSV."""
+"""The result of ``simulate``, as text, as data and as CSV."""
 
 import csv
 import io
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from dybitq.records.workload import LayerCost, PerOperand, Simulation, SimulationReport, Sweep, SweepPoint
+from dybitq.records.workload import LayerCost, PerOperand, SimulationReport, Sweep, SweepPoint
+from dybitq.report.page import Page, Shown, Table
 
 DEFINITIONS = {
     "cycles": "cycles in which the array (or vector unit) is occupied, skew and edges included",
@@ -88,36 +91,86 @@ def _machine(report: SimulationReport) -> dict[str, Any]:
     }
 
 
-def simulation_document(result: Simulation) -> dict[str, Any]:
-    """Everything as data: one JSON document."""
-    report = result.report
-    layers = [layer_document(layer) for layer in report.layers]
-    for comparison in result.comparisons:
-        for row in layers:
-            speedup = comparison.layer_speedups.get(row["name"])
-            row.setdefault("speedup", {})[comparison.label] = speedup
-    return {
-        "workload": report.workload,
-        "machine": _machine(report),
-        "totals": totals(report),
-        "comparisons": [
-            {
-                "label": item.label,
-                "workload": item.report.workload,
-                "machine": _machine(item.report),
-                "speedup": item.speedup,
-                "totals": totals(item.report),
-            }
-            for item in result.comparisons
-        ],
-        "layers": layers,
-        "skipped": [
-            {"name": item.name, "op_type": item.op_type, "reason": item.reason, "macs": item.macs}
-            for item in report.skipped
-        ],
-        "notes": list(report.notes),
-        "definitions": DEFINITIONS,
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Another price to hold a report against: the same work at 8 bits, another machine, or another model.
+
+    ``speedup`` is the other latency over this one's; ``layer_speedups`` the same by operator name, where
+    both have the operator.
+    """
+
+    label: str
+    report: SimulationReport
+    speedup: float
+    layer_speedups: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Simulation(Shown):
+    """Price of a model on a machine, and what it is compared with (the first is int8)."""
+
+    report: SimulationReport
+    comparisons: tuple[Comparison, ...]
+
+    def page(self) -> Page:
+        """A table of layers, totals, comparisons and notes."""
+        return _page(self)
+
+    def document(self) -> dict[str, Any]:
+        """Everything as data: one JSON document."""
+        report = self.report
+        layers = [layer_document(layer) for layer in report.layers]
+        for comparison in self.comparisons:
+            for row in layers:
+                speedup = comparison.layer_speedups.get(row["name"])
+                row.setdefault("speedup", {})[comparison.label] = speedup
+        return {
+            "workload": report.workload,
+            "machine": _machine(report),
+            "totals": totals(report),
+            "comparisons": [
+                {
+                    "label": item.label,
+                    "workload": item.report.workload,
+                    "machine": _machine(item.report),
+                    "speedup": item.speedup,
+                    "totals": totals(item.report),
+                }
+                for item in self.comparisons
+            ],
+            "layers": layers,
+            "skipped": [
+                {"name": item.name, "op_type": item.op_type, "reason": item.reason, "macs": item.macs}
+                for item in report.skipped
+            ],
+            "notes": list(report.notes),
+            "definitions": DEFINITIONS,
+        }
+
+    def csv(self) -> str:
+        """The layers as CSV."""
+        return csv_text(self.document()["layers"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepResult(Sweep, Shown):
+    """A model priced on every machine of a grid."""
+
+    def page(self) -> Page:
+        """A table of points; the best in latency and energy are marked."""
+        return _sweep_page(self)
+
+    def document(self) -> dict[str, Any]:
+        """All points as data."""
+        return {
+            "workload": self.workload,
+            "machine": self.machine,
+            "points": [_point_document(point) for point in self.points],
+        }
+
+    def csv(self) -> str:
+        """All points as CSV."""
+        return csv_text([_point_document(point) for point in self.points])
 
 
 def _flat(row: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -141,32 +194,7 @@ def csv_text(rows: list[dict[str, Any]]) -> str:
     return out.getvalue()
 
 
-def simulation_csv(result: Simulation) -> str:
-    """The layers as CSV."""
-    return csv_text(simulation_document(result)["layers"])
-
-
 # --------------------------------------------------------------------------- text
-
-
-def table(
-    header: tuple[str, ...], rows: list[tuple[str, ...]], left: int = 2, *, right_text: bool = False
-) -> str:
-    """Columns padded to their widest cell; the first ``left`` are flush left, the others right.
-
-    ``right_text``: the last column holds prose and is flush left too.
-    """
-    last = len(header) - 1 if right_text else len(header)
-    widths = [max(len(row[index]) for row in (header, *rows)) for index in range(len(header))]
-
-    def line(row: tuple[str, ...]) -> str:
-        cells = [
-            cell.ljust(width) if index < left or index == last else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths))
-        ]
-        return "  ".join(cells).rstrip()
-
-    return "\n".join([line(header), *(line(row) for row in rows)])
 
 
 def _short(text: str, width: int = 32) -> str:
@@ -201,8 +229,7 @@ def _layer_row(layer: LayerCost, result: Simulation) -> tuple[str, ...]:
     )
 
 
-def simulation_text(result: Simulation) -> str:
-    """A table of layers, totals, comparisons and notes."""
+def _page(result: Simulation) -> Page:
     report = result.report
     header = (
         "layer", "operator", "shape", "bits", "MMAC", "cycles", "fill", "stall", "total", "util", "DRAM KiB",
@@ -211,10 +238,10 @@ def simulation_text(result: Simulation) -> str:
     )  # fmt: skip
     rows = [_layer_row(layer, result) for layer in report.layers]
     rows = [(*row, *("",) * (len(header) - len(row))) for row in rows]
-    lines = [
+    lines: list[str | Table] = [
         f"{report.workload} on {report.machine} ({report.status}; {report.engine}, {report.clock_mhz:g} MHz)",
         "",
-        table(header, rows, left=3),
+        Table(header=header, rows=rows, left=3),
         "",
         _total_line(report),
         _energy_line(report),
@@ -223,7 +250,7 @@ def simulation_text(result: Simulation) -> str:
     if report.skipped:
         lines.append(_skipped_line(report))
     lines += [f"note: {note}" for note in report.notes]
-    return "\n".join(lines)
+    return lines
 
 
 def _total_line(report: SimulationReport) -> str:
@@ -269,22 +296,7 @@ def _point_document(point: SweepPoint) -> dict[str, Any]:
     }
 
 
-def sweep_document(result: Sweep) -> dict[str, Any]:
-    """All points as data."""
-    return {
-        "workload": result.workload,
-        "machine": result.machine,
-        "points": [_point_document(point) for point in result.points],
-    }
-
-
-def sweep_csv(result: Sweep) -> str:
-    """All points as CSV."""
-    return csv_text([_point_document(point) for point in result.points])
-
-
-def sweep_text(result: Sweep) -> str:
-    """A table of points; the best in latency and energy are marked."""
+def _sweep_page(result: Sweep) -> Page:
     fields = tuple(result.points[0].settings) if result.points else ()
     header = (*fields, "cycles", "latency", "uJ", "DRAM KiB", "pareto")
     rows = []
@@ -303,10 +315,10 @@ def sweep_text(result: Sweep) -> str:
                 "*" if point.pareto else "",
             )
         )
-    lines = [f"{result.workload} on {len(result.points)} machines around {result.machine}", ""]
-    lines += [
-        table(header, rows, left=0, right_text=True),
+    return [
+        f"{result.workload} on {len(result.points)} machines around {result.machine}",
+        "",
+        Table(header=header, rows=rows, left=0, right_text=True),
         "",
         "*: no other is as fast with as little energy",
     ]
-    return "\n".join(lines)

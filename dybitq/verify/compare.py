@@ -92,7 +92,7 @@ def compare(
         ModelError: onnxruntime cannot run the model.
     """
     result = Comparison()
-    plain = Session(stored.path, threads) if exact else None
+    plain = Session(stored.source, threads) if exact else None
     portions: tuple[_Portion, ...] = ()
     for feeds, samples in batches:
         portions = portions or _portions(stored, feeds, threads)
@@ -125,7 +125,7 @@ def _portions(
 
     def floats(node: PlainNode) -> Mapping[str, np.ndarray]:
         if not watched:
-            watched.append(Session(stored.observed(names), threads, name=str(stored.path)))
+            watched.append(Session(stored.observed(names), threads, name=str(stored.source)))
         return watched[0].run(feeds, [name for name in node.outputs if name])
 
     types = {name: str(array.dtype) for name, array in feeds.items()}
@@ -147,7 +147,7 @@ def _portion(
     made = [name for node in nodes for name in node.outputs if name]
     read = {name: "" for node in nodes for name in node.inputs if name}
     inputs = {name: types[name] for name in read if name not in made and name not in stored.inner.constants}
-    name = f"{stored.path} from {nodes[0].name or nodes[0].op_type!r} on"
+    name = f"{stored.source} from {nodes[0].name or nodes[0].op_type!r} on"
     return _Portion(
         nodes=tuple(nodes),
         inputs=tuple(inputs),

@@ -1,11 +1,10 @@
-"""The emitted file against the float model, both in onnxruntime at default settings.
+"""The emitted model against the float model, both in onnxruntime at default settings.
 
 The inputs are drawn from the calibrated distribution of each input value by value (integer inputs are
-ones), so the figure shows that the file works; the accuracy on real samples is what ``evaluate`` measures.
+ones), so the figure shows that the model works; the accuracy on real samples is what ``evaluate`` measures.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -33,14 +32,14 @@ class ProbeResult:
     sqnr_db: float
 
 
-def probe(path: Path, network: Network, statistics: Statistics) -> ProbeResult:
-    """Load and run the file at ``path`` and its float original on the same inputs.
+def probe(model: bytes, network: Network, statistics: Statistics) -> ProbeResult:
+    """Load and run a serialised quantized model and its float original on the same inputs.
 
     Raises:
-        ModelError: onnxruntime cannot load or run the file.
+        ModelError: onnxruntime cannot load or run the model.
     """
-    quantized = Session(path, threads=2, name="the quantized model")
-    reference = Session(to_bytes(network.model), threads=2, name=str(network.path))
+    quantized = Session(model, threads=2, name="the quantized model")
+    reference = Session(to_bytes(network.model), threads=2, name=str(network.source))
     generator = np.random.default_rng(0)
     feeds = {info.name: _draw(info, statistics, generator) for info in reference.inputs}
     wanted, found = reference.run(feeds), quantized.run(feeds)

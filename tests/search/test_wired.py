@@ -8,9 +8,9 @@ import onnx
 import pytest
 
 from dybitq.api.demo import demo
-from dybitq.api.evaluate import Settings, evaluate
+from dybitq.api.evaluate import evaluate
 from dybitq.api.quantize import quantize
-from dybitq.api.search import SEARCHED
+from dybitq.api.search_request import SEARCHED
 from dybitq.calibrate.store import load as load_statistics
 from dybitq.data.spec import load_data
 from dybitq.graph.export import to_bytes
@@ -58,8 +58,7 @@ def measured_sqnr(digits, folder, space, assignment) -> float:
     output = folder / "small.onnx"
     plan = space.plan(assignment)
     quantize(digits / "digits.onnx", digits / "digits.stats", output, plan=plan, force=True)
-    settings = Settings(samples=200)
-    found = evaluate(output, digits / "digits.yaml", reference=digits / "digits.onnx", settings=settings)
+    found = evaluate(output, digits / "digits.yaml", reference=digits / "digits.onnx", samples=200)
     return found.outputs[0].sqnr_db
 
 

@@ -30,7 +30,7 @@ def orthogonality(subject: Subject) -> Scores:
 def _features(subject: Subject, tensors: Sequence[str]) -> list[np.ndarray]:
     """Some values of every tensor, ``[samples, values]`` each."""
     network = subject.space.network
-    session = Session(with_outputs(network, tensors), name=str(network.path))
+    session = Session(with_outputs(network, tensors), name=str(network.source))
     known = {info.name for info in session.inputs}
     found: dict[str, list[np.ndarray]] = {name: [] for name in tensors}
     for batch in subject.data("orthogonality"):

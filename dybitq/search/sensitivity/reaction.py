@@ -44,8 +44,8 @@ class Reaction:
         tensors = {name: nodes for found in self._disturbed.values() for name, nodes in found.items()}
         made = probed(space.network, weights, tensors)
         self._deltas = made.deltas
-        self._session = Session(made.model, name=str(space.network.path))
-        self._fetching = Session(with_outputs(space.network, list(tensors)), name=str(space.network.path))
+        self._session = Session(made.model, name=str(space.network.source))
+        self._fetching = Session(with_outputs(space.network, list(tensors)), name=str(space.network.source))
         self._known = {info.name for info in self._session.inputs}
         count = len(output_names(space.network))
         self._outputs = [info.name for info in self._session.outputs][:count]
