@@ -19,7 +19,7 @@ SIGMAS = 1.64  # one-sided 95 %
 
 
 def measured(bench: prepared.Bench, name: str, path: object) -> EvaluateResult:
-    """A model on the validation split, against the float32 network."""
+    """Evaluate a model on the validation split, against the float32 network."""
     return evaluate(path, bench.spec(name), reference=bench.model(name))
 
 

@@ -6,7 +6,7 @@ loading, but with reading and decoding the data) and its peak resident memory. T
 ratios are formed within a turn and their median is printed.
 
 Two bare runs are measured, with the batch size of the calibration. ``plain`` is a loop that reads a batch and
-runs it with onnxruntime's defaults, all cores inside each operator. ``lanes`` runs as calibration does, one
+runs it with onnxruntime's defaults, all cores inside each operator. ``workers`` runs as calibration does, one
 batch on each core with reading spread over them, but fetches only the model's own outputs.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 
 NETWORKS = ("mobilenet_v1_075_224", "squeezenet1_1")
 SAMPLES, BATCH_SIZE = 256, 4
-WAYS = ("plain", "lanes", "none", "full")
+WAYS = ("plain", "workers", "none", "full")
 MEMORY_NETWORK, MEMORY_SAMPLES = "resnet20_cifar10", (64, 1024)
 
 
@@ -30,7 +30,7 @@ def one(zoo: Path, name: str, way: str, samples: int, split: str) -> dict[str, f
     import resource
 
     from dybitq.calibrate.run import Settings, collect, model_inputs
-    from dybitq.calibrate.workers import Turnstile, cores, run_in_lanes
+    from dybitq.calibrate.workers import OrderedFold, cores, run_workers
     from dybitq.data.spec import load_data
     from dybitq.graph.load import load
     from dybitq.graph.survey import survey
@@ -46,13 +46,13 @@ def one(zoo: Path, name: str, way: str, samples: int, split: str) -> dict[str, f
     if way == "plain":
         for batch in source:
             session.run(batch.feeds)
-    elif way == "lanes":
+    elif way == "workers":
         numbered = ((i, 0, batch) for i, batch in enumerate(source))
 
         def work(number: int, first: int, batch: object) -> None:
             session.run(batch.feeds)
 
-        run_in_lanes(numbered, work, lambda batch: None, Turnstile(), cores())
+        run_workers(numbered, work, lambda batch: None, OrderedFold(), cores())
     else:
         collect(network, layers, source, Settings(richest=MomentKind(way), batch_size=BATCH_SIZE))
     return {
@@ -78,7 +78,9 @@ def median(values: list[float]) -> float:
 def time_table(zoo: Path, rounds: int) -> None:
     """Seconds of every way, and ratios of calibration to both bare runs."""
     print(
-        "| network | run | seconds | CPU seconds | / plain | / lanes | peak MiB |", "|---" * 7 + "|", sep="\n"
+        "| network | run | seconds | CPU seconds | / plain | / workers | peak MiB |",
+        "|---" * 7 + "|",
+        sep="\n",
     )
     for name in NETWORKS:
         turns = [{way: measured(zoo, name, way, SAMPLES) for way in WAYS} for _ in range(rounds)]

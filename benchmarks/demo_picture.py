@@ -119,7 +119,7 @@ def series(family: str, points: list[Point]) -> list[str]:
 
 
 def draw(reference: float, points: list[Point]) -> str:
-    """The whole SVG."""
+    """Draw the whole SVG."""
     body = axes(reference)
     for family in SERIES:
         body += series(family, [p for p in points if p.family == family])

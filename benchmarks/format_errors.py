@@ -30,7 +30,7 @@ def normal_moments(x: np.ndarray) -> Moments:
 
 
 def laplace_moments(x: np.ndarray) -> Moments:
-    """The same for the Laplace density of unit variance, ``exp(-sqrt(2) |x|) / sqrt(2)``."""
+    """Compute these integrals for the Laplace density of unit variance, ``exp(-sqrt(2) |x|) / sqrt(2)``."""
     r = math.sqrt(2)
     tail = np.exp(-r * x) / 2
     y = np.where(np.isfinite(x), x, 0)
@@ -50,7 +50,7 @@ def nrmse(format: NumberFormat, scale: float, source: str) -> float:
 
 
 def best_scale(format: NumberFormat, source: str) -> tuple[float, float]:
-    """The scale of least nRMSE and that nRMSE: a logarithmic grid, then golden-section search."""
+    """Find the scale of least nRMSE, and that nRMSE: a logarithmic grid, then golden-section search."""
     grid = np.geomspace(0.1 / format.max_integer, 200 / format.max_integer, 400)
     errors = [nrmse(format, float(s), source) for s in grid]
     i = int(np.argmin(errors))
@@ -76,7 +76,7 @@ def row(name: str) -> str:
 
 
 def table(signed: bool) -> list[str]:
-    """The Markdown table of all signed or all unsigned formats, by width."""
+    """Make the Markdown table of all signed or all unsigned formats, by width."""
     names = sorted(formats.names(signed), key=lambda name: (formats.get(name).bits, name))
     head = "| format | bits | levels | largest integer | kernel | normal | Laplace |"
     return [head, "|---|---|---|---|---|---|---|", *(row(name) for name in names)]

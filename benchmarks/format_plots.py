@@ -44,7 +44,7 @@ def text(x: float, y: float, words: str, anchor: str = "start", colour: str = IN
 
 
 def curve() -> list[str]:
-    """The densities over the strips, and the axis."""
+    """Draw the densities over the strips, and the axis."""
     values = np.linspace(-REACH, REACH, 161)
     normal = np.exp(-(values**2) / 2) / math.sqrt(2 * math.pi)
     laplace = np.exp(-math.sqrt(2) * np.abs(values)) / math.sqrt(2)
@@ -60,7 +60,7 @@ def curve() -> list[str]:
 
 
 def strip(name: str, top: float) -> list[str]:
-    """The levels of one format as ticks, with its name and error."""
+    """Draw the levels of one format as ticks, with its name and error."""
     format = formats.get(name)
     scale, error = best_scale(format, "normal")
     integers, _ = codec.levels(format)
@@ -81,7 +81,7 @@ def strip(name: str, top: float) -> list[str]:
 
 
 def picture(names: tuple[str, ...]) -> str:
-    """The whole SVG of one page."""
+    """Draw the whole SVG of one page."""
     height = 8 + CURVE + GAP + len(names) * (STRIP + GAP) + 24
     body = curve()
     for i, name in enumerate(names):

@@ -15,7 +15,7 @@ ARITHMETICS = {"fast": INTEGER_FAST, "explicit": INTEGER_EXPLICIT}
 def integer_model(
     bench: prepared.Bench, name: str, flavour: str = "fast", weights: str = "int8", **options: Any
 ) -> Path:
-    """A strict integer-only model at default settings."""
+    """Quantize to a strict integer-only model at default settings."""
     parts = [f"{key}={value}" for key, value in sorted(options.items())]
     path = bench.work / f"{name}.integer.{flavour}.{'.'.join([weights, *parts])}.onnx"
     if not path.exists():

@@ -107,7 +107,7 @@ def format_settings(*, data: bool) -> dict[str, Setting]:
 
 
 def setting_of(key: str) -> Setting:
-    """The setting with this name."""
+    """Return the setting with this name."""
     return (SETTINGS | format_settings(data=False) | format_settings(data=True))[key]
 
 
@@ -167,7 +167,7 @@ def quantized(bench: prepared.Bench, name: str, setting: Setting, path: Path) ->
 
 
 def onnxruntime_model(bench: prepared.Bench, name: str, path: Path, *, bits: int) -> None:
-    """The network by onnxruntime's static quantizer, per channel, minmax, 8-bit activations."""
+    """Quantize the network by onnxruntime's static quantizer, per channel, minmax, 8-bit activations."""
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -232,7 +232,7 @@ class Cells:
     keep: bool
 
     def get(self, name: str, key: str) -> dict[str, Any]:
-        """The cell from the folder, or measured now."""
+        """Read the cell from the folder, or measure it now."""
         path = self.bench.work / "cells" / f"{name}.{key}.json"
         state = json.loads((self.bench.work / "state.json").read_text())["models"]
         if path.exists():
@@ -329,7 +329,7 @@ def short(cell: Mapping[str, Any]) -> str:
 
 
 def onnxruntime_table(cells: Cells) -> None:
-    """The static quantizer of onnxruntime beside dybitq: accuracy, bytes and seconds."""
+    """Compare onnxruntime's static quantizer with dybitq: accuracy, bytes and seconds."""
     pairs = (("onnxruntime-W8", "W8A8"), ("onnxruntime-W4", "W4A8"))
     row = prepared.table(("network", "bits", "onnxruntime", "bytes", "s", "dybitq", "bytes", "s"))
     for name in cells.bench.networks:

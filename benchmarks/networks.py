@@ -121,7 +121,7 @@ class Builder:
         return self.model(x)
 
     def model(self, *outputs: str) -> onnx.ModelProto:
-        """The network with these outputs."""
+        """Finish the network with these outputs."""
         results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
         source = helper.make_tensor_value_info("input", TensorProto.FLOAT, list(self._input))
         graph = helper.make_graph(self.nodes, "network", [source], results, [*self.weights, self._scale])

@@ -1,4 +1,4 @@
-"""What the benchmark scripts start from: networks, their statistics, quantized models of both kinds.
+"""Common input of the benchmark scripts: networks, their statistics, quantized models of both kinds.
 
 The networks are those of the folder that ``DYBITQ_ZOO`` names: ``models/NAME.onnx`` with a data spec
 ``specs/NAME.yaml`` each. What is made of them is kept in the folder given by ``--work``, so that scripts
@@ -41,18 +41,18 @@ ORT_SAMPLES = 64  # calibration samples of onnxruntime's quantizer: peers were m
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """Where the networks are, and where what is made of them is kept."""
+    """Folders of the networks and of the files made from them."""
 
     zoo: Path
     work: Path
     networks: tuple[str, ...]
 
     def model(self, name: str) -> Path:
-        """The float32 file of a network."""
+        """Return the float32 file of a network."""
         return self.zoo / "models" / f"{name}.onnx"
 
     def spec(self, name: str) -> Path:
-        """The data spec of a network."""
+        """Return the data spec of a network."""
         return self.zoo / "specs" / f"{name}.yaml"
 
     def statistics(self, name: str) -> Path:
@@ -63,7 +63,7 @@ class Bench:
         return path
 
     def quantized(self, name: str, *, with_data: bool = False, **settings: str | bool | None) -> Path:
-        """A model quantized by dybitq with the settings of a recipe; everything else at its default."""
+        """Quantize a model by dybitq with the settings of a recipe; everything else at its default."""
         parts = [f"{key}={value}" for key, value in sorted(settings.items())] + ["data"] * with_data
         path = self.work / f"{name}.{'.'.join(parts) or 'default'}.onnx"
         if not path.exists():
@@ -84,7 +84,7 @@ class Bench:
             yield dict(batch.feeds)
 
     def onnxruntime(self, name: str) -> Path:
-        """The same network by onnxruntime's own static quantizer: int8 weights per channel, minmax."""
+        """Quantize the network by onnxruntime's own static quantizer: int8 weights per channel, minmax."""
         path = self.work / f"{name}.onnxruntime.onnx"
         if not path.exists():
             _onnxruntime_static(self, name, path)
@@ -92,7 +92,7 @@ class Bench:
 
 
 def recipe_of(**settings: str | bool | None) -> Recipe:
-    """The default recipe with some settings changed; ``first_last`` is one of them."""
+    """Change some settings of the default recipe; ``first_last`` is one of them."""
     recipe = Recipe()
     if "first_last" in settings:
         recipe = replace(recipe, first_last=settings.pop("first_last"))

@@ -1,4 +1,4 @@
-"""What kernels that saturate do to 8-bit models: the section Processors without VNNI of docs/benchmarks.md.
+"""Errors of 8-bit models by kernels that saturate: the section Processors without VNNI of docs/benchmarks.md.
 
 ``python benchmarks/saturation.py --work FOLDER`` prints a Markdown table; on a processor with VNNI both
 columns of a model are equal. Every model runs on the same samples with onnxruntime's usual kernels and with

@@ -56,7 +56,7 @@ class Point:
 
 
 def right(bench: prepared.Bench, name: str, plan: Plan, samples: int | None) -> np.ndarray:
-    """Which samples of ``val`` the quantized network gets right, 0 or 1."""
+    """Mark the samples of ``val`` that the quantized network classifies correctly, 0 or 1."""
     folder = bench.work / "plans"
     folder.mkdir(exist_ok=True)
     decisions = replace(plan, layers=tuple(replace(p, reason="") for p in plan.layers))
@@ -83,7 +83,7 @@ def _scores(bench: prepared.Bench, name: str, model: Path, samples: int | None) 
 
 
 def uniform(space: Space, weights: str, activations: str) -> dict[str, tuple[str, str]]:
-    """The same formats everywhere but in layers that the recipe fixes."""
+    """Use the same formats everywhere, except in layers that the recipe fixes."""
     return {
         c.layer: (
             weights if weights in c.weights else c.weights[0],
@@ -94,7 +94,7 @@ def uniform(space: Space, weights: str, activations: str) -> dict[str, tuple[str
 
 
 def found_plan(bench: prepared.Bench, name: str, machine: str, budget_us: float) -> Plan:
-    """What the search finds, from the folder or now."""
+    """Read the result of a search from the folder, or run it now."""
     path = bench.work / "plans" / f"{name}.{machine}.{budget_us:.3f}.yaml"
     path.parent.mkdir(exist_ok=True)
     if not path.exists():
@@ -157,7 +157,7 @@ def compared(bench: prepared.Bench, name: str, machine: str, samples: int | None
 
 
 def verdict(row: dict[str, Any]) -> str:
-    """Whether the difference stands out of its error."""
+    """Judge if the difference is larger than its error."""
     if row["difference"] > SIGMAS * row["error"]:
         return "better"
     return "worse" if row["difference"] < -SIGMAS * row["error"] else "equal"

@@ -1,4 +1,4 @@
-"""How well sensitivities predict the error of whole mixed plans: Search, in docs/benchmarks.md.
+"""Quality of sensitivities as predictions of the error of mixed plans: Search, in docs/benchmarks.md.
 
 ``python benchmarks/search_sensitivity.py --work FOLDER`` draws random plans for every network (formats of all
 layers' weights and of all tensors at random, with the ties that a search respects), quantizes them from the
@@ -44,7 +44,7 @@ PROBES = 32  # of calib, for sensitivities that run the network
 
 
 def random_assignment(space: Space, random: np.random.Generator, draw: str) -> dict[str, tuple[str, str]]:
-    """A format for every layer's weights and for every tensor, each drawn by itself.
+    """Draw a format for every layer's weights and for every tensor, independently.
 
     ``alike``: all formats are equally likely. ``shares``: every plan first draws how likely a format below
     8 bits is, so that plans range from nearly all wide to nearly all narrow.
@@ -130,7 +130,7 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 
 def mean_bits(space: Space) -> Scores:
-    """What knowing nothing of the network gives: ``4^-bits``, every weight and activation alike."""
+    """Score without knowledge of the network: ``4^-bits``, every weight and activation alike."""
     weights = {c.layer: {w: 4.0 ** -bits_of(w) for w in c.weights} for c in space.choices}
     return Scores(
         weights=weights,

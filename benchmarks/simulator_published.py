@@ -29,7 +29,7 @@ for _stage, _before, _width, _size in (
 
 
 def network(batch: int = 16) -> Workload:
-    """The layers one after the other, each reading the output of the one before: 8 bits first, then 4."""
+    """Chain the layers, each reading the output of the one before: 8 bits first, then 4."""
     tensors = [TensorWork(name="input", elements=batch * 3 * 224 * 224, bits=8)]
     ops = []
     source = 0

@@ -29,7 +29,7 @@ class Kernel(NamedTuple):
 
 
 def kernels(path: Path) -> list[Kernel]:
-    """The table; convolutions have their padding in the data shape."""
+    """Read the table; convolutions have their padding in the data shape."""
     found = []
     with path.open() as lines:
         for row in csv.DictReader(lines):

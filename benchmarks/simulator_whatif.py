@@ -1,4 +1,4 @@
-"""What narrower operands bring on real networks: int8 against W4A8, W4A4, DyBit and SPARQ on three machines.
+"""Speed-ups by narrower operands on real networks: int8 against W4A8, W4A4, DyBit and SPARQ on 3 machines.
 
 python benchmarks/simulator_whatif.py ZOO [NETWORK...]
 """
@@ -6,11 +6,11 @@ python benchmarks/simulator_whatif.py ZOO [NETWORK...]
 import argparse
 from pathlib import Path
 
-from dybitq.graph.work.formats import format_integer_bits
+from dybitq.encodings.widths import widths
 from dybitq.graph.work.workload import read_workload
 from dybitq.hardware.machine import load_machine
 from dybitq.hardware.price import simulate
-from dybitq.hardware.whatif import requantized
+from dybitq.hardware.widths import requantized
 from dybitq.records.workload import SimulationReport, Workload
 
 NETWORKS = ("resnet20_cifar10", "mobilenet_v1_075_224", "squeezenet1_1", "minilm_l6_v2")
@@ -27,10 +27,9 @@ WIDTHS = {
 
 
 def priced(work: Workload, machine: str, label: str) -> SimulationReport:
-    """The network at these formats on this machine."""
+    """Price the network at these formats on this machine."""
     weights, activations, _ = WIDTHS[label]
-    wide = {name: format_integer_bits(name) for name in (weights, activations)}
-    asked = requantized(work, weights=weights, activations=activations, integer_bits=wide)
+    asked = requantized(work, weights=widths(weights), activations=widths(activations))
     return simulate(asked, load_machine(machine))
 
 

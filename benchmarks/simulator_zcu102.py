@@ -39,7 +39,7 @@ Parameters = tuple[float, float, float, float]
 
 
 def workloads(names: Iterable[str]) -> dict[str, Workload]:
-    """The networks as ONNX with random weights, read back as workloads."""
+    """Write the networks as ONNX with random weights, and read them back as workloads."""
     builders = {**networks.ZCU102, **networks.HELD_OUT}
     return {name: workload_of_model(ir.from_proto(builders[name]()), name=name) for name in names}
 

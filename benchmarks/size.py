@@ -1,4 +1,4 @@
-"""What quantized files store: packed weights against their bits, and whole files.
+"""Bytes in quantized files: packed weights against their bits, and whole files.
 
 ``python benchmarks/size.py`` prints a Markdown table. "bits" is the sum over all weights of their width,
 in bytes. "stored" is what the file holds for them: codes with their padding, scales, tables, and the name

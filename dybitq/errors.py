@@ -5,7 +5,7 @@ Every message says which tensor, layer or file, what was found, what was expecte
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 
@@ -82,6 +82,17 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(
         f"{run[0]} to {run[-1]}" if len(run) >= _SHORTEST_RUN else ", ".join(run) for run in runs
     )
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: ``1 layer``, ``2 layers``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def first_of(names: Sequence[str], shown: int, separator: str = ", ") -> str:
+    """The first names, and how many more there are: ``a, b and 3 more``."""
+    rest = len(names) - shown
+    return separator.join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _follows(name: str, other: str) -> bool:

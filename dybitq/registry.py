@@ -5,6 +5,7 @@ modules on first use, so that adding a file is all it takes to add a name.
 """
 
 import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
@@ -12,6 +13,13 @@ from typing import Generic, TypeVar
 from dybitq.errors import unknown
 
 T = TypeVar("T")
+
+
+def names_in(package: str) -> tuple[str, ...]:
+    """Names of the files in a folder whose files register under their own names, none of them loaded."""
+    spec = importlib.util.find_spec(package)
+    folders = [] if spec is None else spec.submodule_search_locations
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(folders)))
 
 
 class Registry(Generic[T]):

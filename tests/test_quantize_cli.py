@@ -228,7 +228,7 @@ def test_weights_that_are_not_finite(folder):
 
 def test_statistics_of_another_model(folder):
     """Both hashes and the cure are in the message."""
-    message = "other.onnx.stats: made for another model .*run dybitq calibrate on this model"
+    message = "other.onnx.stats: statistics of another model .*run dybitq calibrate on this model"
     refused(folder, 1, message, statistics="other.onnx.stats")
 
 
@@ -252,8 +252,12 @@ def test_damaged_statistics(folder, content):
         (("--rounding", "nearset"), 2, r"unknown rounding 'nearset'.*Did you mean 'nearest'"),
         (("--range", "percentle"), 2, r"unknown range method 'percentle'.*Did you mean 'percentile'"),
         (("--first-last", "8"), 2, r"first and last layers: unknown weights '8'"),
-        (("--scales", "pow2", "--scale", "max"), 2, r"--scales pow2 makes .* found --scale max: leave one"),
-        (("--scales", "pow2", "--range", "minmax"), 2, r"--scales pow2 makes .* found --range minmax"),
+        (
+            ("--scales", "pow2", "--scale", "max"),
+            2,
+            r"--scales pow2 sets .* but --scale max was given; leave one",
+        ),
+        (("--scales", "pow2", "--range", "minmax"), 2, r"--scales pow2 sets .* but --range minmax"),
         (("--granularity", "row"), 2, r"'row' is not one of 'channel', 'tensor'"),
         (("--weights", "float"), 1, r"nothing would be quantized: layer .* stay in float; choose formats"),
         (("--samples", "4"), 2, r"--samples chooses from the samples of --data"),
@@ -308,8 +312,10 @@ def test_bad_plan(folder, change, message):
 def test_plan_and_recipe_together(folder):
     """A plan is carried out as it stands."""
     quantize("-o", "first.onnx", "--save-plan", "plan.yaml")
-    refused(folder, 2, "--plan is carried out as it stands", "--plan", "plan.yaml", "--weights", "int4")
-    refused(folder, 2, "--plan is carried out as it stands", "--plan", "plan.yaml", "--no-bias-correction")
+    refused(folder, 2, "--plan cannot be combined with a recipe", "--plan", "plan.yaml", "--weights", "int4")
+    refused(
+        folder, 2, "--plan cannot be combined with a recipe", "--plan", "plan.yaml", "--no-bias-correction"
+    )
 
 
 def test_nothing_to_quantize(folder):
@@ -468,4 +474,7 @@ def test_result_that_is_not_valid_is_not_kept(folder, monkeypatch):
     monkeypatch.setattr(onnx.checker, "check_model", lambda model: refuse(b"QuantizeLinear"))
     result = quantize()
     assert result.exit_code == 0
-    assert "note: the ONNX checker does not accept the network: no good" in result.stdout
+    assert (
+        "note: the float network does not pass the ONNX checker, and neither does the quantized one: no good"
+        in result.stdout
+    )

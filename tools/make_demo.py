@@ -5,8 +5,8 @@ Needs scikit-learn (which carries the data), torch and onnx; made with scikit-le
 
     python tools/make_demo.py
 
-The samples are in the order in which 13 people wrote them, so the last third was written by people
-that the network has never seen. BatchNormalization is left in the exported graph for dybitq to fold.
+The samples are in the order in which 13 people wrote them, so the last third was written by persons
+whose digits were not used in training. BatchNormalization is left in the exported graph for dybitq to fold.
 """
 
 from pathlib import Path
@@ -86,7 +86,7 @@ def train(images: np.ndarray, labels: np.ndarray) -> Digits:
 
 
 def export(model: Digits) -> onnx.ModelProto:
-    """The network as ONNX, opset 17, dynamic batch, BatchNormalization in place."""
+    """Convert the network to ONNX, opset 17, dynamic batch, BatchNormalization in place."""
     nodes: list[onnx.NodeProto] = []
     weights: list[onnx.TensorProto] = []
 

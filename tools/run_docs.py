@@ -6,7 +6,7 @@ page with the line ``<!-- run -->`` is runnable. It is executed from top to bott
 - A ``console`` block holds commands, ``$ ...``, each with what it prints below. A line ``...`` stands for any
   number of lines; such a listing is checked, but never rewritten.
 - A ``yaml`` block whose first line is ``# NAME.yaml`` is a file of that name, and so is a ``json`` block
-  behind a sentence that ends in ```NAME.json`:``.
+  after a sentence that ends in ```NAME.json`:``.
 """
 
 import contextlib
@@ -60,7 +60,7 @@ Block = str | File | Console
 
 
 def blocks(text: str) -> list[Block]:
-    """A page cut into files, console blocks and the text around them, fences included in the text."""
+    """Cut a page into files, console blocks and the text around them, fences included in the text."""
     found: list[Block] = []
     for part in re.split(r"(^```\w*\n.*?^```$)", text, flags=re.MULTILINE | re.DOTALL):
         fence, _, rest = part.partition("\n")
@@ -126,13 +126,13 @@ def run(command: str) -> list[str]:
 
 
 def without_numbers(line: str) -> str:
-    """A line with every number as ``#`` and runs of spaces and dashes as one: what has to agree."""
+    """Replace every number of a line by ``#``, and runs of spaces and dashes by one, for comparison."""
     line = re.sub(r"[-+]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?|\b(nan|inf|exact)\b", "#", line)
     return re.sub(r"[ -]+", " ", line).strip()
 
 
 def agree(shown: list[str], printed: list[str]) -> bool:
-    """Whether a page shows what a command prints, apart from numbers and what ``...`` stands for."""
+    """Tell if a page shows a command's output, apart from numbers and from lines for which ``...`` stands."""
     pattern = [".*" if line == "..." else re.escape(without_numbers(line)) for line in shown]
     text = "\n".join(without_numbers(line) for line in printed)
     return re.fullmatch("\n".join(pattern).rstrip("\n"), text.rstrip("\n"), re.DOTALL) is not None
@@ -149,7 +149,7 @@ def play(text: str) -> Iterator[tuple[Command, list[str]]]:
 
 
 def refreshed(text: str) -> str:
-    """The page with every listing as it is printed now, except those with ``...`` in them."""
+    """Replace every listing of the page by the present output, except those with ``...`` in them."""
     printed = iter([lines for _, lines in play(text)])
     parts = []
     for block in blocks(text):

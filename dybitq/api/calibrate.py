@@ -3,7 +3,7 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -22,10 +22,9 @@ from dybitq.graph.survey import survey
 from dybitq.patches import moment_key
 from dybitq.records.layers import LayerWork
 from dybitq.records.models import ModelSource, file_of
+from dybitq.records.progress import Progress
 from dybitq.records.statistics import ChannelStatistics, MomentKind, Statistics
 from dybitq.report.calibrate import CalibrateResult
-
-Progress = Callable[[str, int, int], None]
 
 
 def calibrate(
@@ -79,7 +78,7 @@ def calibrate(
         richest=_moment_kind(moments),
         budget_bytes=memory << 20,
         batch_size=batch_size,
-        lanes=threads,
+        workers=threads,
         progress=progress,
     )
     start = time.perf_counter()

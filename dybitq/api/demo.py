@@ -1,7 +1,6 @@
 """``dybitq demo`` as a function: the whole road on the network inside the package."""
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -12,9 +11,8 @@ from dybitq.api.quantize import quantize
 from dybitq.api.simulate import simulate
 from dybitq.errors import OutputError
 from dybitq.files import atomic_output, check_output
+from dybitq.records.progress import Progress
 from dybitq.report.demo import DATA, MODEL, STATISTICS, DemoModel, DemoResult
-
-Progress = Callable[[str, int, int], None]
 
 SHIPPED = (MODEL, DATA, "digits.npz", "LICENSE-digits.txt")
 WEIGHTS = ("int8", "dybit4")

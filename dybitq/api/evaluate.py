@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,16 +15,15 @@ from dybitq.data.source import Batch, DataSource
 from dybitq.data.spec import load_data
 from dybitq.data.tasks import TASKS, Task
 from dybitq.errors import ConfigError, DataError, ModelError
+from dybitq.graph import keys
 from dybitq.graph.read import read
 from dybitq.graph.source import ModelLike, model_source
-from dybitq.graph.stored.quantized import ORIGIN_KEY
 from dybitq.records.models import ModelSource
+from dybitq.records.progress import Progress
 from dybitq.report.evaluate import EvaluateResult, Gate, Metric, TensorError
 from dybitq.runtime.host import products_are_exact
 from dybitq.runtime.pair import Pair, common_inputs, open_pair
 from dybitq.runtime.session import Session
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,19 +110,19 @@ def _task(source: DataSource, reference: ModelSource | None, limits: Limits) -> 
 
 
 def _origin_notes(model: ModelSource, reference: ModelSource | None) -> tuple[str, ...]:
-    """Whether ``reference`` is neither what ``model`` says it was made from, nor made from it as well."""
+    """Note that ``model`` was made from another network than ``reference``, if it was."""
     if reference is None:
         return ()
-    made_from = read(model)[0].metadata_props.get(ORIGIN_KEY)
+    made_from = read(model)[0].metadata_props.get(keys.ORIGIN)
     other, found = read(reference)
-    if made_from in (None, found, other.metadata_props.get(ORIGIN_KEY)):
+    if made_from in (None, found, other.metadata_props.get(keys.ORIGIN)):
         return ()
     hashes = f"sha256 {made_from[:12]}..., the reference has {found[:12]}..."
     return (f"{model} was made from another file than {reference} ({hashes})",)
 
 
 def _saturation(model: ModelSource, batch: Batch, threads: int | None) -> tuple[bool | None, float | None]:
-    """Whether kernels that saturate change the outputs of a batch (None: unknown), and by how much."""
+    """Tell whether saturating kernels change the outputs of a batch (None: unknown), and the SQNR."""
     found = Session(model, threads).run(batch.feeds)
     try:
         exact = Session(model, threads, exact_products=True).run(batch.feeds)
@@ -137,7 +136,7 @@ def _saturation(model: ModelSource, batch: Batch, threads: int | None) -> tuple[
         not np.array_equal(value, found[name], equal_nan=value.dtype.kind == "f")
         for name, value in numbers.items()
     )
-    decibels = min((fidelity.sqnr_db(total) for total in floats.values()), default=math.inf)
+    decibels = min((total.sqnr_db for total in floats.values()), default=math.inf)
     return saturates, decibels if saturates and math.isfinite(decibels) else None
 
 
@@ -257,7 +256,7 @@ def _real(value: np.ndarray, batch: Batch) -> np.ndarray:
 
 
 def _error(name: str, total: fidelity.ErrorTotal) -> TensorError:
-    return TensorError(tensor=name, sqnr_db=fidelity.sqnr_db(total), largest_difference=total.largest)
+    return TensorError(tensor=name, sqnr_db=total.sqnr_db, largest_difference=total.largest)
 
 
 def _gates(limits: Limits, metrics: Sequence[Metric], outputs: Sequence[TensorError]) -> tuple[Gate, ...]:

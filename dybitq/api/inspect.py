@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
+from dybitq.graph import keys
 from dybitq.graph.read import external_files, read
 from dybitq.graph.source import ModelLike, model_source
-from dybitq.graph.stored import checksum
 from dybitq.graph.stored.contents import StoredTensor
 from dybitq.graph.stored.quantized import stored_survey
 from dybitq.records.layers import LayerKind, QuantizedLayer
@@ -40,7 +40,7 @@ def inspect(model: ModelLike, *, shapes: Mapping[str, tuple[int, ...]] | None = 
         metadata={
             key: value
             for key, value in graph.metadata_props.items()
-            if key.startswith("dybitq.") and key not in ("dybitq.plan", checksum.KEY)
+            if key.startswith(keys.PREFIX) and key not in (keys.PLAN, keys.CHECKSUM)
         },
         layers=survey.layers,
         tensors=survey.tensors,

@@ -1,6 +1,6 @@
 """The part of ``dybitq quantize`` that is integer-only: plan, fit, proof of the accumulators, emission."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dybitq.emit.integer.emission import emit_integer
@@ -16,16 +16,15 @@ from dybitq.records.fitted import Fitted
 from dybitq.records.integer_network import Program
 from dybitq.records.layers import LayerWork
 from dybitq.records.plan import Plan
+from dybitq.records.progress import Progress
 from dybitq.records.statistics import Statistics
 from dybitq.report.quantize import FloatOperator
 from dybitq.verify.bounds import check_registers
 
-Progress = Callable[[str, int, int], None]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class IntegerNetwork:
-    """What :func:`quantize_to_integers` made.
+    """Result of :func:`quantize_to_integers`.
 
     Attributes:
         model: the graph to write.

@@ -1,7 +1,6 @@
 """A measured drop as a budget: solve, quantize, evaluate, and move the bound on the predicted error."""
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 from dybitq.api.opened import StatisticsLike
@@ -9,12 +8,11 @@ from dybitq.data.memory import Data, data_name
 from dybitq.errors import ConfigError
 from dybitq.records.models import ModelInMemory, ModelSource
 from dybitq.records.plan import Plan
+from dybitq.records.progress import Progress
 from dybitq.report.search import Measured
 from dybitq.search.feasibility import InfeasibleError
 from dybitq.search.formulation import ERROR, Goal
 from dybitq.search.iterate import Found, Searcher
-
-Progress = Callable[[str, int, int], None]
 
 _STEPS = 7
 

@@ -19,8 +19,9 @@ from dybitq.data.spec import data_files, load_data
 from dybitq.emit.emit import emit
 from dybitq.emit.metadata import reasons, stamp
 from dybitq.emit.prefix import prefix
+from dybitq.emit.target import check_target, target_of
 from dybitq.emit.validity import check_valid
-from dybitq.errors import ConfigError, ModelError, UnsupportedError
+from dybitq.errors import ConfigError, ModelError, UnsupportedError, counted, first_of
 from dybitq.files import atomic_output, check_output, path_of
 from dybitq.fit.auto import resolve_auto
 from dybitq.fit.fit import fit
@@ -40,12 +41,11 @@ from dybitq.records.fitted import Fitted, FittedWeight
 from dybitq.records.layers import LayerWork
 from dybitq.records.models import ModelInMemory, ModelSource, file_of, size_bytes
 from dybitq.records.plan import Plan
+from dybitq.records.progress import Progress
 from dybitq.records.statistics import Statistics
 from dybitq.report.quantize import Coverage, FloatOperator, QuantizeResult, WidthShare
 from dybitq.runtime.session import Session
 from dybitq.verify.probe import ProbeResult, probe
-
-Progress = Callable[[str, int, int], None]
 
 _NO_LAYERS = "it has no Conv, ConvTranspose, Gemm, MatMul or embedding with weights"
 _NAMES_SHOWN = 4  # layers named in a note
@@ -135,8 +135,12 @@ def quantize(
 
 
 def _invalid(problem: str | None) -> tuple[str, ...]:
-    """A note on the objection of the ONNX checker, if it has one."""
-    return () if problem is None else (f"the ONNX checker does not accept the network: {problem}",)
+    """Note that the ONNX checker rejects the float network as well, if it does."""
+    if problem is None:
+        return ()
+    return (
+        f"the float network does not pass the ONNX checker, and neither does the quantized one: {problem}",
+    )
 
 
 def _source(network: Network, data: Data, samples: int | None, split: str) -> DataSource:
@@ -176,7 +180,7 @@ def _carry_out(
             float_operators=integer.float_operators,
         )
     network, layers, statistics = even.network, even.layers, even.statistics
-    plan = resolve_auto(network, layers, even.plan, statistics)
+    plan = resolve_auto(network, layers, even.plan, statistics, target_of(plan).carries)
     fitted_on = ""
     if source is None:
         fitted = fit(network, layers, plan, statistics, progress)
@@ -221,21 +225,21 @@ def _float_notes(found: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     """One sentence for each reason why layers were planned for int8 kernels but compute in float."""
     notes = []
     for reason, names in found.items():
-        shown = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
-        count = f"{len(names)} layer{'s' if len(names) > 1 else ''}"
+        count, shown = counted(len(names), "layer"), first_of(names, _NAMES_SHOWN)
         notes.append(f"{count} computed in float32 with packed weights ({shown}): {reason}")
     return tuple(notes)
 
 
 def _check_decisions(network: Network, layers: Mapping[str, LayerWork], plan: Plan) -> None:
-    """The plan fits the model, every name in it is known, and there is something to do."""
+    """Refuse a plan that does not fit the model or its target, or that leaves nothing to do."""
     check_plan(network, layers, plan)
+    check_target(plan, layers)
     _check_something(plan, network)
 
 
 def _check_something(plan: Plan, network: Network) -> None:
-    if all(layer.weights in ("float", "activation") for layer in plan.layers):
-        left = next((layer for layer in plan.layers if layer.weights == "float"), None)
+    if not any(layer.has_coded_weights for layer in plan.layers):
+        left = next((layer for layer in plan.layers if layer.in_float), None)
         if left is not None:
             raise UnsupportedError(
                 f"{network.source}: nothing would be quantized: layer {left.layer!r} ({left.reason}) and all "

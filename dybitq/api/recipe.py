@@ -40,6 +40,7 @@ class RecipeOptions(TypedDict, total=False):
         scales: ``free``, or powers of two.
         multiplier_bits: width of the multipliers of the flavour ``explicit``.
         residual_bits, residual_rounding: of sums, in the flavour ``explicit``.
+        target: runtime that the model is written for.
     """
 
     weights: str | None
@@ -58,6 +59,7 @@ class RecipeOptions(TypedDict, total=False):
     multiplier_bits: int | None
     residual_bits: Literal[8, 16] | None
     residual_rounding: Literal["sum", "branch"] | None
+    target: str | None
 
 
 _INTEGER = {
@@ -91,6 +93,8 @@ def recipe_of(recipe: RecipeLike | None, options: RecipeOptions, base: Settings 
         chosen = replace(chosen, first_last=_first_last(given["first_last"]))
     if "bias_correction" in given:
         chosen = replace(chosen, bias_correction=bool(given["bias_correction"]))
+    if "target" in given:
+        chosen = replace(chosen, target=str(given["target"]))
     return _with_arithmetic(chosen, given)
 
 
@@ -104,7 +108,7 @@ def plan_of_request(plan: PlanLike | None, recipe: RecipeLike | None, options: R
         return None
     if recipe is not None or any(value is not None for value in options.values()):
         raise ConfigError(
-            "--plan is carried out as it stands; it cannot be combined with a recipe or settings"
+            "--plan cannot be combined with a recipe or its settings; leave them out, or edit the plan"
         )
     return load_plan(plan)
 
@@ -156,7 +160,7 @@ def _with_arithmetic(chosen: Recipe, given: Mapping[str, Any]) -> Recipe:
         return _with_scales(chosen, given)
     if "integer_only" not in used and chosen.arithmetic == FLOAT_RESCALE:
         raise ConfigError(
-            f"--{used[0].replace('_', '-')} is about integer-only arithmetic; add --integer-only"
+            f"--{used[0].replace('_', '-')} changes integer-only arithmetic; add --integer-only"
         )
     flavour = given.get("flavour")
     if flavour is not None:
@@ -168,13 +172,13 @@ def _with_arithmetic(chosen: Recipe, given: Mapping[str, Any]) -> Recipe:
 
 
 def _with_scales(chosen: Recipe, given: Mapping[str, Any]) -> Recipe:
-    """``scales`` outside integer-only arithmetic: powers of two for weights and activations."""
+    """Apply ``scales`` outside integer-only arithmetic: powers of two for weights and activations."""
     if given["scales"] != "pow2":
         return chosen
     for name in ("scale", "range"):
         if given.get(name, "pow2") != "pow2":
             raise ConfigError(
-                f"--scales pow2 makes --scale and --range pow2; found --{name} {given[name]}: leave one of "
-                "the two out"
+                f"--scales pow2 sets --scale and --range to pow2, but --{name} {given[name]} was given; "
+                "leave one of them out"
             )
     return replace(chosen, defaults=replace(chosen.defaults, scale="pow2", range="pow2"))

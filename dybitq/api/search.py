@@ -24,6 +24,7 @@ from dybitq.api.search_request import (
 from dybitq.data.memory import Data, DataLike, Samples, data_of
 from dybitq.data.source import DataSource
 from dybitq.data.spec import load_data
+from dybitq.emit.target import check_target
 from dybitq.errors import ConfigError, UnsupportedError
 from dybitq.files import atomic_output, check_output, path_of
 from dybitq.graph.export import to_bytes
@@ -34,10 +35,12 @@ from dybitq.hardware.machine import load_machine
 from dybitq.plan.recipe import FIRST_OR_LAST, Recipe
 from dybitq.plan.store import plan_text
 from dybitq.records.models import ModelSource, file_of
+from dybitq.records.plan import is_coded
+from dybitq.records.progress import Progress
 from dybitq.report.search import Measured, PlanFound, SearchResult
 from dybitq.runtime.session import Session
 from dybitq.schema.machine import Machine
-from dybitq.search.budgets import COSTS, Limit, parse_budgets, sqnr_db
+from dybitq.search.budgets import COSTS, Limit, parse_budgets, sqnr_of
 from dybitq.search.explain import explain as reasons_of
 from dybitq.search.feasibility import InfeasibleError
 from dybitq.search.formulation import ERROR, Goal, check_ties
@@ -49,8 +52,6 @@ from dybitq.search.sensitivity import SAMPLES, SENSITIVITIES, Scores
 from dybitq.search.sensitivity import Subject as SensitivitySubject
 from dybitq.search.sensitivity.cache import scores_of
 from dybitq.search.space import open_space
-
-Progress = Callable[[str, int, int], None]
 
 _BATCH = 16
 
@@ -203,10 +204,10 @@ def _with_reasons(found: Found, searcher: Searcher) -> Found:
 
 
 def _advice(limits: Sequence[Limit], ready: "_Ready", error: InfeasibleError) -> str:
-    """What the numbers of an infeasible budget are in, and what could be allowed besides."""
+    """Say in which units infeasible budgets are, and which options allow more."""
     baseline = ready.searcher.prices.baseline
     parts = [
-        f"an error of {reach.alone:.6g} is an SQNR of {sqnr_db(reach.alone):.1f} dB"
+        f"an error of {reach.alone:.6g} is an SQNR of {sqnr_of(reach.alone):.1f} dB"
         for reach in error.reaches
         if reach.row.cost == ERROR
     ]
@@ -249,7 +250,8 @@ def _prepared(subject: _Subject, request: Request, limits: Sequence[Limit], reci
     machine = load_machine(subject.hardware, request.machine_settings)
     network, layers, seen = opened(subject.model, subject.statistics)
     space = open_space(network, layers, recipe)
-    if all(choice.weights[0] in ("float", "activation") for choice in space.choices):
+    check_target(space.base, layers)
+    if not any(is_coded(choice.weights[0]) for choice in space.choices):
         raise UnsupportedError(
             f"{subject.model}: nothing would be quantized: it has no layer with weights to code"
         )
@@ -346,11 +348,11 @@ def _write(result: SearchResult, *, force: bool) -> None:
 
 
 def certificate_lines(one: PlanFound, result: SearchResult) -> list[str]:
-    """What is proven about a plan, for people who open its file."""
+    """List the proven facts about a plan, as comments for its file."""
     solution, found = one.found.solution, one.found
     lines = [f"found by dybitq search on {result.hardware}, {result.sensitivity}, {solution.strategy}"]
     if result.relative_error:
-        lines.append(f"predicted SQNR {sqnr_db(found.error):.2f} dB")
+        lines.append(f"predicted SQNR {sqnr_of(found.error):.2f} dB")
     lines += [
         f"{limit.cost} {found.costs[limit.cost]:.6g} of at most {limit.absolute(result.baseline):.6g}"
         for limit in result.limits

@@ -1,4 +1,4 @@
-"""What a search is asked for: the request, what of it contradicts itself, and the goal that it amounts to."""
+"""Request of a search: its checks, and the goal that follows from it."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ SEARCHED = replace(DEFAULTS, weights=WEIGHTS, activations=ACTIVATIONS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What to search for.
+    """Budgets, and the method to search with.
 
     Attributes:
         budgets: as written, see :mod:`dybitq.search.budgets`.
@@ -104,7 +104,7 @@ def check_request(request: Request, limits: Sequence[Limit], *, with_data: bool)
 
 
 def goal_of(limits: Sequence[Limit], request: Request, prices: Prices, scores: Scores) -> Goal:
-    """What to minimise, and all limits in the units of the costs."""
+    """Return the cost to minimise, and all limits in the units of the costs."""
     found = {limit.cost: limit.absolute(prices.baseline) for limit in limits if limit.name in COSTS}
     for limit in limits:
         if limit.name == "sqnr":
@@ -127,7 +127,7 @@ def output_paths(output: Path | None, pareto: int | None) -> tuple[Path, ...]:
 
 
 def data_key(data: Path | None, request: Request) -> str:
-    """What tells one set of samples from another: the spec's text, or size and time of other files."""
+    """Identify a set of samples: by the text of its spec, or by size and time of other files."""
     if data is None:
         return ""
     if data.suffix in (".yaml", ".yml"):

@@ -1,30 +1,29 @@
 """``dybitq simulate`` as a function."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dybitq.api.opened import opened_float
 from dybitq.api.recipe import PlanLike, load_plan
+from dybitq.encodings.widths import widths
 from dybitq.errors import ConfigError
 from dybitq.graph.source import ModelLike, model_source
-from dybitq.graph.work.formats import format_integer_bits
 from dybitq.graph.work.workload import read_workload
 from dybitq.hardware.machine import load_machine, preset_names
 from dybitq.hardware.price import simulate as price
 from dybitq.hardware.sweep import parse_sweep
 from dybitq.hardware.sweep import sweep as price_grid
 from dybitq.hardware.topology import read_topology
-from dybitq.hardware.whatif import int8, requantized
+from dybitq.hardware.widths import int8, requantized
 from dybitq.plan.check import check_plan
 from dybitq.plan.priced import PlanPricing
 from dybitq.records.models import ModelSource
 from dybitq.records.plan import Plan
+from dybitq.records.progress import Progress
 from dybitq.records.workload import SimulationReport, Workload
 from dybitq.report.simulate import Comparison, Simulation, SweepResult
-
-Progress = Callable[[str, int, int], None]
 
 TOPOLOGY_SUFFIXES = (".csv",)
 
@@ -58,9 +57,11 @@ def workload_of(
         workload = read_workload(source, shapes)
     if plan is not None:
         return _as_planned(workload, source, load_plan(plan))
-    asked = [name for name in (weights, activations) if name is not None]
-    wide = {name: format_integer_bits(name) for name in asked}
-    return requantized(workload, weights=weights, activations=activations, integer_bits=wide)
+    return requantized(
+        workload,
+        weights=None if weights is None else widths(weights),
+        activations=None if activations is None else widths(activations),
+    )
 
 
 def _as_planned(workload: Workload, model: ModelSource, wanted: Plan) -> Workload:
@@ -111,7 +112,7 @@ def simulate(
 
 
 def _is_model(path: Path) -> bool:
-    """Whether a name to compare with is a model; else it is a machine, or the misspelt name of one."""
+    """Tell whether a name to compare with is a model; else it is a machine, or the misspelt name of one."""
     return path.suffix in (".onnx", ".csv") or (path.is_file() and path.suffix not in (".yaml", ".yml"))
 
 

@@ -1,16 +1,17 @@
 """``dybitq verify`` as a function: the proof that a stored model is integer-only."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from dybitq.data.memory import Data, DataLike, data_of
 from dybitq.data.spec import load_data
 from dybitq.errors import ConfigError
+from dybitq.graph import keys
 from dybitq.graph.source import ModelLike, model_source
 from dybitq.graph.stored.plain import StoredModel, read_plain
 from dybitq.records.integer_network import Concatenation, Operation, Program, Requantize
+from dybitq.records.progress import Progress
 from dybitq.report.verify import OperationFacts, VerifyResult
 from dybitq.runtime.host import inspect_host
 from dybitq.runtime.session import Session
@@ -19,8 +20,6 @@ from dybitq.verify.compare import Comparison, compare
 from dybitq.verify.exact import NotDyadicError
 from dybitq.verify.read.network import read_program
 from dybitq.verify.static import Finding, NodeKind, prove
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +89,7 @@ def verify(
 
 def _arithmetic(stored: StoredModel) -> str:
     try:
-        plan = json.loads(stored.inner.metadata.get("dybitq.plan", "{}"))
+        plan = json.loads(stored.inner.metadata.get(keys.PLAN, "{}"))
     except json.JSONDecodeError:
         return ""
     return str(plan.get("arithmetic", "float-rescale")) if plan else ""
@@ -120,7 +119,7 @@ def _facts(stored: StoredModel, *, readable: bool) -> tuple[OperationFacts, ...]
 
 
 def facts_of(program: Program) -> tuple[OperationFacts, ...]:
-    """What there is to say of every operation that multiplies or adds."""
+    """Collect the facts of every operation that multiplies or adds."""
     bounds = {bound.name: bound for bound in accumulator_bounds(program)}
     found = []
     for operation in program.operations:

@@ -1,4 +1,4 @@
-"""Every output channel of a layer: sums and histograms over fixed subsets of positions, and extremes."""
+"""Statistics of a layer's output channels: sums and histograms over fixed subsets of positions, extremes."""
 
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ class ChannelTotal:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ChannelPart:
-    """What one batch adds; ``[channels]`` each, ``[channels, values]`` for the bins."""
+    """Sums of one batch; ``[channels]`` each, ``[channels, values]`` for the bins."""
 
     count: int
     total: np.ndarray
@@ -38,7 +38,7 @@ class ChannelPart:
 
 
 def init(channels: int, *, shaped: bool = False) -> ChannelTotal:
-    """Nothing seen; ``shaped`` with histograms."""
+    """Start with no samples; ``shaped`` adds histograms."""
     return ChannelTotal(
         count=0,
         total=np.zeros(channels),
@@ -65,7 +65,7 @@ def measure(
     *,
     shaped: bool = False,
 ) -> ChannelPart | None:
-    """The part that an output ``[batch, ...]`` of the layer adds, ``count`` samples of a run of ``batch``.
+    """Measure an output ``[batch, ...]`` of the layer: ``count`` samples of a run of ``batch``.
 
     Of a sequence ``[batch, length, features]`` only the positions in ``real`` count.
     """
@@ -108,7 +108,7 @@ def update(total: ChannelTotal, part: ChannelPart) -> None:
 
 
 def result(total: ChannelTotal) -> ChannelStatistics:
-    """What was seen so far."""
+    """Return the statistics so far."""
     return ChannelStatistics(
         count=total.count,
         total=total.total,

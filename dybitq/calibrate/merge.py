@@ -1,4 +1,4 @@
-"""Statistics of two data sets to the statistics of both: integer counts exactly, sums in float64.
+"""Merging of statistics of two data sets: integer counts exactly, sums in float64.
 
 Merging is commutative to the bit, and associative in every integer, in the extremes, and in the sums up
 to float64 rounding. Statistics of no samples are the identity.
@@ -21,17 +21,17 @@ def empty(model_sha256: str) -> Statistics:
 
 
 def merge(a: Statistics, b: Statistics) -> Statistics:
-    """The statistics of both data sets.
+    """Merge the statistics of two data sets.
 
-    Where one side kept a poorer moment, the other is cut down to it; a moment that one side lacks is dropped.
+    Where one side kept a poorer moment, the other is reduced to it; a moment that one side lacks is dropped.
 
     Raises:
-        StatisticsError: of different models, or not of the same tensors and layers.
+        StatisticsError: they are of different models, or not of the same tensors and layers.
     """
     if a.model_sha256 != b.model_sha256:
         raise StatisticsError(
             f"statistics of different models (sha256 {a.model_sha256[:12]}... and {b.model_sha256[:12]}...) "
-            "do not add up; calibrate the same file on every machine"
+            "cannot be merged; calibrate the same file on every machine"
         )
     if a.samples == 0:
         return b
@@ -49,7 +49,7 @@ def merge(a: Statistics, b: Statistics) -> Statistics:
 
 
 def merge_all(parts: Sequence[Statistics]) -> Statistics:
-    """:func:`merge` from left to right; at least one part."""
+    """Merge from left to right; at least one part."""
     total = parts[0]
     for part in parts[1:]:
         total = merge(total, part)
@@ -57,7 +57,7 @@ def merge_all(parts: Sequence[Statistics]) -> Statistics:
 
 
 def merge_tensors(a: TensorStatistics, b: TensorStatistics) -> TensorStatistics:
-    """Counts and sums add, extremes extend."""
+    """Add counts and sums, extend extremes."""
     return TensorStatistics(
         samples=a.samples + b.samples,
         count=a.count + b.count,
@@ -70,14 +70,15 @@ def merge_tensors(a: TensorStatistics, b: TensorStatistics) -> TensorStatistics:
 
 
 def merge_moments(a: Moment, b: Moment) -> Moment:
-    """Sums add, at the poorer of the two kinds; extremes are those of both.
+    """Add sums, at the poorer of the two kinds, and extend extremes.
 
     Raises:
-        StatisticsError: of another K or number of groups.
+        StatisticsError: the two have not the same K and number of groups.
     """
     if a.first.shape != b.first.shape:
         raise StatisticsError(
-            f"moments of {list(a.first.shape)} and {list(b.first.shape)} groups and inputs do not add up"
+            f"moments of {list(a.first.shape)} and {list(b.first.shape)} groups and inputs cannot be merged; "
+            "calibrate all parts with the same model and version of dybitq"
         )
     kind = max(a.kind, b.kind, key=_POORER.index)
     a, b = reduced(a, kind), reduced(b, kind)
@@ -92,7 +93,7 @@ def merge_moments(a: Moment, b: Moment) -> Moment:
 
 
 def merge_channels(a: ChannelStatistics, b: ChannelStatistics) -> ChannelStatistics:
-    """Counts and sums add, extremes are those of both."""
+    """Add counts and sums, extend extremes."""
     return ChannelStatistics(
         count=a.count + b.count,
         total=a.total + b.total,

@@ -1,8 +1,8 @@
 """Running mean and second moment of the patches that a layer multiplies with its weights.
 
 The second moment ``sum p p^T`` is what weight rounding needs of the data: ``E |dW p|^2 = tr(dW H dW^T)``.
-A full one holds K*K numbers for each group. Where memory is short it is cut to blocks along its diagonal, or
-to the diagonal itself.
+A full one holds K*K numbers for each group. Where memory is short it is reduced to blocks along its diagonal,
+or to the diagonal itself.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ BLOCK = 128
 # Bounds on the work for one sample, so that no layer dominates a pass: multiplications of p p^T, values
 # gathered into patches, and patches. The least number of patches grows with K, as the wanted rank does.
 _PRODUCTS, _VALUES, _MOST = 32_000_000, 32_768, 256
-_LEAST = 32  # patches that a wide layer takes all the same
+_LEAST = 32  # patches that are taken even of a wide layer
 
 _BYTES = 8  # sums are float64
 
@@ -42,7 +42,7 @@ class MomentTotal:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MomentPart:
-    """What one batch adds, float32 sums and extremes with the shapes of Moment."""
+    """Sums of one batch: float32 sums and extremes with the shapes of Moment."""
 
     rows: int
     first: np.ndarray
@@ -52,7 +52,7 @@ class MomentPart:
 
 
 def init(kind: MomentKind, groups: int, k: int) -> MomentTotal:
-    """Nothing seen."""
+    """Start with no samples."""
     return MomentTotal(
         kind=kind,
         first=np.zeros((groups, k)),
@@ -81,7 +81,7 @@ def size_bytes(kind: MomentKind, groups: int, k: int) -> int:
 def choose_kinds(
     layers: Mapping[str, LayerWork], richest: MomentKind, budget_bytes: int
 ) -> dict[str, MomentKind]:
-    """The kind for each moment key, the richest that the budget allows.
+    """Choose the kind of each moment, by its key: the richest that the budget allows.
 
     Everything starts at ``richest``. As long as the sum exceeds the budget, the largest moment steps
     down from full to block to diagonal to none; of equal ones the first in the order of names.
@@ -109,7 +109,7 @@ def _no_larger(kind: MomentKind, groups: int, k: int) -> MomentKind:
 
 
 def patches_per_sample(groups: int, k: int) -> int:
-    """How many patches of one sample enter the sums."""
+    """Count the patches of one sample that enter the sums."""
     bound = min(_PRODUCTS // (groups * k * k), _VALUES // (groups * k))
     return max(min(_LEAST, 4 + k // 32), min(_MOST, bound))
 
@@ -124,9 +124,9 @@ def measure(
     function: Function | None = None,
     real: np.ndarray | None = None,
 ) -> MomentPart | None:
-    """The part of ``count`` samples out of a run of ``batch``; ``first_sample`` numbers them in the pass.
+    """Measure ``count`` samples of a run of ``batch``; ``first_sample`` is the number of the first one.
 
-    The layer reads ``function(x)``; ``real`` marks the positions ``[batch, length]`` that are no padding
+    The layer reads ``function(x)``; ``real`` marks the positions ``[batch, length]`` that are not padding
     (:mod:`dybitq.data.padding`). Patches are taken at positions that change from sample to sample
     (:mod:`dybitq.calibrate.sampling`).
     """
@@ -204,7 +204,7 @@ def update(total: MomentTotal, part: MomentPart) -> None:
 
 
 def result(total: MomentTotal) -> Moment:
-    """The moments so far."""
+    """Return the moments so far."""
     return Moment(
         kind=total.kind,
         rows=total.rows,
@@ -216,7 +216,7 @@ def result(total: MomentTotal) -> Moment:
 
 
 def reduced(moment: Moment, kind: MomentKind) -> Moment:
-    """``moment`` cut down to a poorer kind."""
+    """Reduce ``moment`` to a poorer kind."""
     groups, k = moment.first.shape
     if kind is moment.kind:
         return moment

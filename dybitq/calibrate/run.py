@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dybitq.calibrate import channels, moments, tensors
-from dybitq.calibrate.workers import Turnstile, cores, run_in_lanes
+from dybitq.calibrate.workers import OrderedFold, cores, run_workers
 from dybitq.data.padding import real_positions
 from dybitq.data.source import Batch, DataSource
 from dybitq.errors import DataError
@@ -17,10 +17,9 @@ from dybitq.graph.pointwise_groups import pointwise_groups
 from dybitq.graph.values import shape_of
 from dybitq.patches import moment_key, patch_geometry
 from dybitq.records.layers import LayerKind, LayerWork, TensorInfo
+from dybitq.records.progress import Progress
 from dybitq.records.statistics import MomentKind, Statistics
 from dybitq.runtime.session import Session
-
-Progress = Callable[[str, int, int], None]
 
 BATCH_VALUES = 1 << 24
 """Fetched float32 values of one run (64 MiB) that the automatic batch size aims at."""
@@ -30,32 +29,32 @@ LARGEST_BATCH = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How to make a pass.
+    """Settings of a pass.
 
     Attributes:
-        richest: the most that is kept of second moments.
+        richest: the richest kind of second moments that is kept.
         budget_bytes: memory for the sums of all second moments together.
         batch_size: samples of one run; None chooses by the size of the activations.
-        lanes: batches in flight at once; None for one on each core. The result does not depend on it.
+        workers: threads, each with one batch; None for one on each core. The result does not depend on it.
         progress: called with "calibrate", samples done, samples in all.
     """
 
     richest: MomentKind = MomentKind.FULL
     budget_bytes: int = 1 << 30
     batch_size: int | None = None
-    lanes: int | None = None
+    workers: int | None = None
     progress: Progress | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Watch:
-    """What one pass looks at.
+    """Tensors and layers that one pass measures.
 
     Attributes:
-        fetched: tensors that onnxruntime hands out or is given, in topological order.
-        derived: tensors whose statistics follow from those.
+        fetched: inputs, and tensors that onnxruntime returns, in topological order.
+        derived: tensors whose statistics are derived from those.
         layers: layers with weights, for channel statistics.
-        shaped: those of them that a function of one value follows: channels get histograms.
+        shaped: those of them that an elementwise function follows: their channels get histograms.
         keyed: one layer for each moment key, with the kind of moment that is kept.
     """
 
@@ -78,7 +77,7 @@ class Totals:
 def plan_watch(
     network: Network, layers: Sequence[LayerWork], richest: MomentKind, budget_bytes: int
 ) -> Watch:
-    """Decide what to fetch, what follows from it, and which moments fit the memory budget."""
+    """Choose the tensors to fetch, those to derive from them, and the moments that fit the memory budget."""
     names = float_tensors(network.model)
     known = frozenset(names)
     weighted = [
@@ -109,13 +108,13 @@ def plan_watch(
 def collect(
     network: Network, layers: Sequence[LayerWork], source: DataSource, settings: Settings
 ) -> Statistics:
-    """Run every sample of ``source`` through the float32 network once and sum up what passes by.
+    """Run every sample of ``source`` through the float32 network once and collect statistics.
 
     Args:
         network: the normalised model.
         layers: its survey.
         source: the data.
-        settings: see there.
+        settings: of the pass.
 
     Raises:
         DataError: bad samples, or NaN inside the model.
@@ -127,13 +126,13 @@ def collect(
     names = _outputs(watch, session)
     source = replace(source, batch_size=_batch_size(session, source, names, settings))
     totals = _init(watch)
-    turns = Turnstile()
+    folds = OrderedFold()
     expected, done = source.samples or 0, 0
 
     def work(number: int, first_sample: int, batch: Batch) -> None:
         values = {**batch.feeds, **session.run(batch.feeds, names)}
         for key, add in _measure(watch, totals, values, first_sample, batch):
-            turns.fold(key, number, add)
+            folds.fold(key, number, add)
 
     def finished(batch: Batch) -> None:
         nonlocal done
@@ -141,12 +140,12 @@ def collect(
         if settings.progress is not None:
             settings.progress("calibrate", done, max(expected, done))
 
-    run_in_lanes(_numbered(source), work, finished, turns, settings.lanes or cores())
+    run_workers(_numbered(source), work, finished, folds, settings.workers or cores())
     return _result(network, totals, watch, done)
 
 
 def model_inputs(network: Network) -> tuple[TensorInfo, ...]:
-    """The inputs that a run of the normalised model has to be given."""
+    """Return the inputs that a run of the normalised model needs."""
     return tuple(
         TensorInfo(
             name=value.name or "",
@@ -166,7 +165,7 @@ def _numbered(source: DataSource) -> Iterator[tuple[int, int, Batch]]:
 
 
 def _available(watch: Watch, session: Session) -> Watch:
-    """``watch`` without tensors that onnxruntime does not hand out as float32."""
+    """Leave out tensors that onnxruntime does not return as float32."""
     given = {info.name for info in (*session.inputs, *session.outputs) if info.dtype == "float32"}
     fetched = tuple(n for n in watch.fetched if n in given)
     derived = {n: rule for n, rule in watch.derived.items() if rule.source in given}
@@ -186,7 +185,7 @@ def _outputs(watch: Watch, session: Session) -> list[str]:
 
 
 def _batch_size(session: Session, source: DataSource, names: Sequence[str], settings: Settings) -> int:
-    """How many samples to run at once, if nobody says, from the activations of the first one.
+    """Choose the samples of one run, where the settings do not, from the activations of the first sample.
 
     Small batches keep activations in cache while they are measured; tiny networks want larger ones to
     outweigh the cost of a call.
@@ -219,21 +218,21 @@ def _channels(layer: LayerWork) -> int:
 def _measure(
     watch: Watch, totals: Totals, values: Mapping[str, np.ndarray], first_sample: int, batch: Batch
 ) -> Iterator[tuple[str, Callable[[], None]]]:
-    """What one batch adds: keys of totals with the additions, which have to happen in the order of batches.
+    """Yield the additions of one batch with the keys of their totals; they are made in the order of batches.
 
-    Moments are many and large, so each is handed over before the next one is computed.
+    Moments are many and large, so each is yielded before the next one is computed.
     """
     extent = next(iter(batch.feeds.values())).shape[0] if batch.feeds else 1
     real = real_positions(batch.feeds)
-    seen: dict[str, tensors.TensorPart] = {}
+    parts: dict[str, tensors.TensorPart] = {}
     for name in watch.fetched:
         part = tensors.measure(values[name], extent, batch.count, real)
         if part is not None:
             _require_finite(name, part, batch)
-            seen[name] = part
+            parts[name] = part
     for name, rule in watch.derived.items():
-        if rule.source in seen:
-            seen[name] = tensors.mapped_part(seen[rule.source], rule.function)
+        if rule.source in parts:
+            parts[name] = tensors.mapped_part(parts[rule.source], rule.function)
     outputs = {
         layer.name: channels.measure(
             values[layer.output], layer, extent, batch.count, shaped=layer.name in watch.shaped
@@ -242,7 +241,7 @@ def _measure(
     }
 
     def add() -> None:
-        for name, part in seen.items():
+        for name, part in parts.items():
             tensors.update(totals.tensors[name], part)
         for layer, sums in outputs.items():
             if sums is not None:
@@ -262,13 +261,13 @@ def _folder(total: moments.MomentTotal, part: moments.MomentPart | None) -> Call
 
 
 def _require_finite(name: str, part: tensors.TensorPart, batch: Batch) -> None:
-    """Extremes of a sample with NaN are NaN, so they tell."""
+    """Refuse NaN: the extremes of a sample that holds any are NaN."""
     bad = np.isnan(part.minima)
     if bad.any():
         sample = batch.names[min(int(np.flatnonzero(bad)[0]), batch.count - 1)]
         raise DataError(
-            f"tensor {name!r} holds NaN for the sample {sample}; the float32 model itself computes it, so "
-            "there is nothing to quantize: check the model and the transforms"
+            f"tensor {name!r} holds NaN for the sample {sample}: the float32 model itself computes it; check "
+            "the model and the transforms of the data"
         )
 
 
@@ -277,11 +276,11 @@ def _result(network: Network, totals: Totals, watch: Watch, samples: int) -> Sta
         total, before = totals.tensors[name], totals.tensors[rule.source]
         total.count = before.count
         total.histogram = tensors.mapped_histogram(before.histogram, rule.function)
-    seen = {n: tensors.result(t) for n, t in totals.tensors.items() if t.samples}
+    measured = {n: tensors.result(t) for n, t in totals.tensors.items() if t.samples}
     return Statistics(
         model_sha256=network.sha256,
         samples=samples,
-        tensors=seen,
+        tensors=measured,
         moments={k: moments.result(t) for k, t in totals.moments.items() if t.rows},
         channels={n: channels.result(t) for n, t in totals.channels.items() if t.count},
     )

@@ -1,7 +1,7 @@
-"""Which positions of a tensor are looked at: fixed subsets that miss no row, column or channel.
+"""Sampling of positions of a tensor: fixed subsets that miss no row, column or channel.
 
 A subset takes every ``stride``-th element. The stride shares no factor with any extent of the tensor, so
-the walk does not fall into step with its axes: a stride of 112 would see a single column of an image
+the subset does not fall into step with its axes: a stride of 112 would take a single column of an image
 112 wide. Nothing is random, so counts of two shards of the data add up to those of both.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 
 
 def stride(extents: Sequence[int], wanted: int) -> int:
-    """The smallest stride that leaves at most ``wanted`` elements and is coprime to every extent."""
+    """Find the smallest stride that leaves at most ``wanted`` elements and is coprime to every extent."""
     count = math.prod(extents)
     step = max(1, -(-count // wanted))
     while step > 1 and any(math.gcd(step, extent) > 1 for extent in extents if extent > 1):
@@ -21,7 +21,7 @@ def stride(extents: Sequence[int], wanted: int) -> int:
 
 
 def positions(extents: Sequence[int], wanted: int, sample: int) -> np.ndarray:
-    """At most ``wanted`` flat positions of a grid for sample number ``sample``, int64, ascending.
+    """Choose at most ``wanted`` flat positions of a grid for sample number ``sample``, int64, ascending.
 
     Successive samples start where the one before stopped, so that together they visit all positions.
     """

@@ -118,8 +118,8 @@ def check_model(statistics: Statistics, model_sha256: str) -> None:
     if found != model_sha256:
         name = moments.name if isinstance(moments, StoredMoments) else _IN_MEMORY
         raise StatisticsError(
-            f"{name}: made for another model (sha256 {found[:12]}..., this one has "
-            f"{model_sha256[:12]}...); run dybitq calibrate on this model"
+            f"{name}: statistics of another model (its sha256 is {found[:12]}..., that of this "
+            f"model {model_sha256[:12]}...); run dybitq calibrate on this model"
         )
 
 
@@ -127,7 +127,7 @@ def load(source: Path | bytes) -> Statistics:
     """Read a statistics file, or its bytes; moments are read from it when they are asked for.
 
     Raises:
-        StatisticsError: no statistics file, damaged, or of a newer version.
+        StatisticsError: the file is not a statistics file, is damaged, or of a newer version.
     """
     archive = _Archive(source)
     header = _header(archive)
@@ -197,11 +197,11 @@ class StoredMoments(Mapping[str, Moment]):
         return self._archive.sha256()
 
     def kind(self, key: str) -> MomentKind:
-        """The kind of a moment, without reading its arrays."""
+        """Return the kind of a moment, without reading its arrays."""
         return MomentKind(self._entries[key][1]["kind"])
 
     def rows(self, key: str) -> int:
-        """The number of patches in a moment, without reading its arrays."""
+        """Return the number of patches in a moment, without reading its arrays."""
         return int(self._entries[key][1]["rows"])
 
 
@@ -272,7 +272,7 @@ def _header(archive: _Archive) -> dict[str, Any]:
         raise archive.damaged()
     if header.get("version") != VERSION:
         raise StatisticsError(
-            f"{archive.name}: statistics of format version {header.get('version')}, this dybitq reads "
+            f"{archive.name}: statistics of format version {header.get('version')}; this dybitq reads "
             f"version {VERSION}; calibrate again, or use the dybitq that wrote it"
         )
     return header
@@ -312,7 +312,7 @@ def _channels(archive: _Archive, entries: list[dict[str, Any]]) -> dict[str, Cha
 
 
 def _packed(moment: Moment) -> np.ndarray:
-    """The second moment as it is stored: squares as float32 upper triangles, row by row."""
+    """Pack a second moment for the file: squares as float32 upper triangles, row by row."""
     if moment.kind is MomentKind.DIAGONAL:
         return moment.second
     return moment.second[..., _upper(moment.second.shape[-1])].astype(np.float32)

@@ -2,7 +2,7 @@
 
 The bin of a value is the upper half of its float32 pattern (sign, exponent, seven bits of mantissa):
 65536 bins of fixed edges and a relative width of at most 1/128. They need no range beforehand, outliers
-cost nothing, and histograms of two shards add up.
+do not widen them, and histograms of two shards can be added.
 """
 
 import math
@@ -35,7 +35,7 @@ class TensorTotal:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TensorPart:
-    """What a batch adds: extremes of its samples, float64 ``[samples]``; bins, int64 ``[count]``."""
+    """Measurements of a batch: extremes of its samples, float64 ``[samples]``; bins, int64 ``[count]``."""
 
     minima: np.ndarray
     maxima: np.ndarray
@@ -43,12 +43,12 @@ class TensorPart:
 
 
 def init() -> TensorTotal:
-    """Nothing seen."""
+    """Start with no samples."""
     return TensorTotal()
 
 
 def by_sample(value: np.ndarray, batch: int, count: int) -> np.ndarray:
-    """``[rows, values]``, one row for each of the first ``count`` samples of ``batch``.
+    """Reshape to ``[rows, values]``, one row for each of the first ``count`` samples of ``batch``.
 
     A tensor whose leading extent is no multiple of the batch does not grow with it (a position
     embedding, say); it becomes one row, which stands for every sample.
@@ -59,10 +59,10 @@ def by_sample(value: np.ndarray, batch: int, count: int) -> np.ndarray:
 
 
 def measure(value: np.ndarray, batch: int, count: int, real: np.ndarray | None = None) -> TensorPart | None:
-    """The part that float32 ``value`` adds, ``count`` samples of a run of ``batch``; None if it is empty.
+    """Measure float32 ``value``: ``count`` samples of a run of ``batch``; None if it is empty.
 
     Of a sequence ``[batch, length, features]`` only the positions in ``real`` count, bool
-    ``[batch, length]`` (:mod:`dybitq.data.padding`). Infinities, which attention masks hold rightly, are
+    ``[batch, length]`` (:mod:`dybitq.data.padding`). Infinities, which attention masks hold, are
     left out. The extremes of a sample with NaN are NaN.
     """
     if value.size == 0:
@@ -113,7 +113,7 @@ def update(total: TensorTotal, part: TensorPart) -> None:
 
 
 def result(total: TensorTotal) -> TensorStatistics:
-    """The statistics so far."""
+    """Return the statistics so far."""
     return TensorStatistics(
         samples=total.samples,
         count=total.count,
@@ -130,7 +130,7 @@ Monotone = Callable[[np.ndarray], np.ndarray]
 
 
 def mapped_part(part: TensorPart, function: Monotone) -> TensorPart:
-    """The part of ``function(x)`` from the part of ``x``, without bins: see :func:`mapped_histogram`."""
+    """Derive the part of ``function(x)`` from that of ``x``, without bins: see :func:`mapped_histogram`."""
     return TensorPart(
         minima=function(part.minima.astype(np.float32)).astype(np.float64),
         maxima=function(part.maxima.astype(np.float32)).astype(np.float64),
@@ -139,7 +139,7 @@ def mapped_part(part: TensorPart, function: Monotone) -> TensorPart:
 
 
 def mapped_histogram(histogram: np.ndarray, function: Monotone) -> np.ndarray:
-    """The histogram of ``function(x)`` from the histogram of ``x``, exactly."""
+    """Derive the histogram of ``function(x)`` from that of ``x``, exactly."""
     used = np.flatnonzero(histogram)
     values = (used.astype(np.uint32) << 16).view(np.float32)
     target = np.ascontiguousarray(function(values), np.float32).view(np.uint16)[1::2]

@@ -1,8 +1,8 @@
 """Batches in flight on several threads, with sums that come out the same however many there are.
 
-Each lane runs a batch through onnxruntime on one thread and measures it. That keeps all cores busy
-without waiting for one another inside an operator. What a batch adds is folded into the totals in the order
-of the batches, one total at a time, so floating-point sums do not depend on the number of lanes.
+Each worker runs a batch through onnxruntime on one thread and measures it. That keeps all cores busy
+without waiting for one another inside an operator. The sums of a batch are added to the totals in the order
+of the batches, one total at a time, so floating-point results do not depend on the number of workers.
 """
 
 import os
@@ -17,11 +17,11 @@ Numbered = tuple[int, int, T]
 
 
 class Stopped(Exception):
-    """Another lane failed; this one leaves quietly."""
+    """Another worker failed; this one ends without an error of its own."""
 
 
-class Turnstile:
-    """Lets batch ``n`` fold into a total only after batch ``n - 1`` has."""
+class OrderedFold:
+    """Ordered reduction: batch ``n`` is added to a total only after batch ``n - 1``."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -29,9 +29,9 @@ class Turnstile:
         self._stopped = False
 
     def fold(self, key: Hashable, number: int, action: Callable[[], None]) -> None:
-        """Wait for the turn of batch ``number`` at ``key``, then do ``action``.
+        """Wait for the turn of batch ``number`` at the total ``key``, then do ``action``.
 
-        Every batch has to come by at every key once.
+        Every batch has to be folded into every total once.
 
         Raises:
             Stopped: :meth:`stop` was called.
@@ -47,29 +47,29 @@ class Turnstile:
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Wake up and turn away everyone who waits."""
+        """Wake all waiting workers; they raise :class:`Stopped`."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
 
 
 def cores() -> int:
-    """Cores that this process may use, at most 8: every lane holds the activations of a batch."""
+    """Count the cores that this process may use, at most 8: every worker holds the activations of a batch."""
     affinity = getattr(os, "sched_getaffinity", None)
     return min(8, len(affinity(0)) if affinity else os.cpu_count() or 1)
 
 
-def run_in_lanes(
+def run_workers(
     batches: Iterator[Numbered[T]],
     work: Callable[[int, int, T], None],
     finished: Callable[[T], None],
-    turns: Turnstile,
-    lanes: int,
+    folds: OrderedFold,
+    workers: int,
 ) -> None:
-    """``work`` on every batch, ``lanes`` of them at once, each lane reading its next batch itself.
+    """Call ``work`` on every batch in ``workers`` threads, each of which reads its next batch itself.
 
-    ``finished`` is called for each batch that is done, one call at a time. The first failure, counted in
-    batches, is raised after all lanes have stopped; so is Ctrl-C.
+    ``finished`` is called for each batch that is done, one call at a time. The failure of the earliest batch
+    is raised after all workers have stopped; so is Ctrl-C.
     """
     reading, stop = threading.Lock(), threading.Event()
     failures: list[tuple[int, BaseException]] = []
@@ -82,8 +82,8 @@ def run_in_lanes(
             position += item is not None
             return item
 
-    def lane() -> None:
-        number = None  # of the batch at hand, None while reading
+    def run() -> None:
+        number = None  # of the current batch, None while reading
         try:
             while (item := take()) is not None:
                 number = item[0]
@@ -93,19 +93,19 @@ def run_in_lanes(
                 number = None
         except Stopped:
             pass
-        except BaseException as error:  # noqa: BLE001 - raised below, when all lanes have stopped
+        except BaseException as error:  # noqa: BLE001 - raised below, when all workers have stopped
             failures.append((position if number is None else number, error))
             stop.set()
-            turns.stop()
+            folds.stop()
 
-    with ThreadPoolExecutor(lanes, thread_name_prefix="lane") as pool:
-        running: set[Future[None]] = {pool.submit(lane) for _ in range(lanes)}
+    with ThreadPoolExecutor(workers, thread_name_prefix="calibrate") as pool:
+        running: set[Future[None]] = {pool.submit(run) for _ in range(workers)}
         try:
             while running:  # a bare wait would not let Ctrl-C through on every platform
                 _, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
         except BaseException:
             stop.set()
-            turns.stop()
+            folds.stop()
             raise
     if failures:
         raise min(failures, key=lambda failure: failure[0])[1]

@@ -14,24 +14,24 @@ from dybitq.cli import console, options
     "--strategy",
     default="ilp",
     show_default=True,
-    help="How to search: ilp (exact), lagrangian, ebs, greedy-speedup or greedy-error.",
+    help="Solver: ilp (exact), lagrangian, ebs, greedy-speedup or greedy-error.",
 )
 @click.option(
     "--top-k",
     type=click.IntRange(min=1),
     default=3,
     show_default=True,
-    help="greedy-speedup: groups with the largest cost to choose from at every step.",
+    help="greedy-speedup: number of groups with the largest cost to consider at every step.",
 )
 @click.option(
     "--nodes",
     type=click.IntRange(min=1),
     default=10_000,
     show_default=True,
-    help="ilp: search tree after which to stop with the gap that is left.",
+    help="ilp: nodes of the search tree after which to stop with the gap that is left.",
 )
-@click.option("--explain", is_flag=True, help="Say for every group what other choices would change.")
-@options.output_option(required=False, help="JSON file to write the answer to.")
+@click.option("--explain", is_flag=True, help="List for every group what other choices would change.")
+@options.output_option(required=False, help="JSON file to write the solution to.")
 @options.force_option
 @options.json_option
 def command(
@@ -44,10 +44,10 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Choose for every group of PROBLEM the label that is best within the budgets.
+    """Choose the best label for every group of PROBLEM within the budgets.
 
     PROBLEM is a JSON file with groups, their choices with objective and costs, ties between groups, and
-    budgets. The answer comes with a certificate: how far from the best possible it can be.
+    budgets. The solution comes with a certificate: a bound on its distance from the optimum.
     """
     from dybitq.api.allocate import allocate
     from dybitq.files import atomic_output, check_output

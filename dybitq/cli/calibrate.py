@@ -13,7 +13,7 @@ from dybitq.cli import console, options
 @click.argument("files", nargs=-1, required=True, type=options.EXISTING_FILE, metavar="MODEL")
 @options.data_option(required=False)
 @options.output_option(help="Statistics file to write, NAME.stats.")
-@click.option("--merge", "merging", is_flag=True, help="Add up statistics: --merge A B -o C.")
+@click.option("--merge", "merging", is_flag=True, help="Merge statistics: --merge A B -o C.")
 @options.split_option("calib")
 @click.option(
     "--samples",
@@ -30,7 +30,7 @@ from dybitq.cli import console, options
     type=click.Choice(["full", "block", "diagonal", "none"]),
     default="full",
     show_default=True,
-    help="Most that is kept of the second moments of layer inputs.",
+    help="Richest kind of second moments of layer inputs to keep.",
 )
 @click.option(
     "--memory",
@@ -38,7 +38,7 @@ from dybitq.cli import console, options
     default=1024,
     show_default=True,
     metavar="MB",
-    help="Budget for all second moments together; the largest fall back first.",
+    help="Memory for all second moments together; the largest are reduced first.",
 )
 @click.option(
     "--threads", type=click.IntRange(min=1), help="Batches in flight at once.  [default: one per core]"
@@ -62,9 +62,9 @@ def command(
     """Run data through the float32 MODEL once and write its statistics.
 
     With --merge the arguments are statistics files of one model on different data; the result is the
-    statistics of all of it.
+    statistics of all data.
     """
-    # Batches are spread over the cores already; BLAS threads would only fight them. numpy reads this
+    # Batches are spread over the cores already; BLAS threads would compete with them. numpy reads this
     # when it is first imported, which is below.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("MKL_NUM_THREADS", "1")
@@ -72,11 +72,13 @@ def command(
 
     if merging:
         names = ("data", "split", "samples", "batch_size", "moments", "memory", "threads")
-        options.refuse_given(names, "has no meaning with --merge, which adds up statistics as they are")
+        options.refuse_given(names, "has no effect with --merge, which adds up statistics; leave it out")
         result = merge(files, output, force=force)
     else:
         if len(files) != 1:
-            raise click.UsageError(f"takes one MODEL, found {len(files)} files (is --merge missing?)")
+            raise click.UsageError(
+                f"calibrate takes one MODEL, found {len(files)} files (is --merge missing?)"
+            )
         if data is None:
             raise click.UsageError("Missing option '--data'.")
         with console.progress() as progress:

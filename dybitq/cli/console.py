@@ -1,29 +1,28 @@
-"""What reaches the terminal: results on stdout; logs and the progress bar on stderr."""
+"""Output to the terminal: results on stdout; logs and the progress bar on stderr."""
 
 import contextlib
 import json
 import logging
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import click
 
+from dybitq.records.progress import Progress
+
 SCHEMA_VERSION = 1
-"""Version of the layout of all ``--json`` documents; raised when a field changes its meaning or goes."""
+"""Version of the layout of all ``--json`` documents; raised when a field is removed or changes in meaning."""
 
 QUIET, NORMAL, VERBOSE, DEBUG = -1, 0, 1, 2
 _LEVELS = {QUIET: logging.ERROR, NORMAL: logging.WARNING, VERBOSE: logging.INFO, DEBUG: logging.DEBUG}
-
-Progress = Callable[[str, int, int], None]
-"""A call says: of this stage, so many steps are done out of so many."""
 
 _log = logging.getLogger("dybitq")
 
 
 class _StderrHandler(logging.Handler):
-    """Writes to the ``sys.stderr`` of the moment, which a progress bar may have replaced."""
+    """Writes to the present ``sys.stderr``, which a progress bar may have replaced."""
 
     def emit(self, record: logging.LogRecord) -> None:
         click.echo(f"{record.levelname.capitalize()}: {record.getMessage()}", err=True)
@@ -35,19 +34,19 @@ def set_verbosity(verbosity: int) -> None:
     for name in ("dybitq", "py.warnings"):
         logger = logging.getLogger(name)
         logger.handlers = [_StderrHandler()]
-        # Warnings of libraries speak to programmers, so they are shown only to those who ask.
+        # Warnings of libraries are for programmers, so they are shown on request only.
         logger.setLevel(level if name == "dybitq" or level < logging.WARNING else logging.ERROR)
         logger.propagate = False
 
 
 def debugging() -> bool:
-    """Whether ``--debug`` is on."""
+    """Tell if ``--debug`` is on."""
     return _log.isEnabledFor(logging.DEBUG)
 
 
 @contextlib.contextmanager
 def progress() -> Iterator[Progress | None]:
-    """A progress bar on stderr, as the ``progress`` argument of the functions in ``dybitq.api``.
+    """Show a progress bar on stderr; yields the ``progress`` argument of the functions in ``dybitq.api``.
 
     Yields None under ``--quiet`` and where stderr is not a terminal. ``NO_COLOR`` and ``TERM=dumb``
     are honoured by rich.
@@ -92,7 +91,7 @@ def show(text: str, document: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity: both become null."""
+    """Replace NaN and infinity, which JSON lacks, by null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

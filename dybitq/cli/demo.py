@@ -13,15 +13,15 @@ from dybitq.cli import console, options
     "--output",
     metavar="FOLDER",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Leave model, data, statistics and results in this folder.",
+    help="Folder to keep model, data, statistics and results in.",
 )
 @options.force_option
 @options.json_option
 def command(output: Path | None, force: bool, as_json: bool) -> None:
-    """Take a small network down the whole road.
+    """Run all steps on a small network that is part of this package.
 
-    Calibrates, quantizes, evaluates and simulates a network that reads handwritten digits, which is
-    part of this package, and shows what each step finds.
+    Calibrates, quantizes, evaluates and simulates a network that reads handwritten digits, and prints the
+    result of each step.
     """
     from dybitq.api.demo import demo
 

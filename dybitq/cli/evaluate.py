@@ -14,12 +14,12 @@ from dybitq.cli import console, options
 @click.option(
     "--max-drop",
     type=options.FiniteNumber(min=0),
-    help="Gate: largest drop of the task's metric, in points.  [exit code 3 if missed]",
+    help="Gate: largest drop of the task's metric, in points; exit code 3 if missed.",
 )
 @click.option(
     "--min-sqnr",
     type=options.FiniteNumber(),
-    help="Gate: smallest SQNR of any output, in dB.  [exit code 3 if missed]",
+    help="Gate: smallest SQNR of any output, in dB; exit code 3 if missed.",
 )
 @click.option("--per-layer", is_flag=True, help="Compare every quantized activation with the reference too.")
 @options.split_option("val")
@@ -44,7 +44,7 @@ def command(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Run data through MODEL and measure it, alone or against its float32 reference.
+    """Run data through MODEL and measure its accuracy, alone or against its float32 reference.
 
     MODEL is any ONNX file. With labels and a task in the data spec this gives the task's metrics; with a
     reference also their drop, the agreement of the two, and the error of the outputs.

@@ -14,7 +14,7 @@ from dybitq.cli import console, options
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
     required=True,
-    help="Folder to make.",
+    help="Folder to create.",
 )
 @options.data_option(required=False)
 @options.split_option("val")
@@ -23,9 +23,11 @@ from dybitq.cli import console, options
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Golden samples: the first N of the data, or drawn from a seeded generator.",
+    help="Golden samples: the first N of the data, or random ones of a fixed seed.",
 )
-@click.option("--all-tensors", is_flag=True, help="Golden values of every tensor, not of the ends alone.")
+@click.option(
+    "--all-tensors", is_flag=True, help="Write golden values of every tensor, not only of inputs and outputs."
+)
 @options.force_option
 @options.json_option
 def command(
@@ -40,8 +42,8 @@ def command(
 ) -> None:
     """Write the integer-only MODEL as raw binaries with a JSON manifest.
 
-    Packed codes, tables, multipliers, shifts, biases and shapes of every layer, and golden vectors: all that
-    hardware needs, and nothing of ONNX.
+    The folder holds packed codes, tables, multipliers, shifts, biases and shapes of every layer, and golden
+    vectors: all that hardware needs, without ONNX.
     """
     from dybitq.api.export import export
 

@@ -1,4 +1,4 @@
-"""From an exception to one line on stderr and an exit code.
+"""Exceptions to one line on stderr and an exit code.
 
 | code | meaning |
 |---|---|
@@ -23,7 +23,7 @@ INTERRUPTED = 130
 
 
 def report(error: Exception) -> int:
-    """Print what went wrong on stderr, the traceback too with ``--debug``; return the exit code."""
+    """Print the error on stderr, with ``--debug`` also the traceback; return the exit code."""
     # click wraps Ctrl-C, but also a stray EOFError, in an Abort.
     cause = error.__cause__ if isinstance(error, click.Abort) and error.__cause__ else error
     if isinstance(cause, BrokenPipeError):
@@ -57,7 +57,7 @@ def _message(error: BaseException) -> str:
 
 
 def _silence_stdout() -> None:
-    """Send what is still buffered nowhere, so that the interpreter's last flush does not complain."""
+    """Discard buffered output, so that the interpreter's last flush does not fail."""
     # Under test, stdout may not be a file of the operating system: then there is nothing to redirect.
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,7 +7,7 @@ from dybitq.cli import console, options
 
 @click.group()
 def command() -> None:
-    """Machines that simulate and search can price for: list, show, check."""
+    """List, show or check the machines of simulate and search."""
 
 
 @command.command("list")
@@ -28,7 +28,7 @@ def list_command(as_json: bool) -> None:
 )
 @options.json_option
 def show_command(machine: str, settings: tuple[str, ...], as_json: bool) -> None:
-    """Print a machine as YAML, with what it extends filled in, to be edited and used with --hardware."""
+    """Print a machine as YAML with all inherited fields, to be edited and used with --hardware."""
     from dybitq.api.hardware import show_machine
     from dybitq.hardware.machine import parse_settings
     from dybitq.report.hardware import show_text
@@ -41,7 +41,7 @@ def show_command(machine: str, settings: tuple[str, ...], as_json: bool) -> None
 @click.argument("machines", metavar="NAME|FILE...", nargs=-1, required=True)
 @options.json_option
 def check_command(machines: tuple[str, ...], as_json: bool) -> None:
-    """Validate machines; name every mistake, and every constant that states no source."""
+    """Validate machines; list every mistake, and every constant without a source."""
     from dybitq.api.hardware import check_machine
     from dybitq.report.hardware import check_document, check_text
 

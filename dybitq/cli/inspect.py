@@ -19,7 +19,7 @@ from dybitq.cli import console, options
 @click.option("--tensors", is_flag=True, help="List every stored tensor instead of the largest ten.")
 @options.json_option
 def command(model: Path, shapes: tuple[str, ...], tensors: bool, as_json: bool) -> None:
-    """Say what MODEL stores: how each layer is quantized, and what it costs in bits.
+    """Describe MODEL: the quantization of each layer, and the bits that it stores.
 
     MODEL is any ONNX file: float, quantized by dybitq, or quantized by another tool.
     """

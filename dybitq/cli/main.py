@@ -20,14 +20,14 @@ from dybitq.cli import console, failures, options
 from dybitq.errors import did_you_mean
 
 FRAME = frozenset({"main", "options", "console", "failures"})
-"""Modules of ``dybitq.cli`` that are not verbs; names with a leading underscore are none either."""
+"""Modules of ``dybitq.cli`` that are not verbs, besides names with a leading underscore."""
 
 
 class VerbGroup(click.Group):
-    """Finds commands by module name, and turns every outcome into an exit code of the contract."""
+    """Finds commands by module name, and turns every outcome into a documented exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names of the verbs, sorted; nothing is imported."""
+        """List the names of the verbs, sorted; nothing is imported."""
         modules = (module.name for module in pkgutil.iter_modules(dybitq.cli.__path__))
         return sorted(name for name in modules if name not in FRAME and not name.startswith("_"))
 
@@ -42,7 +42,7 @@ class VerbGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does it, with a suggestion for a misspelt verb."""
+        """Resolve a verb as click does, with a suggestion for a misspelt one."""
         known = self.list_commands(ctx)
         if args[0] not in known and not args[0].startswith("-"):
             ctx.fail(f"No such command {args[0]!r}.{did_you_mean(args[0], known)}")

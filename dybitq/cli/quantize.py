@@ -6,18 +6,22 @@ from typing import Any
 import click
 
 from dybitq.cli import console, options
-from dybitq.cli._recipe import recipe_options
+from dybitq.cli._recipe import SECTIONS, recipe_options, target_option
 
 
-@click.command()
+@click.command(cls=options.SectionedCommand, sections={**SECTIONS, "Data": ("data", "samples", "split")})
 @options.model_argument
 @click.option(
-    "--statistics", type=options.EXISTING_FILE, required=True, help="Statistics of this model (calibrate)."
+    "--statistics",
+    type=options.EXISTING_FILE,
+    required=True,
+    help="Statistics of this model, from dybitq calibrate.",
 )
 @options.output_option(help="Quantized ONNX file to write.")
-@recipe_options
-@click.option("--plan", type=options.EXISTING_FILE, help="Plan to carry out as it stands.")
-@click.option("--save-plan", type=options.OUTPUT_FILE, help="YAML file for the plan that was carried out.")
+@recipe_options()
+@target_option
+@click.option("--plan", type=options.EXISTING_FILE, help="Plan to follow, instead of a recipe.")
+@click.option("--save-plan", type=options.OUTPUT_FILE, help="YAML file to write the plan to.")
 @options.data_option(required=False)
 @options.samples_option
 @options.split_option("calib")
@@ -29,6 +33,7 @@ def command(
     output: Path,
     recipe: Path | None,
     recipe_settings: dict[str, Any],
+    target: str | None,
     plan: Path | None,
     save_plan: Path | None,
     data: Path | None,
@@ -39,9 +44,9 @@ def command(
 ) -> None:
     """Quantize MODEL and write an ONNX file with bit-packed weights.
 
-    With --data every layer is fitted on what the quantized layers before it feed, which takes longer and
-    keeps more accuracy than the statistics alone. With --integer-only there is nothing but integer
-    arithmetic between input and output. The file is loaded and run in onnxruntime before it gets its name.
+    With --data every layer is fitted on the outputs of the quantized layers before it, which takes longer and
+    keeps more accuracy than the statistics alone. With --integer-only all arithmetic between input and output
+    is integer. The file is loaded and run in onnxruntime before it gets its name.
     """
     from dybitq.api.quantize import quantize
 
@@ -52,6 +57,7 @@ def command(
             statistics,
             output,
             recipe=recipe,
+            target=target,
             plan=plan,
             save_plan=save_plan,
             data=data,

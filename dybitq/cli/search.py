@@ -6,13 +6,26 @@ from typing import Any
 import click
 
 from dybitq.cli import console, options
-from dybitq.cli._recipe import recipe_options
+from dybitq.cli._recipe import SECTIONS, recipe_options
+
+_SECTIONS = {
+    "Machine and budgets": (
+        *("hardware", "settings", "shapes"),
+        *("budgets", "minimise", "pareto", "stored"),
+    ),
+    "Method": ("sensitivity", "strategy"),
+    **SECTIONS,
+    "Data": ("data", "samples", "split"),
+}
 
 
-@click.command()
+@click.command(cls=options.SectionedCommand, sections=_SECTIONS)
 @options.model_argument
 @click.option(
-    "--statistics", type=options.EXISTING_FILE, required=True, help="Statistics of this model (calibrate)."
+    "--statistics",
+    type=options.EXISTING_FILE,
+    required=True,
+    help="Statistics of this model, from dybitq calibrate.",
 )
 @options.hardware_option()
 @click.option(
@@ -27,7 +40,7 @@ from dybitq.cli._recipe import recipe_options
     "shapes",
     multiple=True,
     metavar="NAME=D,D,...",
-    help="Shape of a model input, for the prices; may be repeated.",
+    help="Shape of a model input, to price it; may be repeated.",
 )
 @click.option(
     "--budget",
@@ -39,7 +52,9 @@ from dybitq.cli._recipe import recipe_options
 @click.option(
     "--minimise", metavar="COST", help="Cost to minimise where sqnr or drop is bounded.  [default: latency]"
 )
-@click.option("--pareto", type=click.IntRange(min=2), metavar="N", help="Write a front of up to N plans.")
+@click.option(
+    "--pareto", type=click.IntRange(min=2), metavar="N", help="Write up to N plans of a Pareto front."
+)
 @click.option(
     "--sensitivity",
     metavar="NAME",
@@ -50,17 +65,17 @@ from dybitq.cli._recipe import recipe_options
     "--strategy",
     default="ilp",
     show_default=True,
-    help="How to search: ilp (exact), lagrangian, ebs, greedy-speedup or greedy-error.",
+    help="Solver: ilp (exact), lagrangian, ebs, greedy-speedup or greedy-error.",
 )
-@click.option("--stored", is_flag=True, help="Also take widths that the machine stores but runs wider.")
-@click.option("--explain", is_flag=True, help="Say for every layer what other choices would change.")
+@click.option("--stored", is_flag=True, help="Also allow widths that the machine stores but runs wider.")
+@click.option("--explain", is_flag=True, help="List for every layer what other choices would change.")
 @click.option("--plot", type=options.OUTPUT_FILE, help="Picture of the plans, as .svg, .png or .pdf.")
-@recipe_options
+@recipe_options(weights="int2 to int8, dybit3 to dybit5", activations="auto, int2 to int7, sparq4-5opt")
 @options.data_option(required=False)
 @click.option(
     "--samples",
     type=click.IntRange(min=2),
-    help="Samples for sensitivities that run the network.  [default: 32, or all there are]",
+    help="Samples for sensitivities that run the network.  [default: 32, or all if fewer]",
 )
 @click.option("--split", help="Split of the data spec.  [default: calib; val to measure a drop]")
 @options.output_option(help="Plan to write, NAME.yaml.")
@@ -74,6 +89,7 @@ def command(
     data: Path | None,
     settings: tuple[str, ...],
     shapes: tuple[str, ...],
+    recipe: Path | None,
     recipe_settings: dict[str, Any],
     plot: Path | None,
     force: bool,
@@ -82,8 +98,8 @@ def command(
 ) -> None:
     """Find the formats of MODEL's weights and activations that are best within budgets.
 
-    Ends in a plan for ``quantize --plan``. A plain number as a budget is a ratio to the same network at
-    uniform int8. What may be chosen is said as for quantize, with lists: --weights int8,int4,dybit4.
+    Writes a plan for ``quantize --plan``. A budget without a unit is a ratio to the same network at uniform
+    int8. The formats to choose from are lists: --weights int8,int4,dybit4.
     """
     from dybitq.api.search import search
     from dybitq.cli.simulate import parse_shapes
@@ -95,9 +111,8 @@ def command(
 
     options.check_sampling(data)
     if plot is not None:
-        check_output(
-            plot, force=force, inputs=tuple(filter(None, (model, statistics, given["recipe"], data)))
-        )
+        inputs = (recipe, data, model, statistics, Path(hardware))
+        check_output(plot, force=force, inputs=tuple(filter(None, inputs)))
     try:
         with console.progress() as progress:
             result = search(
@@ -107,6 +122,7 @@ def command(
                 output,
                 settings=parse_settings(settings),
                 shapes=parse_shapes(shapes),
+                recipe=recipe,
                 data=data,
                 force=force,
                 progress=progress,

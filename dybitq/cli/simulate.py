@@ -19,8 +19,10 @@ from dybitq.cli import console, options
     help="Change a field of the machine, such as array.rows=16; may be repeated.",
 )
 @click.option("--weights", metavar="FORMAT", help="Price as if weights were in this format, such as dybit4.")
-@click.option("--activations", metavar="FORMAT", help="Price as if activations were, such as int8 or sparq4.")
-@click.option("--plan", type=options.EXISTING_FILE, help="Price a float MODEL as this plan has it quantized.")
+@click.option(
+    "--activations", metavar="FORMAT", help="Price as if activations were in this format, such as int8."
+)
+@click.option("--plan", type=options.EXISTING_FILE, help="Price a float MODEL as if quantized by this plan.")
 @click.option(
     "--shape",
     "shapes",
@@ -28,12 +30,12 @@ from dybitq.cli import console, options
     metavar="NAME=D,D,...",
     help="Shape of a model input; may be repeated.",
 )
-@click.option("--strict", is_flag=True, help="Refuse widths that the machine runs as others.")
+@click.option("--strict", is_flag=True, help="Refuse widths that the machine runs as wider ones.")
 @click.option(
     "--compare",
     multiple=True,
     metavar="PRESET|MODEL",
-    help="Add a speed-up column against another machine or model; may be repeated.",
+    help="Add a column with the speed-up over another machine or model; may be repeated.",
 )
 @click.option("--sweep", metavar="GRID", help="Price a grid: array.rows=8,16,32,dram.gb_per_s=4:32:4.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes of a sweep.  [default: one per core]")
@@ -45,7 +47,7 @@ from dybitq.cli import console, options
     "--max-latency",
     type=options.FiniteNumber(min=0),
     metavar="MS",
-    help="Exit with 3 when the latency is above this.",
+    help="Gate: largest latency; exit code 3 if missed.",
 )
 @options.json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print the layers as CSV.")
@@ -78,7 +80,7 @@ def command(
     from dybitq.report.plot import save_plot
 
     if as_json and as_csv:
-        raise ConfigError("--json and --csv exclude each other")
+        raise ConfigError("--json and --csv cannot be combined; leave one of them out")
     work: dict[str, Any] = {
         "settings": parse_settings(settings),
         "shapes": parse_shapes(shapes),
@@ -127,7 +129,7 @@ def _show(result: Any, *, as_json: bool, as_csv: bool) -> None:
 
 
 def parse_shapes(lines: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    """``input=1,3,224,224`` lines by input name."""
+    """Parse ``input=1,3,224,224`` lines to shapes by input name."""
     from dybitq.errors import ConfigError
 
     result = {}

@@ -25,7 +25,7 @@ from dybitq.cli import console, options
     type=click.Choice(["strict", "report"]),
     default="strict",
     show_default=True,
-    help="Whether float operators refute the proof, or are listed.",
+    help="Strict: float operators refute the proof; report: they are listed.",
 )
 @options.threads_option
 @options.json_option
@@ -42,7 +42,7 @@ def command(
     """Prove that MODEL computes in integers between its input and its output.
 
     Every node is examined, accumulators are bounded from the weights, and with --data every integer tensor
-    is compared with a reference in numpy. Exit code 3 when anything differs.
+    is compared with a reference in numpy. The exit code is 3 where anything differs.
     """
     from dybitq.api.verify import verify
     from dybitq.errors import GateMissed

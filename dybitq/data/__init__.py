@@ -1,1 +1,1 @@
-"""Readers, transforms and metrics."""
+"""Data specs, readers, transforms and metrics."""

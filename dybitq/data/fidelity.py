@@ -16,17 +16,22 @@ class ErrorTotal:
     largest: float = 0.0
     values: int = 0
 
+    @property
+    def sqnr_db(self) -> float:
+        """See :func:`sqnr_db`."""
+        return sqnr_db(self.signal, self.noise)
+
 
 def init() -> ErrorTotal:
-    """Nothing seen."""
+    """Start without values."""
     return ErrorTotal()
 
 
 def update(total: ErrorTotal, found: np.ndarray, reference: np.ndarray, name: str) -> None:
     """Add ``found`` against ``reference``; both of the same shape.
 
-    NaN or infinity in ``found`` where the reference is finite makes the noise infinite; where the
-    reference is not finite itself nothing is compared.
+    NaN or infinity in ``found`` where the reference is finite makes the noise infinite; values
+    whose reference is not finite are not compared.
 
     Raises:
         ModelError: the shapes differ.
@@ -52,7 +57,7 @@ def update(total: ErrorTotal, found: np.ndarray, reference: np.ndarray, name: st
 
 
 def _update_carefully(total: ErrorTotal, real: np.ndarray, wanted: np.ndarray) -> None:
-    """The same in float64 where the reference is finite, for values that float32 sums cannot hold."""
+    """Add in float64 where the reference is finite, for values that float32 sums cannot hold."""
     sound = np.isfinite(wanted)
     real, wanted = real[sound].astype(np.float64), wanted[sound].astype(np.float64)
     difference = np.where(np.isfinite(real), real - wanted, np.inf)
@@ -63,7 +68,7 @@ def _update_carefully(total: ErrorTotal, real: np.ndarray, wanted: np.ndarray) -
 
 
 def merge(a: ErrorTotal, b: ErrorTotal) -> ErrorTotal:
-    """The state after both."""
+    """Add up both states."""
     return ErrorTotal(
         signal=a.signal + b.signal,
         noise=a.noise + b.noise,
@@ -72,13 +77,13 @@ def merge(a: ErrorTotal, b: ErrorTotal) -> ErrorTotal:
     )
 
 
-def sqnr_db(total: ErrorTotal) -> float:
-    """Signal to quantization noise, ``10 log10(sum reference^2 / sum difference^2)`` in dB.
+def sqnr_db(signal: float, noise: float) -> float:
+    """Return signal to quantization noise, ``10 log10(signal / noise)`` of energies, in dB.
 
-    Infinite without a difference; minus infinity where the result is not finite or the reference zero.
+    Infinite without noise; minus infinity where the noise is not finite or the signal zero.
     """
-    if total.noise == 0:
+    if noise == 0:
         return float("inf")
-    if total.signal == 0 or not np.isfinite(total.noise):
+    if signal == 0 or not np.isfinite(noise):
         return float("-inf")
-    return float(10 * np.log10(total.signal / total.noise))
+    return float(10 * np.log10(signal / noise))

@@ -1,8 +1,8 @@
-"""Which positions of a padded batch are real.
+"""Real and padded positions of a batch.
 
-A sequence model is fed batches padded to one length, with a mask that says where a sample ends. What the
-network computes at padded positions never reaches its output, so it must not count in what layers are
-fitted to: in batches of short sentences most positions are padding.
+A sequence model takes batches padded to one length, with a mask that says where a sample ends. Values at
+padded positions never reach the output, so they must not count when layers are fitted: in batches of short
+sentences most positions are padding.
 """
 
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ import numpy as np
 
 
 def real_positions(feeds: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """True where a sample has content, bool ``[batch, length]``; None for models without a mask.
+    """Mark positions with content, bool ``[batch, length]``; None for models without a mask.
 
     A mask is an integer or boolean input with two axes, ``mask`` in its name, and no value but 0 and 1.
-    Where there are several of one shape, a position is real if all of them say so.
+    Where there are several of one shape, a position is real if all of them mark it.
     """
     found: np.ndarray | None = None
     for name, array in feeds.items():

@@ -1,4 +1,4 @@
-"""Samples to batches that fit a model: casts, checks, batching; every mistake names its sample."""
+"""Batches that fit a model, from samples: casts, checks, batching. Every error names its sample."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ Label = int | float | None
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sample:
-    """What a reader hands out for one sample.
+    """One sample, as a reader returns it.
 
     Attributes:
         values: by model input, without the batch axis; with it where the reader makes whole batches.
         label: integer class, number, or None.
         labels: one label for each sample, where the reader makes whole batches.
-        name: how messages call the sample: its file, or the array and index.
+        name: of the sample in messages: its file, or the array and index.
     """
 
     values: Mapping[str, np.ndarray]
@@ -34,11 +34,11 @@ class Opened:
     """A split that a reader has opened.
 
     Attributes:
-        count: number of samples, None where only reading to the end tells.
-        labelled: whether samples carry labels.
-        batches: whether each "sample" is a whole batch, axis 0 counting samples.
-        read: hands out the samples with these indices in this order (all of them if None); can be
-            called again for another pass.
+        count: number of samples, None where it is known only after reading them all.
+        labelled: True where samples carry labels.
+        batches: True where each "sample" is a whole batch, axis 0 counting samples.
+        read: yields the samples with these indices in this order (all of them if None); can be called
+            again for another pass.
         inputs: the model inputs it fills.
     """
 
@@ -55,8 +55,8 @@ class Batch:
 
     Attributes:
         feeds: by model input, ``[batch, ...]``, contiguous, in the input's dtype.
-        count: how many of the batch are samples; the rest repeats the last one to fill a model whose
-            batch extent is fixed, and is to be discarded.
+        count: number of samples in the batch; the rest repeats the last one, to fill a model whose batch
+            extent is fixed, and is to be discarded.
         labels: ``[count]`` or None.
         names: of the samples, ``count`` of them.
     """
@@ -76,10 +76,10 @@ class DataSource:
         inputs: the model's inputs.
         batch_size: samples of one batch (the last one of a shape may be smaller).
         fixed_batch: the model accepts no other batch size.
-        limit: number of samples to hand out, None for all.
-        task: what evaluation measures, None if the spec names nothing.
+        limit: number of samples to read, None for all.
+        task: the task that evaluation measures, None if the spec names none.
         label_offset: column at which the class scores start.
-        where: the split as messages call it.
+        where: name of the split in messages.
     """
 
     opened: Opened
@@ -93,28 +93,30 @@ class DataSource:
 
     @property
     def samples(self) -> int | None:
-        """How many samples iteration will hand out, None if only reading tells."""
+        """Number of samples that iteration yields, None if it is known only after reading."""
         if self.opened.count is None:
             return None
         return self.opened.count if self.limit is None else min(self.limit, self.opened.count)
 
     @property
     def labelled(self) -> bool:
-        """Whether batches carry labels."""
+        """True where batches carry labels."""
         return self.opened.labelled
 
     def __iter__(self) -> Iterator[Batch]:
-        seen = 0
+        count = 0
         for batch in self._whole_batches() if self.opened.batches else self._grouped():
-            seen += batch.count
+            count += batch.count
             yield batch
-        if seen == 0:
-            raise DataError(f"{self.where}: no samples; expected at least one")
-        if self.limit is not None and seen < self.limit:
-            raise DataError(f"{self.where}: {seen} samples, {self.limit} were asked for; lower --samples")
+        if count == 0:
+            raise DataError(f"{self.where}: holds no samples; expected at least one")
+        if self.limit is not None and count < self.limit:
+            raise DataError(
+                f"{self.where}: holds {count} samples, but {self.limit} were asked for; lower --samples"
+            )
 
     def _grouped(self) -> Iterator[Batch]:
-        """Runs of samples of one shape, up to ``batch_size`` at a time."""
+        """Group successive samples of one shape, up to ``batch_size`` at a time."""
         group: list[Sample] = []
         samples = self.opened.read(self._indices())
         if self.opened.count is None:
@@ -129,7 +131,7 @@ class DataSource:
             yield self._stack(group)
 
     def _indices(self) -> Sequence[int] | None:
-        """Samples to read: all, or ``limit`` of them spread evenly (files are often sorted by class)."""
+        """Choose samples to read: all, or ``limit`` spread evenly (files are often sorted by class)."""
         count, limit = self.opened.count, self.limit
         if limit is None or count is None or limit >= count:
             return None
@@ -161,7 +163,7 @@ class DataSource:
                 return
 
     def _fit(self, sample: Sample, *, batch_axis: bool) -> Sample:
-        """``sample`` with every value cast to its input's dtype and checked against its shape."""
+        """Cast every value to its input's dtype and check it against its shape."""
         missing = [i.name for i in self.inputs if i.name not in sample.values]
         unknown = [n for n in sample.values if n not in {i.name for i in self.inputs}]
         if missing or unknown:
@@ -183,7 +185,7 @@ def check_shape(value: np.ndarray, info: TensorInfo, name: str, *, batch_axis: b
     """Compare a sample's shape with the model's, where the model's is fixed.
 
     Raises:
-        DataError: they differ; the message suggests the transform that would cure it.
+        DataError: they differ; the message suggests a transform.
     """
     expected = info.shape if batch_axis else info.shape[1:]
     found = value.shape
@@ -200,7 +202,7 @@ def check_shape(value: np.ndarray, info: TensorInfo, name: str, *, batch_axis: b
 
 
 def _shape_hint(found: tuple[int, ...], expected: tuple[int | None, ...]) -> str:
-    """The transform that most likely cures a wrong shape, for three axes of an image."""
+    """Suggest the most likely transform for a wrong shape with the three axes of an image."""
     if len(found) == 2 and len(expected) == 3:
         return ". A channel axis is missing: store samples as [height, width, channels]"
     if len(found) != 3 or len(expected) != 3:
@@ -222,7 +224,7 @@ def _shape_hint(found: tuple[int, ...], expected: tuple[int | None, ...]) -> str
 
 
 def cast(value: np.ndarray, info: TensorInfo, name: str) -> np.ndarray:
-    """``value`` in the dtype of a model input: floats rounded to nearest, integers exactly.
+    """Cast ``value`` to the dtype of a model input: floats rounded to nearest, integers exactly.
 
     Raises:
         DataError: NaN, infinity, or a number that an integer input cannot hold.
@@ -257,7 +259,7 @@ def _first_changed(value: np.ndarray, result: np.ndarray) -> str:
 
 
 def _stacked(values: Sequence[np.ndarray]) -> np.ndarray:
-    """Like ``np.stack``, which keeps the memory order of its parts; onnxruntime wants C order."""
+    """Stack in C order, which onnxruntime needs; ``np.stack`` keeps the memory order of its parts."""
     return np.stack(values, out=np.empty((len(values), *values[0].shape), values[0].dtype))
 
 

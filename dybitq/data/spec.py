@@ -59,7 +59,9 @@ def load_data(
         opened, task, where = _open_split(spec, chosen, model_inputs), spec.task, chosen.where
         offset = spec.label_offset
     if opened.count is not None and samples is not None and opened.count < samples:
-        raise DataError(f"{where}: {opened.count} samples, {samples} were asked for; lower --samples")
+        raise DataError(
+            f"{where}: holds {opened.count} samples, but {samples} were asked for; lower --samples"
+        )
     fixed = _fixed_batch(model_inputs)
     return DataSource(
         opened=opened,
@@ -115,7 +117,7 @@ def data_files(path: Data) -> tuple[Path, ...]:
 
 
 def read_spec(path: Path, inputs: tuple[TensorInfo, ...]) -> DataSpec:
-    """The data spec at ``path``, or the one that an .npz file or a folder of images stands for."""
+    """Read the data spec at ``path``, or make the one that an .npz file or a folder of images stands for."""
     if path.is_dir():
         return _folder_spec(path, inputs)
     if path.suffix == ".npz":
@@ -151,7 +153,7 @@ def _split(entry: SplitShape, name: str, source: str, folder: Path) -> Split:
 
 
 def _transform_list(entries: Sequence[Any], source: str) -> tuple[tuple[str, Any], ...]:
-    """``[grayscale, {scale: 2}]`` as pairs of name and argument."""
+    """Parse ``[grayscale, {scale: 2}]`` to pairs of name and argument."""
     pairs: list[tuple[str, Any]] = []
     for index, entry in enumerate(entries):
         if isinstance(entry, str):
@@ -167,14 +169,14 @@ def _transform_list(entries: Sequence[Any], source: str) -> tuple[tuple[str, Any
 
 
 def _npz_spec(path: Path) -> DataSpec:
-    """An .npz file on its own: arrays called like the inputs, and perhaps ``labels``."""
+    """Make the spec of a single .npz file: arrays called like the inputs, and perhaps ``labels``."""
     labelled = "labels" in array_names(path)
     split = Split(where=str(path), path=path, labels="labels" if labelled else None)
     return _bare_spec(path, "npz", split, (), _task(labelled))
 
 
 def _folder_spec(path: Path, inputs: tuple[TensorInfo, ...]) -> DataSpec:
-    """A folder of images on its own: values 0 to 255, laid out as the model's input asks."""
+    """Make the spec of a folder of images: values 0 to 255, in the layout of the model's input."""
     shape = inputs[0].shape if len(inputs) == 1 else ()
     transforms: list[tuple[str, Any]] = []
     if len(shape) == 4:
@@ -200,7 +202,7 @@ def _bare_spec(
 
 
 def _transformed(opened: Opened, spec: DataSpec, split: Split) -> Opened:
-    """``opened`` with the spec's transforms applied to every sample of the input they belong to."""
+    """Apply the spec's transforms to every sample of the input that they belong to."""
     steps: list[Transform] = []
     for index, (name, argument) in enumerate(spec.transforms):
         try:
@@ -238,10 +240,10 @@ def _apply(steps: Sequence[Transform], value: np.ndarray, name: str, *, batch_ax
 
 
 def _fixed_batch(inputs: Sequence[TensorInfo]) -> int | None:
-    """The batch extent if the model fixes it.
+    """Return the batch extent if the model fixes it.
 
     Raises:
-        ConfigError: inputs fix different ones.
+        ConfigError: inputs fix different extents.
     """
     extents = {i.name: i.shape[0] for i in inputs if i.shape and i.shape[0] is not None}
     if len(set(extents.values())) > 1:

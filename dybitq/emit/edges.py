@@ -1,8 +1,8 @@
-"""Activation edges in the emitted graph: one quantizer behind each producer, codes passed on where possible.
+"""Activation tensors as uint8 codes: one quantizer after each producer, codes passed on where possible.
 
 Every coded tensor exists twice: as uint8 codes, for operators that run on codes, and as the output of a
-DequantizeLinear under its old name, for everybody else. onnxruntime fuses the DequantizeLinear and
-QuantizeLinear around an operator into its quantized kernel; a pair that nobody reads is removed at the end.
+DequantizeLinear under its old name, for everything else. onnxruntime fuses the DequantizeLinear and
+QuantizeLinear around an operator into its quantized kernel; a pair that nothing reads is removed at the end.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,10 @@ import numpy as np
 import onnx_ir as ir
 
 from dybitq.emit.builder import Builder
-from dybitq.graph.operators import clamp_bounds
+from dybitq.emit.lookup import add_lookup, code_table
+from dybitq.fit.activations.edges import clamp_codes
+from dybitq.graph.operators import activation_inputs, clamp_bounds
+from dybitq.graph.values import constant
 from dybitq.records.fitted import FittedEdge
 
 
@@ -24,15 +27,25 @@ class Coded:
     edge: FittedEdge
 
 
-class Edges:
-    """The coded tensors of a graph under emission, by the tensor's name in the float graph."""
+class CodedEdges:
+    """The coded tensors of a graph under emission, by the tensor's name in the float graph.
 
-    def __init__(self, builder: Builder) -> None:
+    Args:
+        builder: of the graph.
+        pow2: give constant operands power-of-two scales, as all activations have them.
+    """
+
+    def __init__(self, builder: Builder, *, pow2: bool = False) -> None:
         self.builder = builder
+        self.pow2 = pow2
         self._coded: dict[str, Coded] = {}
 
+    def has_codes(self, value: ir.Value | None) -> bool:
+        """Tell whether ``value`` is known in codes."""
+        return self.get(value) is not None
+
     def get(self, value: ir.Value | None) -> Coded | None:
-        """The codes behind ``value``, or None if it is only known in float."""
+        """Return the codes of ``value``, or None if it is only known in float."""
         return None if value is None or value.name is None else self._coded.get(value.name)
 
     def scale(self, edge: FittedEdge) -> ir.Value:
@@ -61,14 +74,14 @@ class Edges:
         self._coded[name] = self._coded[str(real.name)] = Coded(value=codes, edge=edge)
 
     def quantize(self, value: ir.Value, edge: FittedEdge) -> None:
-        """Put the quantizer of ``value`` behind its producer.
+        """Put the quantizer of ``value`` after its producer.
 
         A Relu or Clip that produces it is dropped: the quantizer clamps the codes to its bounds.
         """
         node = value.producer()
         assert node is not None
         source = value
-        if clamp_bounds_of(node):
+        if _is_clamp(node):
             assert node.inputs[0] is not None
             source = node.inputs[0]
         readers = tuple(value.uses())
@@ -80,7 +93,57 @@ class Edges:
         )
         self._stand_in(value, self._clamped(codes, edge.low, edge.high), edge, readers)
 
-    def carry(self, value: ir.Value, codes: ir.Value, edge: FittedEdge) -> None:
+    def pass_on(self, node: ir.Node) -> None:
+        """Run an operator that moves or compares values on the codes themselves."""
+        source = self.get(node.inputs[0])
+        assert source is not None
+        inputs = [source.value, *node.inputs[1:]]
+        if node.op_type == "Pad" and len(inputs) > 1:
+            pad_value = self.zero_point(source.edge)
+            inputs = [*inputs[:2], pad_value, *inputs[3:]]
+        clone = ir.Node(
+            "", node.op_type, inputs, list(node.attributes.values()), num_outputs=len(node.outputs), name=""
+        )
+        self.builder.graph.insert_after(node, clone)
+        for value, made in zip(list(node.outputs), clone.outputs, strict=True):
+            made.name = self.builder.fresh("q")
+            made.shape = value.shape
+            self._carry(value, made, source.edge)
+
+    def clamp(self, node: ir.Node) -> None:
+        """Write a Relu or Clip as a Clip of the codes."""
+        source = self.get(node.inputs[0])
+        assert source is not None
+        edge = source.edge
+        low, high = clamp_codes(clamp_bounds(node), edge.scale, edge.zero_point)
+        low, high = max(low, edge.low), min(high, edge.high)
+        self._carry(node.outputs[0], self._clip(source.value, low, high, after=node), edge)
+
+    def function(self, node: ir.Node, edge: FittedEdge) -> None:
+        """Write an elementwise function as a table from codes to codes."""
+        source = self.get(node.inputs[0])
+        assert source is not None
+        codes = add_lookup(self.builder, source.value, code_table(node, source.edge, edge), before=node)
+        self._carry(node.outputs[0], codes, edge)
+
+    def operands(self, node: ir.Node) -> None:
+        """Code the constant operands of a fused operator per tensor, each over its own range."""
+        if not all(self.has_codes(value) for value in activation_inputs(node)):
+            return  # computes in float
+        for index, value in enumerate(node.inputs):
+            array = constant(value)
+            if value is None or array is None or array.dtype != np.float32:
+                continue
+            codes, edge = _constant_codes(array, pow2=self.pow2)
+            real = self.builder.node(
+                "DequantizeLinear",
+                [self.builder.constant(codes, "q"), self.scale(edge), self.zero_point(edge)],
+                output="r",
+                before=node,
+            )
+            node.replace_input_with(index, real)
+
+    def _carry(self, value: ir.Value, codes: ir.Value, edge: FittedEdge) -> None:
         """Make ``codes``, computed from other codes, stand for ``value``, whose producer becomes idle."""
         codes.type = ir.TensorType(ir.DataType.UINT8)
         self._stand_in(value, codes, edge, tuple(value.uses()))
@@ -106,14 +169,24 @@ class Edges:
             return codes
         producer = codes.producer()
         assert producer is not None
-        return self.clamp(codes, low, high, after=producer)
+        return self._clip(codes, low, high, after=producer)
 
-    def clamp(self, codes: ir.Value, low: int, high: int, *, after: ir.Node) -> ir.Value:
-        """Codes clamped to ``low .. high``."""
+    def _clip(self, codes: ir.Value, low: int, high: int, *, after: ir.Node) -> ir.Value:
         bounds = [self.builder.constant(np.array(b, np.uint8), "c") for b in (low, high)]
         return self.builder.node("Clip", [codes, *bounds], output="q", after=after)
 
 
-def clamp_bounds_of(node: ir.Node) -> bool:
-    """Whether ``node`` is a Relu, or a Clip with constant bounds."""
+def _is_clamp(node: ir.Node) -> bool:
+    """Tell whether ``node`` is a Relu, or a Clip with constant bounds."""
     return node.op_type in ("Relu", "Clip") and clamp_bounds(node) is not None
+
+
+def _constant_codes(array: np.ndarray, *, pow2: bool) -> tuple[np.ndarray, FittedEdge]:
+    """Codes and encoding of a constant operand, over its own range with zero."""
+    low, high = min(0.0, float(array.min())), max(0.0, float(array.max()))
+    scale = np.float32((high - low) / 255 or 1.0)
+    if pow2:
+        scale = np.float32(2.0 ** np.ceil(np.log2(scale)))
+    zero_point = min(255, max(0, round(-low / float(scale))))
+    codes = np.clip(np.rint(array / scale) + zero_point, 0, 255).astype(np.uint8)
+    return codes, FittedEdge(format="int8", scale=float(scale), zero_point=zero_point)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 import onnx_ir as ir
 
 import dybitq
-from dybitq.graph.stored.checksum import seal
-from dybitq.graph.stored.quantized import ORIGIN_KEY, REASON_KEY, RESCALED_KEY
+from dybitq.graph import keys
+from dybitq.graph.stored.checksum import write_checksum
 from dybitq.plan.store import plan_document
 from dybitq.records.arithmetic import FLOAT_RESCALE
 from dybitq.records.plan import Plan
@@ -23,7 +23,7 @@ def stamp(
 ) -> None:
     """Write the plan (as JSON, without reasons) into the metadata, and what it was made from.
 
-    What is integer-only is sealed as well, so that ``dybitq verify`` can tell whether it is still as written.
+    An integer-only model gets a checksum as well, by which ``dybitq verify`` finds later changes.
 
     Args:
         model: to be written to.
@@ -35,20 +35,20 @@ def stamp(
     model.producer_name, model.producer_version = "dybitq", dybitq.__version__
     document = plan_document(plan, reasons=False)
     del document["model_sha256"]  # stands beside it
-    model.metadata_props["dybitq.plan"] = json.dumps(document, separators=(",", ":"))
-    model.metadata_props[ORIGIN_KEY], model.metadata_props["dybitq.statistics_sha256"] = hashes
+    model.metadata_props[keys.PLAN] = json.dumps(document, separators=(",", ":"))
+    model.metadata_props[keys.ORIGIN], model.metadata_props[keys.STATISTICS] = hashes
     if rescaled:
-        model.metadata_props[RESCALED_KEY] = "\n".join(rescaled)
+        model.metadata_props[keys.RESCALED] = "\n".join(rescaled)
     if fitted_on:
-        model.metadata_props["dybitq.fitted_on"] = fitted_on
+        model.metadata_props[keys.FITTED_ON] = fitted_on
     if plan.arithmetic != FLOAT_RESCALE:
-        seal(model)
+        write_checksum(model)
 
 
 def reasons(model: ir.Model) -> Mapping[str, tuple[str, ...]]:
     """Why layers came out otherwise than planned: every reason with the names of its layers."""
     found: dict[str, list[str]] = {}
     for node in model.graph:
-        if REASON_KEY in node.metadata_props:
-            found.setdefault(node.metadata_props[REASON_KEY], []).append(node.name or "")
+        if keys.REASON in node.metadata_props:
+            found.setdefault(node.metadata_props[keys.REASON], []).append(node.name or "")
     return {reason: tuple(names) for reason, names in found.items()}

@@ -4,11 +4,48 @@ import numpy as np
 import onnx_ir as ir
 
 from dybitq.emit.builder import Builder
+from dybitq.emit.edges import Coded, CodedEdges
+from dybitq.emit.layers import Layer
 from dybitq.emit.lookup import add_flat, add_flat_lookup
 from dybitq.encodings.sparq import partners
+from dybitq.graph import keys
 from dybitq.patches import reduction_axis
 from dybitq.records.fitted import Recoding
 from dybitq.records.layers import LayerWork, Shape
+
+
+class RecodedInputs:
+    """Re-coded inputs of the layers of one graph; layers that re-code one tensor alike share it."""
+
+    def __init__(self, builder: Builder, edges: CodedEdges) -> None:
+        self.builder = builder
+        self.edges = edges
+        self._made: dict[tuple[str, str, bytes], ir.Value] = {}
+
+    def read(self, layer: Layer) -> None:
+        """Let ``layer`` read its input re-coded and dequantized, if it re-codes and its input has codes."""
+        recoding, coded = layer.recoding, self.edges.get(layer.activation)
+        if recoding is None or coded is None:
+            return
+        axis, _, groups = reduction_axis(layer.work)
+        pairs = groups if recoding.paired else 1
+        key = (str(coded.value.name), f"{recoding.name}/{axis}/{pairs}", recoding.both.tobytes())
+        if key not in self._made:
+            self._made[key] = self._dequantized(layer, coded, recoding)
+        layer.node.metadata_props[keys.RECODE] = recoding.name
+        layer.node.replace_input_with(0, self._made[key])
+
+    def _dequantized(self, layer: Layer, coded: Coded, recoding: Recoding) -> ir.Value:
+        codes = add_recoding(self.builder, coded.value, recoding, layer.work, before=layer.node)
+        unchanged = layer.activation
+        if codes is coded.value and unchanged is not None:
+            return unchanged
+        return self.builder.node(
+            "DequantizeLinear",
+            [codes, self.edges.scale(coded.edge), self.edges.zero_point(coded.edge)],
+            output="r",
+            before=layer.node,
+        )
 
 
 def add_recoding(
@@ -58,7 +95,7 @@ def _beside_zero(
     *,
     before: ir.Node,
 ) -> ir.Value:
-    """Whether the partner of every code is zero or missing, bool along one axis; ``codes``: channels last.
+    """Tell for every code whether its partner is zero or missing, bool along one axis; channels are last.
 
     Partners are picked with channels first, where they are contiguous: along the last axis the runtime
     copies byte by byte, which takes 40 times as long.
@@ -79,7 +116,7 @@ def _beside_zero(
 def _one_of_two(
     builder: Builder, flat: ir.Value, recoding: Recoding, alone: ir.Value, *, before: ir.Node
 ) -> ir.Value:
-    """Both tables one behind the other, looked up once.
+    """Look up once in both tables, one after the other.
 
     Where(alone, flat, ...) would do where codes beside a zero stay as they are, but on bytes it takes four
     times as long as the look-up on processors without AVX-512.
@@ -96,7 +133,7 @@ def _one_of_two(
 
 
 def _extents(builder: Builder, codes: ir.Value, shape: Shape, *, before: ir.Node) -> ir.Value:
-    """What to reshape to: ``shape`` where at most one extent of it is unknown, else read from ``codes``."""
+    """Return ``shape`` where at most one extent of it is unknown, else what ``codes`` has at run time."""
     if shape and shape.count(None) <= 1:
         return builder.constant(np.array([-1 if d is None else d for d in shape], np.int64), "n")
     return builder.node("Shape", [codes], output="i", before=before)

@@ -1,4 +1,4 @@
-"""The ONNX checker on what was emitted."""
+"""The ONNX checker on emitted models."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from dybitq.errors import ModelError
 
 
 def checker_problem(model: bytes) -> str | None:
-    """What the ONNX checker has against a serialised model, in one line; None if nothing."""
+    """Return the ONNX checker's complaint about a serialised model, in one line; None if it passes."""
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:
@@ -24,8 +24,8 @@ def check_valid(emitted: bytes, original: Callable[[], bytes]) -> str | None:
         original: gives the float model in normal form, serialised.
 
     Returns:
-        What the checker has against the emitted model, if it has something against the original as well
-        (operators outside ONNX's own domain are none of that); None otherwise.
+        The checker's complaint about the emitted model, where the original does not pass either; None where
+        the emitted model passes. Operators outside ONNX's own domain are no ground for a complaint.
 
     Raises:
         ModelError: the emitted model is invalid although the original is not.

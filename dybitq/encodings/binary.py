@@ -6,35 +6,36 @@ each term a popcount of an AND; the two-stage form multiplies all planes at once
 planes of {-1, +1} (Sun et al., AAAI 2019) the codes stand for odd integers, and each term is
 ``S - 2 popcount(xor)`` over a length S.
 
-An accelerator that computes so does ``M * K`` binary operations for a multiplication of M by K bits. Here
-numpy's integers stand in for the popcounts: this is the reference that shows the identity, not a fast kernel.
+An accelerator that works so does ``M * K`` binary operations for a multiplication of M by K bits. Here
+numpy's
+integers replace the popcounts: this is a reference for the identity, not a fast kernel.
 """
 
 import numpy as np
 
 
 def planes(codes: np.ndarray, bits: int) -> np.ndarray:
-    """Bit planes, least significant first: uint8 ``[bits, *codes.shape]`` of zeros and ones."""
+    """Split codes into planes of zeros and ones, lowest bit first: uint8 ``[bits, *codes.shape]``."""
     shifts = np.arange(bits).reshape(-1, *[1] * codes.ndim)
     return ((codes >> shifts) & 1).astype(np.uint8)
 
 
 def stack_rows(codes: np.ndarray, bits: int) -> np.ndarray:
-    """The planes of each row of ``[rows, s]`` below one another: uint8 ``[rows * bits, s]``."""
+    """Stack the planes of each row of ``[rows, s]`` below one another: uint8 ``[rows * bits, s]``."""
     return planes(codes, bits).transpose(1, 0, 2).reshape(-1, codes.shape[1])
 
 
 def stack_columns(codes: np.ndarray, bits: int) -> np.ndarray:
-    """The planes of each column of ``[s, columns]`` beside one another: uint8 ``[s, columns * bits]``."""
+    """Stack the planes of each column of ``[s, columns]`` side by side: uint8 ``[s, columns * bits]``."""
     return planes(codes, bits).transpose(1, 2, 0).reshape(codes.shape[0], -1)
 
 
 def recombine(binary: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Second stage: each tile of the binary product times the kernel, summed.
+    """Recombine planes (the second stage): each tile of the binary product times the kernel, summed.
 
     Args:
         binary: int64 ``[rows * M, columns * K]``, the product of stacked planes.
-        kernel: int64 ``[M, K]``, worth of each pair of planes, see :func:`plane_kernel`.
+        kernel: int64 ``[M, K]``, weight of each pair of planes, see :func:`plane_kernel`.
 
     Returns:
         int64 ``[rows, columns]``.
@@ -45,7 +46,7 @@ def recombine(binary: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 
 def plane_kernel(row_bits: int, column_bits: int, *, signed_rows: bool = False) -> np.ndarray:
-    """``2^(m+k)`` for every pair of planes, int64 ``[row_bits, column_bits]``.
+    """Return ``2^(m+k)`` for every pair of planes, int64 ``[row_bits, column_bits]``.
 
     With ``signed_rows`` the row codes are two's complement: their top plane counts negatively.
     """
@@ -58,7 +59,7 @@ def plane_kernel(row_bits: int, column_bits: int, *, signed_rows: bool = False) 
 def product(
     rows: np.ndarray, row_bits: int, columns: np.ndarray, column_bits: int, *, signed_rows: bool = False
 ) -> np.ndarray:
-    """Product of two code matrices through their bit planes, in two stages.
+    """Multiply two code matrices by their bit planes, in two stages.
 
     Args:
         rows: codes ``[rows, s]`` of ``row_bits`` bits (two's complement codes with ``signed_rows``).
@@ -80,7 +81,7 @@ def affine_product(
     row_affine: tuple[float, float],
     column_affine: tuple[float, float],
 ) -> np.ndarray:
-    """Product of the real matrices ``s_r (rows - z_r)`` and ``s_c (columns - z_c)`` from that of the codes.
+    """Compute the product of real matrices ``s_r (rows - z_r)`` and ``s_c (columns - z_c)`` from the codes'.
 
     Args:
         integer_product: ``rows @ columns``, from :func:`product`.
@@ -105,7 +106,7 @@ def affine_product(
 
 
 def odd_dot(left: np.ndarray, left_bits: int, right: np.ndarray, right_bits: int) -> int:
-    """Dot product of odd integers from their codes by XOR and counting.
+    """Compute the dot product of odd integers from their codes by XOR and popcount.
 
     Args:
         left: codes ``[s]`` of the format ``odd<left_bits>``: code c stands for ``2 c - (2^bits - 1)``.

@@ -1,12 +1,11 @@
-"""Codes from values and values from codes, for any table of integers.
+"""Encoding of values to codes and decoding, for any table of integers.
 
 Encoding takes the nearest level. Beyond the ends it saturates, and a value half way between two levels
-goes to the one whose code is even (to the smaller level if both or none are even). For two's complement
+takes the one whose code is even (the smaller level if both or none are even). For two's complement
 integers that is rounding half to even, for minifloats the IEEE rule. Reserved codes are never emitted.
 
-Speed comes from one trick: for float32 values the upper 16 bits of the pattern (sign, exponent, seven bits
-of mantissa) fix the level up to one boundary, so that encoding is two table look-ups and one comparison,
-whatever the table.
+Encoding is fast because the upper 16 bits of a float32 pattern (sign, exponent, seven bits of mantissa)
+determine the level up to one boundary: two table look-ups and one comparison suffice for any table.
 """
 
 import functools
@@ -22,7 +21,7 @@ CHUNK = 1 << 15
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Levels:
-    """The distinct levels of a format in increasing order, and where one gives way to the next.
+    """The distinct levels of a format in increasing order, and the boundaries between them.
 
     ``last32[i]`` is the largest float32 that rounds to level i (infinity for the last one), ``last64`` the
     same for float64. ``first[key]`` is the level of the smallest float32 whose upper 16 bits are ``key``;
@@ -38,11 +37,11 @@ class _Levels:
 
 
 def encode(values: np.ndarray, format: NumberFormat, zero_point: int = 0) -> np.ndarray:
-    """Codes of the levels nearest to ``values``.
+    """Encode ``values`` as the codes of the nearest levels.
 
     Args:
-        values: float32 or float64 (others are cast to float32), any shape, in units of the table, that is
-            already divided by the scale. Infinities saturate.
+        values: float32 or float64 (others are cast to float32), any shape, in units of the table, which
+            means divided by the scale. Infinities saturate.
         format: the table.
         zero_point: added to the rounded integer before saturating; uniform integers only.
 
@@ -62,7 +61,7 @@ def encode(values: np.ndarray, format: NumberFormat, zero_point: int = 0) -> np.
 
 
 def rounded(values: np.ndarray, format: NumberFormat) -> tuple[np.ndarray, np.ndarray]:
-    """Codes of the nearest levels, uint8, and their integers, float32, in one step and unchecked.
+    """Return codes of the nearest levels, uint8, and their integers, float32, in one step and unchecked.
 
     Args:
         values: float32, any shape, without NaN, in units of the table.
@@ -84,12 +83,12 @@ def _nearest_uniform(values: np.ndarray, levels: _Levels) -> np.ndarray:
 
 
 def decode(codes: np.ndarray, format: NumberFormat, zero_point: int = 0) -> np.ndarray:
-    """Integers of ``codes`` (every code of the table, reserved ones included), int64, less the zero point."""
+    """Decode ``codes``, reserved ones included, to integers less the zero point, int64."""
     return format.table[codes] - zero_point
 
 
 def nearest(values: np.ndarray, format: NumberFormat) -> np.ndarray:
-    """Integers of the levels nearest to ``values``: decoding after encoding, in one step.
+    """Return integers of the levels nearest to ``values``: encode and decode in one step.
 
     Args:
         values: as for :func:`encode`, in units of the table.
@@ -111,7 +110,7 @@ def nearest(values: np.ndarray, format: NumberFormat) -> np.ndarray:
 def quantize(
     values: np.ndarray, scale: np.ndarray | float, format: NumberFormat, zero_point: int = 0
 ) -> np.ndarray:
-    """Values after encoding and decoding: the nearest ``integer * scale``, computed in float32.
+    """Encode and decode values: return the nearest ``integer * scale``, computed in float32.
 
     Args:
         values: float, any shape.
@@ -131,7 +130,7 @@ def quantize(
 
 
 def levels(format: NumberFormat) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct integers of a format in increasing order (int64) and the code emitted for each (uint8)."""
+    """Return the distinct integers of a format in increasing order (int64) and the code of each (uint8)."""
     found = _levels(format)
     return found.integers, found.codes
 

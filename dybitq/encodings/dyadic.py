@@ -1,14 +1,14 @@
-"""Dyadic factors b * 2^-c: how integer-only arithmetic rescales an accumulator.
+"""Dyadic factors b * 2^-c, by which integer-only arithmetic rescales an accumulator.
 
-Source: HAWQ-V3 (Yao et al., ICML 2021). A requantization factor ``M = s_x * s_w / s_y`` becomes an integer
+Source: HAWQ-V3 (Yao et al., ICML 2021, arXiv:2011.10680). A factor ``M = s_x * s_w / s_y`` becomes an integer
 multiplier b and a right shift c; the output is ``round(acc * b / 2^c)``, computed in 64-bit integers.
 
 Two uses, two functions. :func:`convert` takes any factor to 31 bits of multiplier, for hardware with wide
 multipliers. :func:`snap` finds the nearest factor with a small shift: with c <= 16 and 8-bit outputs, a
 kernel that multiplies the accumulator by the float32 number b * 2^-c and rounds half to even computes exactly
-the same integers, because whatever does not saturate has |acc * b| <= 2^8 * 2^c <= 2^24. Weight scales are
-moved to the grid of such factors by :func:`snap_weight_scale` before their codes are chosen, so nothing is
-lost afterwards.
+the same integers, because every result that does not saturate has |acc * b| <= 2^8 * 2^c <= 2^24. Weight
+scales are moved to the grid of such factors by :func:`snap_weight_scale` before their codes are chosen, so no
+accuracy is lost afterwards.
 """
 
 from dataclasses import dataclass
@@ -27,13 +27,13 @@ MULTIPLIER_BITS = 24
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SnappedScale:
-    """Weight scales moved to where the requantization factor is dyadic.
+    """Weight scales, changed such that the requantization factor is dyadic.
 
     Attributes:
-        scale: float64, the moved scales; ``s_x * scale / s_y`` equals ``multiplier * 2**-shift``.
+        scale: float64, the changed scales; ``s_x * scale / s_y`` equals ``multiplier * 2**-shift``.
         multiplier: int64, b, at least 1.
         shift: int64, c, 0 to the largest shift allowed.
-        relative: float64, moved scale over given scale, minus one.
+        relative: float64, changed scale over given scale, minus one.
     """
 
     scale: np.ndarray
@@ -43,7 +43,7 @@ class SnappedScale:
 
 
 def factor(input_scale: float, weight_scale: np.ndarray | float, output_scale: float) -> np.ndarray:
-    """``s_x * s_w / s_y`` with the float32 steps of HAWQ-V3's code, float64.
+    """Compute ``s_x * s_w / s_y`` with the float32 steps of HAWQ-V3's code, float64.
 
     The scales are float32; their product is formed in double precision and rounded to float32, and its
     quotient by the output scale is a double again.
@@ -54,7 +54,7 @@ def factor(input_scale: float, weight_scale: np.ndarray | float, output_scale: f
 
 
 def convert(factors: np.ndarray | float, bits: int = 31) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest dyadic numbers with multipliers of ``bits`` bits.
+    """Convert factors to the nearest dyadic numbers with multipliers of ``bits`` bits.
 
     With M = f * 2^E and 0.5 <= f < 1 it is ``b = round_half_up(f * 2^bits)``, ``c = bits - E``; a b that
     rounds up to ``2^bits`` is halved and c lowered by one, which is the same number. The relative error is at
@@ -80,7 +80,7 @@ def convert(factors: np.ndarray | float, bits: int = 31) -> tuple[np.ndarray, np
 def snap(
     factors: np.ndarray | float, max_shift: int = MAX_SHIFT, bits: int = MULTIPLIER_BITS
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest dyadic numbers whose shift is at most ``max_shift``.
+    """Find the nearest dyadic numbers whose shift is at most ``max_shift``.
 
     A factor below half a unit of ``2**-max_shift`` (a dead channel) becomes one unit: b is never 0.
 
@@ -100,15 +100,15 @@ def snap(
     shift = np.minimum(max_shift, bits - exponent)
     if (shift < 0).any():
         raise UnsupportedError(
-            f"requantization factor {given.max():.6g} does not fit a multiplier of {bits} bits; the scale of "
-            "the output is far too small for its input and weights"
+            f"requantization factor {given.max():.6g} does not fit a multiplier of {bits} bits: the scale of "
+            "the output is far too small for its input and weights; check the calibration data"
         )
     multiplier = np.maximum(np.rint(np.ldexp(given, shift)), 1).astype(np.int64)
     return _lowest_terms(multiplier, shift)
 
 
 def snap_pow2(factors: np.ndarray | float, max_shift: int = MAX_SHIFT) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest powers of two that are at least ``2**-max_shift``: pure shifts.
+    """Find the nearest powers of two that are at least ``2**-max_shift``: pure shifts.
 
     Args:
         factors: positive and finite, any shape.
@@ -140,7 +140,7 @@ def snap_weight_scale(
     """Move weight scales so that ``s_x * s_w / s_y`` is dyadic.
 
     Args:
-        weight_scale: positive, one a tensor or one a channel.
+        weight_scale: positive, one per tensor or one per channel.
         input_scale: s_x of the layer's input.
         output_scale: s_y of the layer's output.
         pow2: allow powers of two only (b = 1).
@@ -157,14 +157,14 @@ def snap_weight_scale(
 
 
 def value(multiplier: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """``b * 2**-c``, float64, exact."""
+    """Return ``b * 2**-c``, float64, exact."""
     return np.ldexp(np.asarray(multiplier, np.float64), -np.asarray(shift, np.int64))
 
 
 def rescale(
     accumulator: np.ndarray, multiplier: np.ndarray | int, shift: np.ndarray | int, rounding: TieRounding
 ) -> np.ndarray:
-    """``round(acc * b / 2^c)`` in 64-bit integers.
+    """Compute ``round(acc * b / 2^c)`` in 64-bit integers.
 
     Args:
         accumulator: integers of magnitude at most 2^31, any shape.
@@ -217,7 +217,7 @@ def _positive(factors: np.ndarray | float) -> np.ndarray:
         index = tuple(int(i) for i in np.argwhere(bad)[0])
         where = f" (at index {index})" if index else ""
         raise UnsupportedError(
-            f"requantization factor {float(given[index])}{where} is no positive number; "
-            "check the scales it is made of"
+            f"requantization factor {float(given[index])}{where} is not a positive number; "
+            "check the scales that it is computed from"
         )
     return given

@@ -1,4 +1,4 @@
-"""Number formats by name: every one is a table of integers that a scale turns into real values.
+"""Number formats by name; each is a table of integers, which a scale turns into real values.
 
 A family is one file in ``encodings/families/`` that returns its table for a width::
 
@@ -23,13 +23,13 @@ SIGNED = (True,)
 BOTH = (True, False)
 
 Table = np.ndarray | tuple[np.ndarray, tuple[int, ...]]
-"""What a family returns: the int64 table, with its reserved codes where it has any."""
+"""Result of a family: the int64 table, with its reserved codes where it has any."""
 
 FORMATS: Registry[Callable[[], NumberFormat]] = Registry("number format", "dybitq.encodings.families")
 
 
 def get(name: str, signed: bool = True) -> NumberFormat:
-    """The number format called ``name``.
+    """Return the number format called ``name``.
 
     Args:
         name: a registered name such as ``dybit4``, ``int3``, ``uint8``, ``e2m1``, ``pot4`` or ``ternary``.
@@ -55,7 +55,7 @@ def get(name: str, signed: bool = True) -> NumberFormat:
 
 @functools.cache
 def within(format: NumberFormat, largest: int) -> NumberFormat:
-    """The same codes, of which those that stand for integers beyond ``largest`` are never emitted.
+    """Keep the codes of a format, but never emit those that stand for integers beyond ``largest``.
 
     Returns:
         ``format`` itself if there are none; the same object on every call.
@@ -78,7 +78,7 @@ def names(signed: bool = True) -> tuple[str, ...]:
 def family(
     stem: str, *, bits: Iterable[int], signs: Iterable[bool], name: str | None = None
 ) -> Callable[[Callable[[int, bool], Table]], Callable[[int, bool], Table]]:
-    """Decorator: register ``function(bits, signed)`` for every width and sign.
+    """Register the decorated ``function(bits, signed)`` for every width and sign.
 
     Args:
         stem: name of the family, also the format's name without its width.
@@ -99,7 +99,7 @@ def family(
 
 
 def sign_magnitude(magnitudes: np.ndarray) -> np.ndarray:
-    """Table of a sign bit (the most significant one) in front of a magnitude code.
+    """Add a sign bit (the most significant one) to a table of magnitude codes.
 
     Code ``1 0...0`` is a negative zero: it decodes to 0 and is reserved.
     """

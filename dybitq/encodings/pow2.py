@@ -10,10 +10,10 @@ q_j the nearest level of x_j / S:
 3. exponents 3 below to 3 above the best one are tried.
 
 Elements weigh 1, or 0 beyond two standard deviations (outliers saturate and should not choose the scale),
-times weights of the caller's: the diagonal of the input second moment stands in for the published second
+times the caller's weights: the diagonal of the input second moment takes the place of the published second
 moments of gradients.
 
-Where this differs: step 3 starts again around a new best exponent until nothing changes. Uniform levels
+The difference: step 3 starts again around a new best exponent until nothing changes. Uniform levels
 hardly need it; DyBit's best scale lies several powers of two from the largest value.
 """
 
@@ -30,13 +30,13 @@ MAX_EXPONENT = 60
 
 
 def outlier_mask(values: np.ndarray) -> np.ndarray:
-    """1.0 where ``|x| <= 2 std(x)``, else 0.0; the deviation is about the mean of each row.
+    """Return 1.0 where ``|x| <= 2 std(x)``, else 0.0; the deviation is about the mean of each row.
 
     Args:
         values: float, ``[..., count]``; the last axis shares a scale.
 
     Returns:
-        float64, shape of ``values``. A row in which nothing passes (all values equal) is all ones.
+        float64, shape of ``values``. A row whose values are all masked (all are equal) is all ones.
     """
     given = np.asarray(values, np.float64)
     inside = np.abs(given) <= OUTLIER_SIGMA * given.std(axis=-1, keepdims=True)
@@ -46,7 +46,7 @@ def outlier_mask(values: np.ndarray) -> np.ndarray:
 def error(
     values: np.ndarray, exponent: np.ndarray, format: NumberFormat, weights: np.ndarray | float = 1.0
 ) -> np.ndarray:
-    """``sum_j m_j (x_j - 2^e q_j)^2`` of each row, summed in float64.
+    """Compute ``sum_j m_j (x_j - 2^e q_j)^2`` of each row in float64.
 
     Args:
         values: float, ``[..., count]``.
@@ -61,7 +61,7 @@ def error(
 
 
 def fit_exponent(values: np.ndarray, format: NumberFormat, weights: np.ndarray | float = 1.0) -> np.ndarray:
-    """Exponents of the power-of-two scales of least squared error.
+    """Fit the exponents of the power-of-two scales with the least squared error.
 
     Args:
         values: float, ``[..., count]``; one scale for each row (flatten a tensor for one scale in all).

@@ -3,12 +3,12 @@
 Source: "Post-Training Sparsity-Aware Quantization" (Shomron et al., NeurIPS 2021) and its published kernel.
 
 A window of n bits (bSPARQ) starts at the leading one of an 8-bit code, or as near above it as the allowed
-shifts reach; what is to its right is truncated ("raw") or rounded half to even. The window is chosen before
+shifts reach; the bits to its right are truncated ("raw") or rounded half to even. The window is chosen before
 rounding, so a carry out of it saturates inside it: with five shifts 124 becomes 120, not 128.
 
 Pairing (vSPARQ) takes neighbours along the reduction axis, (0, 1), (2, 3) and so on. Where one of a pair is
-zero the other has both multipliers to itself: of 4-bit windows it is then kept whole, of 3-bit ones in a
-6-bit window, of 2-bit ones in a 4-bit window.
+zero the other uses both multipliers: with 4-bit windows it keeps all 8 bits, with 3-bit ones it has a 6-bit
+window, with 2-bit ones a 4-bit window.
 
 A re-coding is therefore two tables of 256 codes, and its results are again 8-bit codes of the same scale and
 zero point.
@@ -33,18 +33,18 @@ WINDOWS = {
     "sparq3-6opt": ((3, (0, 1, 2, 3, 4, 5)), SIX_BITS),
     "sparq2-7opt": ((2, (0, 1, 2, 3, 4, 5, 6)), FOUR_BITS),
 }
-"""By name: (bits, shifts) of the window for two live values, and of the one for a value beside a zero."""
+"""By name: (bits, shifts) of the window for two nonzero values, and of the one for a value beside a zero."""
 
 
 RECODINGS: Registry[Callable[[], Recoding]] = Registry("re-coding", "dybitq.encodings")
 
 
 def get(name: str, zero_point: int = 0) -> Recoding:
-    """The re-coding called ``name``, on codes with the given zero point.
+    """Return the re-coding called ``name``, on codes with the given zero point.
 
     Args:
-        name: ``sparq4-5opt``, ``sparq4-3opt``, ``sparq4-2opt``, ``sparq3-6opt`` or ``sparq2-7opt``; ``-raw``
-            behind it truncates instead of rounding, ``-nopair`` looks at every value alone.
+        name: ``sparq4-5opt``, ``sparq4-3opt``, ``sparq4-2opt``, ``sparq3-6opt`` or ``sparq2-7opt``; the
+            suffix ``-raw`` truncates instead of rounding, ``-nopair`` treats every value alone.
         zero_point: 0 is the published method. With another one (the paper has no signed activations) the
             window is taken of the magnitude, the sign is kept, and a pair's zero test is on the zero point.
 
@@ -63,8 +63,19 @@ def get(name: str, zero_point: int = 0) -> Recoding:
     )
 
 
+def has_windows(name: str) -> bool:
+    """Whether ``name`` is one of these re-codings."""
+    return name in set(RECODINGS)
+
+
+def window_bits(name: str) -> int | None:
+    """Width of a re-coding's windows, which ``sparq4`` is enough to name; None for any other name."""
+    widths = {window.partition("-")[0]: both[0] for window, (both, _) in WINDOWS.items()}
+    return widths[name.partition("-")[0]] if name in widths or has_windows(name) else None
+
+
 def window_table(bits: int, shifts: tuple[int, ...], rounded: bool) -> np.ndarray:
-    """The bSPARQ window of every unsigned 8-bit integer.
+    """Compute the bSPARQ window of every unsigned 8-bit integer.
 
     Args:
         bits: width n of the window.
@@ -72,7 +83,7 @@ def window_table(bits: int, shifts: tuple[int, ...], rounded: bool) -> np.ndarra
         rounded: round half to even on the dropped bits, saturating in the window; otherwise truncate.
 
     Returns:
-        uint8 ``[256]``, what remains of each integer.
+        uint8 ``[256]``, each integer after truncating or rounding.
     """
     x = np.arange(256)
     allowed = np.array(shifts)
@@ -107,7 +118,7 @@ def apply_pairs(codes: np.ndarray, recoding: Recoding, axis: int, groups: int = 
 
 
 def partners(count: int, groups: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Index of every channel's partner (its own if it has none), int64, and whether it has none, bool."""
+    """Return the index of every channel's partner (its own if it has none), int64, and a mask of those."""
     each = count // groups
     inside = np.arange(count) % each
     lone = (inside ^ 1) >= each
@@ -115,7 +126,7 @@ def partners(count: int, groups: int = 1) -> tuple[np.ndarray, np.ndarray]:
 
 
 def share_alone(count: int, groups: int, zeros: float) -> float:
-    """Expected share of values without a live partner, ``zeros`` being the share of zeros among all values.
+    """Estimate the share of values without a nonzero partner from ``zeros``, the share of zeros.
 
     ``count`` and ``groups`` as in :func:`partners`. Zeros of two neighbours are taken as independent.
     """

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,11 +12,12 @@ from dybitq.errors import ConfigError, listed, unknown
 from dybitq.fit.fit import layer_arrays, moment_of
 from dybitq.fit.shared import joined_moment, sharing
 from dybitq.fit.weights.kernel_range import weight_format
-from dybitq.fit.weights.layers import LayerArrays, first_scale, form_of, has_own_rows, round_matrix
-from dybitq.fit.weights.moments import Quadratic
+from dybitq.fit.weights.layers import LayerArrays, first_scale, has_own_rows, hessian_of, round_matrix
+from dybitq.fit.weights.moments import Hessian
 from dybitq.graph.load import Network
 from dybitq.graph.tensors import Tensors
 from dybitq.patches import row_channels, to_matrix
+from dybitq.records.formats import NumberFormat
 from dybitq.records.layers import LayerWork
 from dybitq.records.plan import ActivationMode, LayerPlan, Plan
 from dybitq.records.statistics import Moment, Statistics
@@ -53,16 +54,25 @@ def width_of(weights: str) -> int:
     return int(match.group(1)) if match else formats.get(weights).bits
 
 
-def candidates(weights: str, mode: ActivationMode) -> list[str]:
+Carries = Callable[[NumberFormat], bool]
+"""Tells whether weights in a format can be written."""
+
+
+def any_format(_fmt: NumberFormat) -> bool:
+    """Tell that every format can be written."""
+    return True
+
+
+def candidates(weights: str, mode: ActivationMode, carries: Carries = any_format) -> list[str]:
     """Signed formats of the width that ``weights`` names, of equal tables the first by name.
 
-    Only int8-sized tables, unless ``mode`` is float.
+    Only those that can be written, with int8-sized tables unless ``mode`` is float.
     """
     bits = width_of(weights)
     found: dict[bytes, str] = {}
     for name in formats.names(signed=True):
         fmt = formats.get(name)
-        if fmt.bits == bits and (fmt.fits_int8 or mode is ActivationMode.FLOAT):
+        if fmt.bits == bits and (fmt.fits_int8 or mode is ActivationMode.FLOAT) and carries(fmt):
             found.setdefault(np.unique(fmt.table).tobytes(), name)
     return list(found.values())
 
@@ -74,7 +84,7 @@ class _Sample:
     matrix: np.ndarray
     bounded: bool
     channels: np.ndarray
-    form: Quadratic
+    hessian: Hessian
     scales: dict[str, np.ndarray] = field(default_factory=dict)  # found so far, by format
 
     def error(self, plan: LayerPlan) -> float:
@@ -82,10 +92,10 @@ class _Sample:
         free = LayerArrays(weight=self.matrix, bias=None, input_scale=None, bounded=self.bounded)
         if plan.weights not in self.scales:
             fmt = weight_format(plan.weights, bounded=self.bounded)
-            self.scales[plan.weights] = first_scale(plan, fmt, self.matrix, self.channels, self.form)
+            self.scales[plan.weights] = first_scale(plan, fmt, self.matrix, self.channels, self.hessian)
         start = self.scales[plan.weights]
         return round_matrix(
-            plan, free, self.matrix, self.channels, self.form, start=start, thorough=False
+            plan, free, self.matrix, self.channels, self.hessian, start=start, thorough=False
         ).error
 
 
@@ -94,28 +104,34 @@ def _sample(
 ) -> _Sample:
     matrix, channels = to_matrix(arrays.weight, layer).astype(np.float32), row_channels(layer)
     centred = correct_bias and moment is not None and has_own_rows(channels)
-    form = form_of(matrix, moment, centred=centred)
+    hessian = hessian_of(matrix, moment, centred=centred)
     count = int(channels.max()) + 1
     if plan.granularity == "tensor" or len(matrix) > 1 or count <= _CHANNELS:
-        return _Sample(matrix=matrix, bounded=arrays.bounded, channels=channels, form=form)
+        return _Sample(matrix=matrix, bounded=arrays.bounded, channels=channels, hessian=hessian)
     # Errors add up where the output is large, which may be in very few channels: half are the largest ones.
-    energy = np.bincount(channels[0], weights=form.energy(matrix)[0], minlength=count)
+    energy = np.bincount(channels[0], weights=hessian.energy(matrix)[0], minlength=count)
     order = np.argsort(-energy, kind="stable")
     largest, others = order[: _CHANNELS // 2], np.sort(order[_CHANNELS // 2 :])
     spread = others[np.linspace(0, len(others) - 1, _CHANNELS - len(largest)).astype(np.int64)]
     taken = np.isin(channels[0], np.concatenate([largest, spread]))
     _, renumbered = np.unique(channels[0, taken], return_inverse=True)
-    return _Sample(matrix=matrix[:, taken], bounded=arrays.bounded, channels=renumbered[None], form=form)
+    return _Sample(
+        matrix=matrix[:, taken], bounded=arrays.bounded, channels=renumbered[None], hessian=hessian
+    )
 
 
 def resolve_auto(
-    network: Network, layers: Mapping[str, LayerWork], plan: Plan, statistics: Statistics
+    network: Network,
+    layers: Mapping[str, LayerWork],
+    plan: Plan,
+    statistics: Statistics,
+    carries: Carries = any_format,
 ) -> Plan:
     """Replace every ``autoN`` of the plan by the winner, with the reason beside it.
 
     All formats are compared by their output error after rounding to the nearest level, and the best few
     of them once more after the rounding that the plan asks for, both on a sample of the output channels.
-    Layers that share a weight decide together.
+    Layers that share a weight decide together. Only formats that ``carries`` admits are compared.
     """
     tensors, alike = Tensors(network), sharing(layers, plan)
     decided: list[LayerPlan] = []
@@ -133,7 +149,7 @@ def resolve_auto(
             found = sample.error(replace(base, weights=name, rounding=rounding))
             return math.inf if math.isnan(found) else found
 
-        tried = candidates(layer_plan.weights, layer_plan.activations)
+        tried = candidates(layer_plan.weights, layer_plan.activations, carries)
         first = sorted(tried, key=lambda name: (error(name, "nearest"), name))[:_FINALISTS]
         errors = {name: error(name, layer_plan.rounding) for name in first}
         ranked = sorted(errors, key=lambda name: (errors[name], name))

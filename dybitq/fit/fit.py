@@ -1,10 +1,9 @@
 """Plan and statistics to arrays: every layer and every edge, one at a time."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from dybitq.errors import StatisticsError
 from dybitq.fit.activations.edges import fit_edge, joined_edge
-from dybitq.fit.activations.recode import NONE, fit_recoding
+from dybitq.fit.activations.recode import fit_recoding
 from dybitq.fit.activations.sparq_scales import window_readers, windowed_edge
 from dybitq.fit.shared import fit_together, sharing
 from dybitq.fit.weights.kernel_range import bounds_weights
@@ -15,9 +14,8 @@ from dybitq.patches import moment_key
 from dybitq.records.fitted import Fitted, FittedEdge, FittedWeight, Recoding
 from dybitq.records.layers import LayerKind, LayerWork
 from dybitq.records.plan import ActivationMode, LayerPlan, Plan
+from dybitq.records.progress import Progress
 from dybitq.records.statistics import Moment, Statistics
-
-Progress = Callable[[str, int, int], None]
 
 
 def fit(
@@ -35,7 +33,7 @@ def fit(
     tensors = Tensors(network)
     edges = fit_edges(layers, plan, statistics, tensors)
     weights: dict[str, FittedWeight] = {}
-    todo = [p for p in plan.layers if p.weights not in ("float", "activation")]
+    todo = [p for p in plan.layers if p.has_coded_weights]
     alike = sharing(layers, plan)
     for done, layer_plan in enumerate(todo):
         if progress is not None:
@@ -71,7 +69,7 @@ def fit_recodings(
     for layer_plan in plan.layers:
         layer = layers[layer_plan.layer]
         root = tensors.coded_root(layer.input, edges)
-        if layer_plan.recode != NONE and root is not None and layer.input in statistics.tensors:
+        if layer_plan.recodes and root is not None and layer.input in statistics.tensors:
             seen = statistics.tensors[layer.input]
             found[layer.name] = fit_recoding(layer_plan.recode, edges[root], seen)
     return found
@@ -84,12 +82,7 @@ def fit_edges(
     edges: dict[str, FittedEdge] = {}
     readers = window_readers(layers, plan, tensors)
     for edge in plan.edges:
-        found = statistics.tensors.get(edge.tensor)
-        if found is None:
-            raise StatisticsError(
-                f"tensor {edge.tensor}: not in the statistics, which hold {len(statistics.tensors)} tensors; "
-                "calibrate this model again"
-            )
+        found = statistics.tensor(edge.tensor)
         clamp = tensors.clamp(edge.tensor)
         own = fit_edge(edge, found, clamp, tensors.response(edge.tensor))
         own = windowed_edge(edge, own, found, clamp, readers.get(edge.tensor, ()))

@@ -26,7 +26,7 @@ def check_magnitudes(
     tensors = Tensors(network)
     for layer_plan in plan.layers:
         layer, seen = layers[layer_plan.layer], statistics.tensors.get(layers[layer_plan.layer].input)
-        if layer_plan.weights in ("float", "activation") or layer.weight is None:
+        if not layer_plan.has_coded_weights or layer.weight is None:
             continue
         weight = float(np.abs(tensors.array(layer.weight)).max(initial=0))
         value = 1.0 if seen is None else max(-seen.minimum, seen.maximum)

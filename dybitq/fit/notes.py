@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from dybitq.calibrate.store import StoredMoments
 from dybitq.encodings import sparq
-from dybitq.fit.activations.recode import NONE
+from dybitq.errors import counted, first_of
+from dybitq.fit.weights.rounding import roundings
 from dybitq.patches import moment_key, patch_geometry
 from dybitq.records.fitted import Fitted
 from dybitq.records.layers import LayerKind, LayerWork
@@ -32,7 +33,7 @@ def fit_notes(
         statistics: what was fitted to.
         fitted: what came out.
     """
-    todo = [p for p in plan.layers if p.weights not in ("float", "activation") and p.layer in fitted.weights]
+    todo = [p for p in plan.layers if p.has_coded_weights and p.layer in fitted.weights]
     return (*_about_moments(layers, todo, statistics), *_about_recodings(layers, todo, statistics, fitted))
 
 
@@ -51,7 +52,7 @@ def _about_moments(
             continue
         kind, rows = moment
         _, width = patch_geometry(layer)
-        if layer_plan.rounding != "nearest" and kind is MomentKind.DIAGONAL and width > 1:
+        if roundings.get(layer_plan.rounding).compensates and kind is MomentKind.DIAGONAL and width > 1:
             poor.append(layer.name)
         if rows < width and kind is not MomentKind.DIAGONAL:
             scarce.append(f"{layer.name} {rows} of {width}")
@@ -64,7 +65,7 @@ def _about_moments(
         (scarce, _SCARCE),
         (constant, _CONSTANT),
     ]
-    return [f"{_count(names)} {text.format(_shown(names))}" for names, text in found if names]
+    return [f"{_layers(names)} {text.format(_shown(names))}" for names, text in found if names]
 
 
 def _light(statistics: Statistics, key: str) -> tuple[MomentKind, int] | None:
@@ -84,20 +85,20 @@ def _about_recodings(
     signed: dict[str, list[str]] = {}
     unread = []
     for layer_plan in todo:
-        if layer_plan.recode == NONE:
+        if not layer_plan.recodes:
             continue
         recoding = fitted.recodings.get(layer_plan.layer)
         if recoding is None:
             unread.append(layer_plan.layer)
-        elif recoding.zero_point and layer_plan.recode in set(sparq.RECODINGS):
+        elif recoding.zero_point and sparq.has_windows(layer_plan.recode):
             signed.setdefault(layer_plan.recode, []).append(layer_plan.layer)
     texts = [
-        f"{_count(names)} with {name} on signed activations, which the published method does not have "
+        f"{_layers(names)} with {name} on signed activations, which the published method does not have "
         f"({_shown(names)}): windows are taken of the magnitude about the zero point, the sign is kept"
         for name, names in signed.items()
     ]
     if unread:
-        texts.append(f"{_count(unread)} not re-coded, because the input has no codes ({_shown(unread)})")
+        texts.append(f"{_layers(unread)} not re-coded, because the input has no codes ({_shown(unread)})")
     return texts
 
 
@@ -109,14 +110,14 @@ def scarce_pairs_note(scarce: Mapping[str, tuple[int, int]]) -> str:
     """
     names = [f"{name} {rows} of {width}" for name, (rows, width) in scarce.items()]
     return (
-        f"{_count(names)} fitted from the statistics, because the data gave too few patches for a layer of "
+        f"{_layers(names)} fitted from the statistics, because the data gave too few patches for a layer of "
         f"this width ({_shown(names)}): more samples would help"
     )
 
 
-def _count(names: Sequence[str]) -> str:
-    return f"{len(names)} layer{'s' if len(names) > 1 else ''}"
+def _layers(names: Sequence[str]) -> str:
+    return counted(len(names), "layer")
 
 
 def _shown(names: Sequence[str]) -> str:
-    return ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
+    return first_of(names, _NAMES_SHOWN)

@@ -18,11 +18,11 @@ from dybitq.calibrate.moments import sampled_patches
 from dybitq.data.padding import real_positions
 from dybitq.data.source import DataSource
 from dybitq.encodings.sparq import apply_pairs
-from dybitq.fit.fit import Progress, fit_edges, fit_recodings, layer_arrays, moment_of
+from dybitq.fit.fit import fit_edges, fit_recodings, layer_arrays, moment_of
 from dybitq.fit.notes import scarce_pairs_note
 from dybitq.fit.shared import fit_together, sharing
-from dybitq.fit.weights.layers import LayerArrays, fit_layer, round_matrix, shifted_bias
-from dybitq.fit.weights.moments import Quadratic, shrunk
+from dybitq.fit.weights.layers import LayerArrays, fit_layer, has_own_rows, round_matrix, shifted_bias
+from dybitq.fit.weights.moments import Hessian, shrunk
 from dybitq.graph.export import extract
 from dybitq.graph.load import Network
 from dybitq.graph.tensors import Tensors
@@ -30,6 +30,7 @@ from dybitq.patches import moment_key, patch_geometry, row_channels, to_matrix
 from dybitq.records.fitted import Fitted, FittedEdge, FittedWeight, Recoding
 from dybitq.records.layers import LayerKind, LayerWork
 from dybitq.records.plan import LayerPlan, Plan
+from dybitq.records.progress import Progress
 from dybitq.records.statistics import Statistics
 from dybitq.runtime.session import Session
 
@@ -169,7 +170,7 @@ def _can_pair(layer: LayerWork) -> bool:
         return False
     channels = row_channels(layer)
     groups, width = patch_geometry(layer)
-    one_row_each = channels.size == int(channels.max()) + 1 and len(channels) == groups
+    one_row_each = has_own_rows(channels) and len(channels) == groups
     return one_row_each and 2 * 8 * groups * width * width <= _MEMORY_BYTES
 
 
@@ -178,7 +179,7 @@ def _groups(layers: Mapping[str, LayerWork], plan: Plan) -> list[list[LayerPlan]
     order = {name: position for position, name in enumerate(layers)}
     found: dict[str, list[LayerPlan]] = {}
     for layer_plan in sorted(plan.layers, key=lambda p: order[p.layer]):
-        if layer_plan.weights in ("float", "activation"):
+        if not layer_plan.has_coded_weights:
             continue
         layer = layers[layer_plan.layer]
         key = layer.name if layer.kind is LayerKind.GATHER else f"{moment_key(layer)}|{layer_plan.recode}"
@@ -256,13 +257,12 @@ def fed(x: np.ndarray, layer: LayerWork, feed: Feed) -> np.ndarray:
     edge = feed.edge
     if edge is None:
         return x
-    codes = np.clip(np.rint(x / np.float32(edge.scale)) + edge.zero_point, edge.low, edge.high)
-    codes = codes.astype(np.uint8)
+    codes = edge.encode(x)
     if feed.recoding is not None:
         window = layer.window if layer.kind is LayerKind.CONV else None
         axis, groups = (1, window.group) if window is not None else (-1, 1)
         codes = apply_pairs(codes, feed.recoding, axis, groups)
-    return ((codes.astype(np.float32) - edge.zero_point) * np.float32(edge.scale)).astype(np.float32)
+    return edge.decode(codes)
 
 
 class _Sums:
@@ -301,14 +301,14 @@ def fit_pair(
 ) -> FittedWeight:
     """Correct the weights by the cross moment, round them, match the mean."""
     matrix = to_matrix(arrays.weight, layer).astype(np.float32)
-    form = Quadratic(
+    hessian = Hessian(
         matrix=paired.cov_z,
         diagonal=np.maximum(np.diagonal(paired.cov_z, axis1=1, axis2=2), 0),
         mean=paired.mean_z,
         rows=paired.rows,
     )
     target = (matrix + matrix @ correction(paired)).astype(np.float32)
-    found = round_matrix(plan, arrays, target, row_channels(layer), form)
+    found = round_matrix(plan, arrays, target, row_channels(layer), hessian)
     bias = arrays.bias
     if correct_bias:
         bias = shifted_bias(

@@ -10,8 +10,8 @@ import numpy as np
 
 from dybitq.calibrate.merge import merge_moments
 from dybitq.fit.weights.kernel_range import bounds_weights
-from dybitq.fit.weights.layers import LayerArrays, fit_layer, shifted_bias
-from dybitq.fit.weights.moments import flat, quadratic
+from dybitq.fit.weights.layers import LayerArrays, fit_layer, has_own_rows, shifted_bias
+from dybitq.fit.weights.moments import hessian_from, uniform_hessian
 from dybitq.patches import row_channels, to_matrix
 from dybitq.records.fitted import FittedWeight
 from dybitq.records.layers import LayerWork
@@ -27,7 +27,7 @@ def sharing(layers: Mapping[str, LayerWork], plan: Plan) -> dict[str, tuple[str,
     found: dict[tuple[object, ...], list[str]] = {}
     for layer_plan in plan.layers:
         layer = layers[layer_plan.layer]
-        if layer_plan.weights not in ("float", "activation"):
+        if layer_plan.has_coded_weights:
             found.setdefault(_key(layer, layer_plan), []).append(layer.name)
     return {name: tuple(names) for names in found.values() if len(names) > 1 for name in names}
 
@@ -92,13 +92,13 @@ def with_codes_of(
     scale = shared.scale[channels if shared.axis is not None else np.zeros_like(channels)]
     integers = shared.format.table[to_matrix(shared.codes, layer)].astype(np.float32)
     lost = matrix - integers * scale[..., None]
-    takes_mean = correct_bias and moment is not None and channels.size == int(channels.max()) + 1
+    takes_mean = correct_bias and moment is not None and has_own_rows(channels)
     known = moment is not None and moment.rows > 0
-    form = flat(matrix.shape[0], matrix.shape[2])
+    hessian = uniform_hessian(matrix.shape[0], matrix.shape[2])
     if moment is not None and known:
-        form = quadratic(moment, matrix.shape[2], centred=takes_mean)
-    over, under = float(form.energy(lost).sum()), float(form.energy(matrix).sum())
+        hessian = hessian_from(moment, matrix.shape[2], centred=takes_mean)
+    over, under = float(hessian.energy(lost).sum()), float(hessian.energy(matrix).sum())
     bias = arrays.bias
     if takes_mean:
-        bias = shifted_bias(layer, np.einsum("grk,gk->gr", lost.astype(np.float64), form.mean), bias)
+        bias = shifted_bias(layer, np.einsum("grk,gk->gr", lost.astype(np.float64), hessian.mean), bias)
     return replace(shared, bias=bias, error=over / under if under > 0 else float("nan"))

@@ -1,1 +1,1 @@
-"""ONNX in, normalising passes, survey of layers and edges, ONNX out."""
+"""Reading, normalising and writing of ONNX models, and the survey of their layers."""

@@ -1,4 +1,4 @@
-"""Scaling and shifting a layer's output channels by changing its weights and bias instead."""
+"""Scaling and shifting of a layer's output channels by its weights and bias."""
 
 import numpy as np
 import onnx_ir as ir
@@ -7,7 +7,7 @@ from dybitq.graph.values import constant, int_attribute, is_op, replace_constant
 
 
 def output_channels(node: ir.Node) -> int | None:
-    """Output channels of a Conv, ConvTranspose or Gemm with a constant weight; None for anything else."""
+    """Count output channels of a Conv, ConvTranspose or Gemm with a constant weight; None for other nodes."""
     if not is_op(node, "Conv", "ConvTranspose", "Gemm"):
         return None
     weight = constant(node.inputs[1])
@@ -33,7 +33,7 @@ def apply_output_affine(model: ir.Model, node: ir.Node, scale: np.ndarray, shift
         shift: float ``[channels]``.
 
     Returns:
-        Whether it was done.
+        True if the layer was changed.
     """
     channels = output_channels(node)
     bias_value = node.inputs[2] if len(node.inputs) > 2 else None

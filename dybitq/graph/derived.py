@@ -1,8 +1,8 @@
-"""Activations whose statistics follow from another's, so that onnxruntime need not hand them out.
+"""Activations whose statistics are derived from another's, so that onnxruntime need not return them.
 
 Relu and Clip map every histogram bin into one bin, and operators that only move values keep the
-histogram. What is left to fetch is about half of the tensors of a convolutional network, and the fetch is
-what calibration costs most.
+histogram. About half of the tensors of a convolutional network remain to be fetched, and fetching takes
+most of the time of a calibration.
 """
 
 from collections.abc import Callable
@@ -29,9 +29,9 @@ _MOVES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Derived:
-    """``function`` applied to the values of the tensor ``source``, in another order perhaps.
+    """A tensor that is ``function`` of the values of the tensor ``source``, perhaps in another order.
 
-    ``moved`` says that shape or order differ from those of the source.
+    ``moved`` is True where shape or order differ from those of the source.
     """
 
     source: str
@@ -40,7 +40,7 @@ class Derived:
 
 
 def derived_tensors(network: Network, names: frozenset[str]) -> dict[str, Derived]:
-    """Those of ``names`` whose statistics follow from another of ``names``, which itself does not follow.
+    """Find those of ``names`` whose statistics are derived from another one, which itself is not derived.
 
     In topological order.
     """

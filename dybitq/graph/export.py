@@ -1,4 +1,4 @@
-"""Models to bytes and files; the normalised model with more outputs; a part of it as its own model."""
+"""Writing of models: to bytes and files, with more outputs, or a part as its own model."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ _FLOATS = (ir.DataType.FLOAT,)
 
 
 def tensor_bytes(model: ir.Model) -> int:
-    """Total size in bytes of all initializers, those in subgraphs included."""
+    """Sum the bytes of all initializers, those in subgraphs included."""
     graphs = (model.graph, *model.graph.subgraphs())
     tensors = (value.const_value for graph in graphs for value in graph.initializers.values())
     return sum(tensor.nbytes for tensor in tensors if tensor is not None)
@@ -39,7 +39,7 @@ def to_bytes(model: ir.Model) -> bytes:
 
 
 def _internalised(model: ir.Model) -> ir.Model:
-    """The model, or a copy with external tensors turned into references to the mapped memory."""
+    """Return the model, or a copy with external tensors turned into references to the mapped memory."""
     graphs = (model.graph, *model.graph.subgraphs())
     if not any(isinstance(v.const_value, ir.ExternalTensor) for g in graphs for v in g.initializers.values()):
         return model
@@ -60,14 +60,14 @@ def save(model: ir.Model, path: Path) -> None:
 
 
 def float_tensors(model: ir.Model) -> tuple[str, ...]:
-    """Names of the float32 activations of the main graph (inputs first), in topological order."""
+    """List the float32 activations of the main graph (inputs first), in topological order."""
     inputs = [value for value in model.graph.inputs if value.const_value is None]
     produced = [value for node in model.graph for value in node.outputs]
     return tuple(v.name for v in (*inputs, *produced) if v.name and v.dtype in _FLOATS)
 
 
 def with_outputs(network: Network, names: Sequence[str]) -> bytes:
-    """The normalised model with the tensors ``names`` as additional outputs, behind its own.
+    """Serialise the normalised model with the tensors ``names`` as additional outputs, after its own.
 
     Names that are outputs or inputs already, or whose element type is unknown, are skipped.
 
@@ -86,7 +86,7 @@ def with_outputs(network: Network, names: Sequence[str]) -> bytes:
 
 
 def extract(network: Network, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
-    """The part of the normalised model that computes ``outputs`` from ``inputs``, as a model.
+    """Serialise the part of the normalised model that computes ``outputs`` from ``inputs``.
 
     Raises:
         ValueError: a name is unknown, or ``outputs`` depend on something that is not in ``inputs``.

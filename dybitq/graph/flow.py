@@ -1,4 +1,4 @@
-"""Where the error of a tensor goes: operators as layers, sums, products, joins, or what passes it on."""
+"""Flow of errors through a network: operators as layers, sums, products, joins, or as passing errors on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from dybitq.records.layers import LayerWork
 
 
 class FlowKind(StrEnum):
-    """What an operator does to the errors of its operands."""
+    """Effect of an operator on the errors of its operands."""
 
     LAYER = "layer"  # a weighted layer of the survey
     SUM = "sum"  # errors add up, relative to a larger sum
     PRODUCT = "product"  # relative errors add up
     JOIN = "join"  # parts side by side
-    PASS = "pass"  # everything else: the relative error stays about what it was
+    PASS = "pass"  # everything else: the relative error stays about the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Flow:
         name: of the node.
         kind: see :class:`FlowKind`.
         inputs: activations that it reads, constants left out.
-        outputs: what it writes.
+        outputs: tensors that it writes.
         elements: values of each input in one sample, dynamic extents counted as 1.
         results: values of the first output, counted alike.
     """
@@ -52,7 +52,7 @@ _KINDS = {
 
 
 def flows(network: Network, layers: Mapping[str, LayerWork]) -> tuple[Flow, ...]:
-    """The operators of the main graph that carry float activations, in topological order."""
+    """List the operators of the main graph that carry float activations, in topological order."""
     shapes = known_shapes(network.model)
 
     def size(name: str) -> int:
@@ -90,7 +90,7 @@ def flows(network: Network, layers: Mapping[str, LayerWork]) -> tuple[Flow, ...]
 
 
 def _function(group: Group) -> Flow:
-    """Several operators that compute one function of one tensor, such as ``x * Sigmoid(x)``."""
+    """Make one flow of operators that compute one function of one tensor, such as ``x * Sigmoid(x)``."""
     return Flow(
         name=group.output.name or "",
         kind=FlowKind.PASS,
@@ -102,5 +102,5 @@ def _function(group: Group) -> Flow:
 
 
 def output_names(network: Network) -> tuple[str, ...]:
-    """Names of the float outputs of the network."""
+    """List the float outputs of the network."""
     return tuple(v.name or "" for v in network.model.graph.outputs if v.dtype == ir.DataType.FLOAT)

@@ -1,7 +1,7 @@
-"""Damage that protobuf does not notice: nodes, tensors and values that contradict themselves or each other.
+"""Checks for damage that protobuf does not notice: contradictions in nodes, tensors and values.
 
-A flipped byte in a model file usually still parses. Whatever is found here would end in a failure inside
-onnxruntime, or in numpy, with a message about something else.
+A file with a flipped byte usually still parses. Without these checks it would fail inside onnxruntime or
+numpy, with a message about something else.
 """
 
 from collections.abc import Iterator
@@ -15,10 +15,10 @@ from dybitq.errors import ModelError
 
 
 def check_text(message: Any) -> None:
-    """Every name and text of a protobuf message is UTF-8; protobuf hands over anything else as bytes.
+    """Check that every text of a protobuf message is UTF-8; protobuf returns any other as bytes.
 
     Raises:
-        ModelError: shows the text and says where it is.
+        ModelError: with the text and its place.
     """
     for field, content in message.ListFields():
         if field.type == field.TYPE_STRING:
@@ -26,17 +26,19 @@ def check_text(message: Any) -> None:
             wrong = next((text for text in texts if not isinstance(text, str)), None)
             if wrong is not None:
                 where = f"{message.DESCRIPTOR.name}.{field.name}"
-                raise ModelError(f"the file is damaged: {where} {wrong!r} is no text")
+                raise ModelError(
+                    f"the file is damaged: {where} {wrong!r} is not a UTF-8 text; export it again"
+                )
         elif field.type == field.TYPE_MESSAGE and field.message_type.name != "TensorProto":
             for inner in (content,) if hasattr(content, "ListFields") else content:
                 check_text(inner)
 
 
 def check_nodes(proto: onnx.ModelProto) -> None:
-    """Every node of a known ONNX operator has the inputs, outputs and attributes of its schema.
+    """Check the inputs, outputs and attributes of every node of a known ONNX operator against its schema.
 
     Raises:
-        ModelError: names the node and says what is wrong with it.
+        ModelError: with the node and the mistake.
     """
     context = native.CheckerContext()
     context.ir_version = proto.ir_version
@@ -59,7 +61,7 @@ def check_nodes(proto: onnx.ModelProto) -> None:
 
 
 def _has_schema(node: onnx.NodeProto, opset: int) -> bool:
-    """Whether the operator is one of ONNX at this opset; what else it may be, onnxruntime has to know."""
+    """Tell if the operator is one of ONNX at this opset; others are left to onnxruntime."""
     if node.domain not in ("", "ai.onnx"):
         return False
     try:
@@ -77,7 +79,7 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 
 def check_tensors(model: ir.Model) -> None:
-    """Every stored tensor has a known type and as much data as its shape asks for.
+    """Check that every stored tensor has a known type and as much data as its shape needs.
 
     Raises:
         ModelError: names the tensor.
@@ -87,7 +89,7 @@ def check_tensors(model: ir.Model) -> None:
 
 
 def all_tensors(model: ir.Model) -> Iterator[tuple[str, ir.TensorProtocol]]:
-    """Initializers and tensor attributes of all graphs and functions, with a name for messages."""
+    """Yield initializers and tensor attributes of all graphs and functions, with a name for messages."""
     for graph in _graphs(model):
         for name, value in graph.initializers.items():
             if value.const_value is not None:
@@ -127,7 +129,7 @@ def _check_tensor(name: str, tensor: ir.TensorProtocol) -> None:
 
 
 def check_values(model: ir.Model) -> None:
-    """Every value that is read has a source that its reader can see, and inputs have a type.
+    """Check that every value that is read has a source in its reader's scope, and that inputs have a type.
 
     Raises:
         ModelError: names the value and the node.
@@ -136,7 +138,7 @@ def check_values(model: ir.Model) -> None:
         _check_graph(graph, frozenset())
     for value in model.graph.inputs:
         if value.type is None or value.type.dtype == ir.DataType.UNDEFINED:
-            raise ModelError(f"input {value.name!r} has no element type")
+            raise ModelError(f"the model is damaged: input {value.name!r} has no element type")
 
 
 def _check_graph(graph: ir.Graph, outside: frozenset[ir.Value]) -> None:
@@ -146,8 +148,8 @@ def _check_graph(graph: ir.Graph, outside: frozenset[ir.Value]) -> None:
         missing = next((v for v in node.inputs if v is not None and v not in visible), None)
         if missing is not None:
             raise ModelError(
-                f"node {node.name or node.op_type!r} reads {missing.name!r}, which no input, initializer "
-                "or node provides"
+                f"the model is damaged: node {node.name or node.op_type!r} reads {missing.name!r}, which no "
+                "input, initializer or node provides"
             )
         for attribute in node.attributes.values():
             if attribute.type == ir.AttributeType.GRAPH:
@@ -157,4 +159,4 @@ def _check_graph(graph: ir.Graph, outside: frozenset[ir.Value]) -> None:
                     _check_graph(inner, visible)
     for value in graph.outputs:
         if value not in visible:
-            raise ModelError(f"output {value.name!r} is produced by no node")
+            raise ModelError(f"the model is damaged: output {value.name!r} is produced by no node")

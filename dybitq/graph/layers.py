@@ -1,4 +1,4 @@
-"""One node of the normalised graph as a LayerWork: operands, geometry, and the work as matrix products."""
+"""Nodes of the normalised graph as LayerWork: operands, geometry, and the work as matrix products."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ Shapes = Mapping[str, Shape]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """Shapes by value name: as the user sees them, and with the batch bound to 1."""
+    """Shapes by value name: as given, and with the batch bound to 1."""
 
     shown: Shapes
     single: Shapes
 
 
 def known_shapes(model: ir.Model | None) -> dict[str, Shape]:
-    """Shape of every value of the main graph whose rank is known; nothing for None."""
+    """Return the shape of every value of the main graph whose rank is known; none for None."""
     if model is None:
         return {}
     values = [*model.graph.inputs, *model.graph.initializers.values()]
@@ -39,7 +39,7 @@ def known_shapes(model: ir.Model | None) -> dict[str, Shape]:
 
 
 def layer_of(node: ir.Node, sizes: Sizes) -> LayerWork | None:
-    """The layer that a node is, or None where it is none or stays in float (see :func:`why_float`)."""
+    """Describe a node as a layer; None where it is none or stays in float (see :func:`why_float`)."""
     if why_float(node, sizes) is not None:
         return None
     if is_op(node, "Conv") and _is_weight(node.inputs[1], 3):
@@ -56,7 +56,7 @@ def layer_of(node: ir.Node, sizes: Sizes) -> LayerWork | None:
 
 
 def why_float(node: ir.Node, sizes: Sizes) -> str | None:
-    """Why a node that multiplies and accumulates is no layer of the survey; None for every other node."""
+    """Explain why a node that multiplies and accumulates is no layer of the survey; None for other nodes."""
     if not is_op(node, "Conv", "ConvTranspose", "Gemm", "MatMul"):
         return None
     if node.outputs[0].dtype not in (ir.DataType.FLOAT, None):
@@ -81,7 +81,7 @@ def why_float(node: ir.Node, sizes: Sizes) -> str | None:
 
 
 def _is_weight(value: ir.Value | None, low: int, high: int = 99) -> bool:
-    """A float32 constant of ``low`` to ``high`` axes, none of them empty."""
+    """Tell if a value is a float32 constant of ``low`` to ``high`` axes, none of them empty."""
     if value is None or not is_constant(value) or value.dtype != ir.DataType.FLOAT:
         return False
     shape = shape_of(value)
@@ -211,7 +211,7 @@ def _matmul(node: ir.Node, sizes: Sizes) -> LayerWork | None:
 
 
 def _matmul_weighted(node: ir.Node, sizes: Sizes, *, on_left: bool) -> LayerWork:
-    """Rows of activations ``[m, k]`` against the weight; a batched weight is one group per matrix."""
+    """Describe activations ``[m, k]`` times the weight; a batched weight is one group per matrix."""
     weight, source = (node.inputs[0], node.inputs[1]) if on_left else (node.inputs[1], node.inputs[0])
     shape = shape_of(weight) or ()
     matrices = _product(shape[:-2]) or 1
@@ -238,7 +238,7 @@ def _product_layer(
     shape = sizes.shown.get(_name(weight), ())
     bias, bias_node = (None, None)
     if kind is LayerKind.MATMUL and not on_left:
-        bias, bias_node = _bias_behind(node, shape[-1])
+        bias, bias_node = _bias_after(node, shape[-1])
     return LayerWork(
         name=node.name or "",
         kind=kind,
@@ -260,8 +260,8 @@ def _product_layer(
     )
 
 
-def _bias_behind(node: ir.Node, channels: int | None) -> tuple[str | None, str | None]:
-    """Initializer and node of an Add of a constant vector that is the only reader of a MatMul."""
+def _bias_after(node: ir.Node, channels: int | None) -> tuple[str | None, str | None]:
+    """Find initializer and node of an Add of a constant vector that is the only reader of a MatMul."""
     add = sole_consumer(node.outputs[0])
     if add is None or not is_op(add, "Add"):
         return None, None

@@ -1,4 +1,4 @@
-"""Load an ONNX file as a normalised network."""
+"""Loading of ONNX files as normalised networks."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class Network:
             float32 initializers. Copy it (``model.clone()``) before changing it.
         source: where it came from, which is never written to.
         sha256: hash of that and of its external data.
-        notes: what stays in float and why, and what was changed on the way in; one sentence each.
+        notes: operators that stay in float, with the reason, and changes while reading; one sentence each.
     """
 
     model: ir.Model

@@ -1,8 +1,8 @@
-"""What each operator can do with 8-bit codes: the roles that planning and emission share.
+"""Roles of operators on 8-bit codes, which planning and emission share.
 
-The roles follow what stock onnxruntime was measured to do (tests in ``tests/emit/test_runtime_table.py``
-keep them true): operators that only move or compare values run on the codes themselves; a second group
-is fused into a quantized kernel when a DequantizeLinear stands before and a QuantizeLinear behind it.
+The roles follow measurements of stock onnxruntime (tests in ``tests/emit/test_runtime_table.py`` keep
+them true): operators that only move or compare values run on the codes themselves; a second group is fused
+into a quantized kernel when a DequantizeLinear stands before and a QuantizeLinear after it.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from dybitq.records.layers import LayerWork
 
 
 class Role(StrEnum):
-    """How an operator takes part in an 8-bit stretch."""
+    """Part of an operator in a stretch of 8-bit codes."""
 
     WEIGHTED = "weighted"  # a layer of the survey
     FUSED = "fused"  # DequantizeLinear -> op -> QuantizeLinear becomes one quantized kernel
@@ -38,7 +38,7 @@ POINTWISE = _TABLE | {"Sigmoid", "LeakyRelu"}
 
 
 def role(node: ir.Node, layers: Mapping[str, LayerWork]) -> Role:
-    """The role of ``node``; ``layers`` are the survey's layers by node name."""
+    """Return the role of ``node``; ``layers`` are the survey's layers by node name."""
     if node.name in layers:
         return Role.WEIGHTED
     if node.domain not in ("", "ai.onnx") or not node.outputs:
@@ -62,14 +62,14 @@ def role(node: ir.Node, layers: Mapping[str, LayerWork]) -> Role:
 
 
 def activation_inputs(node: ir.Node) -> tuple[ir.Value, ...]:
-    """The inputs of ``node`` that carry float activations (not constants, not shapes or axes)."""
+    """Return the inputs of ``node`` that carry float activations (not constants, not shapes or axes)."""
     data_only = node.op_type in _MOVES or node.op_type in {"MaxPool", "Gather", "Resize", "Pad", "Clip"}
     candidates = node.inputs[:1] if data_only else node.inputs
     return tuple(v for v in candidates if v is not None and not is_constant(v))
 
 
 def clamp_bounds(node: ir.Node) -> tuple[float, float] | None:
-    """Real-valued lower and upper bound of a Relu or Clip; None where a bound is computed at run time."""
+    """Return the real-valued bounds of a Relu or Clip; None where a bound is computed at run time."""
     if node.op_type == "Relu":
         return 0.0, float("inf")
     bounds = [-float("inf"), float("inf")]

@@ -10,13 +10,13 @@ from dybitq.records.layers import Shape
 
 
 def string_attribute(node: ir.Node, name: str, default: str) -> str:
-    """A string attribute, or its default."""
+    """Return a string attribute, or its default."""
     attribute = node.attributes.get(name)
     return default if attribute is None else attribute.as_string()
 
 
 def explicit_pads(node: ir.Node, input_shape: Shape | None) -> tuple[int, ...] | None:
-    """Pads of a Conv or ConvTranspose, all begins then all ends.
+    """Compute the pads of a Conv or ConvTranspose, all begins before all ends.
 
     Args:
         node: with a weight of known shape.
@@ -58,7 +58,7 @@ def explicit_pads(node: ir.Node, input_shape: Shape | None) -> tuple[int, ...] |
 
 
 def _total(extent: int | None, stride: int, span: int, mode: str) -> int | None:
-    """Padding of one axis of a Conv, begin and end together."""
+    """Compute the padding of one axis of a Conv, begin and end together."""
     if mode == "VALID":
         return 0
     if extent is None:
@@ -74,7 +74,7 @@ def _transposed_totals(
     wanted: tuple[int, ...] | None,
     mode: str,
 ) -> list[int | None]:
-    """Padding of every axis of a ConvTranspose, begin and end together."""
+    """Compute the padding of every axis of a ConvTranspose, begin and end together."""
     totals: list[int | None] = []
     for axis, extent in enumerate(spatial):
         stride, reach = strides[axis], spans[axis] + extra[axis]
@@ -82,6 +82,6 @@ def _transposed_totals(
             totals.append(None if extent is None else stride * (extent - 1) + reach - wanted[axis])
         elif mode == "VALID":
             totals.append(0)
-        else:  # the output is stride times the input, whatever that is
+        else:  # the output is stride times the input, also where that is unknown
             totals.append(reach - stride)
     return totals

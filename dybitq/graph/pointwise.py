@@ -1,4 +1,4 @@
-"""Functions of one value: evaluated from the operator's definition, and recognised behind a tensor."""
+"""Functions of one value: evaluated by the operator's definition, and recognised among a tensor's readers."""
 
 from collections.abc import Callable
 
@@ -11,11 +11,11 @@ from dybitq.graph.operators import POINTWISE, clamp_bounds
 from dybitq.graph.values import is_constant, is_op
 
 Response = Callable[[np.ndarray], np.ndarray]
-"""What becomes of a value, elementwise; float64 in and out, any shape."""
+"""An elementwise function; float64 in and out, any shape."""
 
 
 def evaluate(node: ir.Node, inputs: np.ndarray) -> np.ndarray:
-    """The elementwise operator ``node`` on ``inputs``, by the ONNX reference evaluator in float32."""
+    """Evaluate the elementwise operator ``node`` on ``inputs`` by the ONNX reference evaluator in float32."""
     names = [f"x{i}" if value is not None else "" for i, value in enumerate(node.inputs)]
     values = {"x0": inputs.astype(np.float32)}
     for name, value in zip(names[1:], node.inputs[1:], strict=True):
@@ -43,7 +43,7 @@ def evaluate(node: ir.Node, inputs: np.ndarray) -> np.ndarray:
 
 
 def response_of(value: ir.Value) -> Response | None:
-    """The function of one value that all readers of ``value`` together compute, or None.
+    """Find the function of one value that all readers of ``value`` together compute, or None.
 
     Recognised are a single elementwise operator, and ``x * g(x)`` with such an operator ``g`` (SiLU is
     ``x * Sigmoid(x)``, HardSwish may be written ``x * HardSigmoid(x)``).
@@ -65,7 +65,7 @@ def response_of(value: ir.Value) -> Response | None:
 
 
 def is_pointwise(node: ir.Node) -> bool:
-    """Whether the operator is a function of its first input's value alone."""
+    """Tell if the operator is a function of its first input's value alone."""
     if is_op(node, "Relu", "Clip"):
         return clamp_bounds(node) is not None
     return is_op(node, *POINTWISE) and all(v is None or is_constant(v) for v in node.inputs[1:])

@@ -28,8 +28,8 @@ class Group:
     """One function of one tensor.
 
     Attributes:
-        source: the tensor it is a function of.
-        nodes: what computes it, in topological order.
+        source: the argument of the function.
+        nodes: the operators that compute it, in topological order.
         output: its result.
     """
 
@@ -38,7 +38,7 @@ class Group:
     output: ir.Value
 
     def function(self) -> Response:
-        """The function, evaluated by the ONNX reference operators in float32; float64 in and out."""
+        """Make the function, evaluated by the ONNX reference operators in float32; float64 in and out."""
         session = _session(self)
 
         def call(inputs: np.ndarray) -> np.ndarray:
@@ -51,11 +51,11 @@ class Group:
 
 
 def pointwise_groups(graph: ir.Graph) -> dict[str, Group]:
-    """Groups by the name of their output.
+    """Find groups, by the name of their output.
 
-    Only results that somebody outside the group reads have an entry; what is read by the group alone is
-    covered by it. A Relu or Clip that is the only reader of what is no function of one tensor (a
-    convolution, a sum) belongs to that, and starts afresh.
+    Only results that are read outside the group have an entry; the group covers those that only it reads. A
+    Relu or Clip that is the only reader of an operator that is no function of one tensor (a convolution, a
+    sum) belongs to that operator; its result starts a new group.
     """
     sources: dict[ir.Value, ir.Value] = {}
     for node in graph:
@@ -70,12 +70,12 @@ def pointwise_groups(graph: ir.Graph) -> dict[str, Group]:
 
 
 def covered_nodes(groups: Mapping[str, Group]) -> frozenset[ir.Node]:
-    """Nodes that every reader outside meets through a group only."""
+    """Collect the nodes whose results are read outside only as the outputs of groups."""
     return frozenset(node for group in groups.values() for node in group.nodes)
 
 
 def _source(node: ir.Node, sources: Mapping[ir.Value, ir.Value]) -> ir.Value | None:
-    """The one tensor that the result of ``node`` is a function of, or None."""
+    """Find the one tensor that the result of ``node`` is a function of, or None."""
     if not is_op(node, *_UNARY, *_BINARY) or len(node.outputs) != 1:
         return None
     operands = [v for v in node.inputs if v is not None]
@@ -104,14 +104,14 @@ def _belongs_to_producer(node: ir.Node, sources: Mapping[ir.Value, ir.Value]) ->
 
 
 def _inside(value: ir.Value, sources: Mapping[ir.Value, ir.Value]) -> bool:
-    """Whether only results of the same source read the value."""
+    """Tell if only results of the same source read the value."""
     if value.is_graph_output() or not value.uses():
         return False
     return all(sources.get(use.node.outputs[0]) is sources[value] for use in value.uses())
 
 
 def _between(value: ir.Value, sources: Mapping[ir.Value, ir.Value]) -> tuple[ir.Node, ...]:
-    """Nodes from the source to ``value``, in topological order."""
+    """List the nodes from the source to ``value``, in topological order."""
     order: list[ir.Node] = []
 
     def visit(current: ir.Value) -> None:
@@ -156,6 +156,6 @@ def _session(group: Group) -> ReferenceEvaluator:
 
 
 def swallowed_clamp(value: ir.Value) -> ir.Node | None:
-    """The Relu or Clip that is the only reader of ``value``, or None."""
+    """Find the Relu or Clip that is the only reader of ``value``, or None."""
     reader = sole_consumer(value)
     return reader if is_op(reader, "Relu", "Clip") else None

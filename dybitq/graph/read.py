@@ -22,7 +22,7 @@ def read(source: ModelSource) -> tuple[ir.Model, str]:
 
     Raises:
         ModelError: no such file, a folder, empty, truncated, not ONNX, damaged, or external data missing.
-        UnsupportedError: opset below 11 or above what the installed onnx knows; sparse initializers.
+        UnsupportedError: opset below 11 or newer than the installed onnx; sparse initializers.
     """
     proto = _parse(source)
     _check_versions(proto, source)
@@ -54,7 +54,7 @@ def _parse(source: ModelSource) -> onnx.ModelProto:
         file = source if isinstance(source, Path) else io.BytesIO(source.content)
         proto = onnx.load_model(file, load_external_data=False)
     except FileNotFoundError:
-        raise ModelError(f"{source}: no such file") from None
+        raise ModelError(f"{source}: no such file; expected an ONNX model") from None
     except OSError as error:
         raise ModelError(f"{source}: cannot be read: {error.strerror or error}") from error
     except ModelError:
@@ -69,7 +69,7 @@ def _parse(source: ModelSource) -> onnx.ModelProto:
 def _deserialize(proto: onnx.ModelProto) -> ir.Model:
     try:
         return ir.serde.deserialize_model(proto)
-    except Exception as error:  # onnx-ir wraps whatever went wrong in an error of its own
+    except Exception as error:  # onnx-ir wraps any failure in an error of its own
         cause = error.__cause__ or error
         reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
         raise ModelError(f"the model is damaged: {reason}") from error
@@ -100,11 +100,11 @@ def _check_supported(proto: onnx.ModelProto, source: ModelSource) -> None:
         name = proto.graph.sparse_initializer[0].values.name
         raise UnsupportedError(f"{source}: initializer {name!r} is sparse; expected dense initializers only")
     if not proto.graph.output:
-        raise ModelError(f"{source}: the graph has no outputs, so there is nothing to compute")
+        raise ModelError(f"{source}: the graph has no outputs; expected at least one")
 
 
 def _drop_constant_inputs(model: ir.Model) -> None:
-    """Below IR version 4 every initializer is listed as an input, though none can be overridden."""
+    """Drop inputs that are initializers: below IR version 4 all are listed, but none can be overridden."""
     if model.ir_version < 4:
         inputs = model.graph.inputs
         kept = [value for value in inputs if value.const_value is None]
@@ -113,7 +113,7 @@ def _drop_constant_inputs(model: ir.Model) -> None:
 
 
 def external_files(model: ir.Model, source: ModelSource) -> tuple[Path, ...]:
-    """Files that hold external tensors, sorted by their stored location.
+    """List files that hold external tensors, sorted by their stored location.
 
     Raises:
         ModelError: one is missing or truncated, or the model is in memory, so that none can be found.
@@ -155,9 +155,9 @@ def _check_external(tensor: ir.ExternalTensor, name: str, path: Path, *, first: 
 
 
 def sha256_of(path: Path, external: tuple[Path, ...] = ()) -> str:
-    """Hex SHA-256 of a model.
+    """Compute the hex SHA-256 of a model.
 
-    Of a model in one file it is the hash of that file. With external data it is the hash of the hex
+    For a model in one file it is the hash of that file. With external data it is the hash of the hex
     hashes of the model file and of every data file in turn.
     """
     digests = []

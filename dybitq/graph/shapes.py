@@ -18,7 +18,7 @@ _RESHAPE_WITHOUT_VALUES = 13
 
 
 def _light_copy(model: ir.Model, shapes: Mapping[str, ir.Shape]) -> ir.Model:
-    """A clone without large tensors and without the shapes and types of intermediate values.
+    """Clone without large tensors and without the shapes and types of intermediate values.
 
     Results of operators outside ONNX keep their declared type: nothing else gives them one.
     """
@@ -47,7 +47,7 @@ def _light_copy(model: ir.Model, shapes: Mapping[str, ir.Shape]) -> ir.Model:
 def inferred(
     model: ir.Model, shapes: Mapping[str, ir.Shape] | None = None, *, values: bool = True
 ) -> ir.Model | None:
-    """A clone of the model, large weights removed, whose values carry inferred shapes and types.
+    """Clone the model without large weights, with inferred shapes and types on its values.
 
     Args:
         model: not changed.
@@ -70,7 +70,7 @@ def inferred(
 
 
 def _merge_dims(found: ir.Shape, declared: ir.Shape) -> ir.Shape:
-    """Inferred extents, with declared names where inference left an extent anonymous."""
+    """Merge extents: inferred ones, with declared names where inference left an extent anonymous."""
     if len(found) != len(declared):
         return found
     merged: list[int | ir.SymbolicDim] = []

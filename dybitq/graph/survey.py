@@ -1,4 +1,4 @@
-"""What multiplies and accumulates: one LayerWork for every weighted layer of the normalised graph."""
+"""Survey of the layers of a normalised graph: one LayerWork for each."""
 
 from collections.abc import Mapping
 
@@ -13,16 +13,16 @@ from dybitq.records.layers import LayerWork, Shape
 
 
 def survey(network: Network, shapes: Mapping[str, tuple[int, ...]] | None = None) -> tuple[LayerWork, ...]:
-    """Every layer of the main graph that multiplies weights or two activations, in topological order.
+    """List every layer of the main graph that multiplies weights or two activations, in topological order.
 
     Args:
         network: as :func:`dybitq.graph.load.load` returns it.
         shapes: binds dynamic extents of graph inputs, ``{"input": (1, 3, 224, 224)}``.
 
     Returns:
-        Layers whose weight is computed at run time or can be overridden are left out (but for a MatMul
+        Layers whose weight is computed at run time or can be overridden are left out (except a MatMul
         of two activations), as are the bodies of If, Loop and Scan. Shapes hold None for extents that
-        stay dynamic, and are ``()`` where not even the rank is known. MACs are counted with the leading
+        stay dynamic, and are ``()`` where the rank is unknown. MACs are counted with the leading
         extent of every graph input at 1 where it is dynamic or bound; see docs/models.md.
 
     Raises:
@@ -34,7 +34,7 @@ def survey(network: Network, shapes: Mapping[str, tuple[int, ...]] | None = None
 def survey_model(
     model: ir.Model, shapes: Mapping[str, tuple[int, ...]] | None = None
 ) -> tuple[LayerWork, ...]:
-    """:func:`survey` of a model in normal form."""
+    """Survey a model in normal form, see :func:`survey`."""
     sizes = _sizes(model, shapes or {})
     layers = (layer_of(node, sizes) for node in model.graph)
     return tuple(layer for layer in layers if layer is not None)
@@ -51,7 +51,7 @@ def _sizes(model: ir.Model, shapes: Mapping[str, tuple[int, ...]]) -> Sizes:
 
 
 def _refined(known: Mapping[str, Shape], copy: ir.Model | None) -> dict[str, Shape]:
-    """``known`` with the extents that ``copy`` knows."""
+    """Fill extents of ``known`` from those of ``copy``."""
     refined = dict(known)
     for name, found in known_shapes(copy).items():
         old = known.get(name, found)
@@ -67,7 +67,7 @@ def _bindings(model: ir.Model, shapes: Mapping[str, tuple[int, ...]]) -> dict[st
     for name, shape in shapes.items():
         if name not in inputs:
             known = ", ".join(inputs)
-            raise ConfigError(f"--shape names {name!r}, which is no input of the model; inputs: {known}")
+            raise ConfigError(f"--shape names {name!r}, but the model has no such input; inputs: {known}")
         declared = shape_of(inputs[name])
         if declared is not None:
             agrees = len(declared) == len(shape) and all(
@@ -82,7 +82,7 @@ def _bindings(model: ir.Model, shapes: Mapping[str, tuple[int, ...]]) -> dict[st
 
 
 def _single_batch(model: ir.Model, bound: Mapping[str, ir.Shape]) -> dict[str, ir.Shape]:
-    """Input shapes with every dynamic leading extent, and the extents of the same name, set to 1."""
+    """Set every dynamic leading extent of the inputs, and the extents of the same name, to 1."""
     declared = {v.name or "": v.shape for v in model.graph.inputs if v.shape is not None}
     batches = {_symbol(shape[0]) for shape in declared.values() if len(shape) >= 2} - {None}
     single = dict(bound)

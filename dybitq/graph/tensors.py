@@ -1,4 +1,4 @@
-"""Questions about the tensors of a network that fitting asks, without touching its graph."""
+"""Facts about the tensors of a network for fitting, without access to its graph."""
 
 from collections.abc import Container
 
@@ -18,33 +18,33 @@ class Tensors:
         self._values = values_by_name(network.model)
 
     def array(self, name: str) -> np.ndarray:
-        """The initializer called ``name`` as float32."""
+        """Return the initializer called ``name`` as float32."""
         return np.asarray(require_constant(self._values[name]), np.float32)
 
     def is_graph_input(self, name: str) -> bool:
-        """Whether the tensor is handed in by the caller."""
+        """Tell if the tensor is an input of the network."""
         return self._values[name].is_graph_input()
 
     def clamp(self, name: str) -> tuple[float, float] | None:
-        """Bounds of the Relu or Clip that produces the tensor; None for any other producer."""
+        """Return the bounds of the Relu or Clip that produces the tensor; None for any other producer."""
         producer = self._values[name].producer()
         if producer is None or producer.op_type not in ("Relu", "Clip"):
             return None
         return clamp_bounds(producer)
 
     def response(self, name: str) -> Response | None:
-        """What all readers of the tensor together make of each value, if that is one elementwise function."""
+        """Return the elementwise function that all readers of the tensor together compute, if any."""
         return response_of(self._values[name])
 
     def concatenated(self, name: str) -> tuple[str, ...]:
-        """The tensors that a Concat joins into ``name``; none for any other producer."""
+        """Return the tensors that a Concat joins into ``name``; none for any other producer."""
         node = self._values[name].producer()
         if not is_op(node, "Concat") or node is None:
             return ()
         return tuple(value.name or "" for value in node.inputs if value is not None)
 
     def coded_root(self, name: str, coded: Container[str]) -> str | None:
-        """The tensor in ``coded`` whose codes arrive at ``name`` through operators that only move them."""
+        """Find the tensor in ``coded`` whose codes reach ``name`` through operators that only move them."""
         current: ir.Value | None = self._values[name]
         while current is not None and current.name not in coded:
             node = current.producer()

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 
 def values_by_name(model: ir.Model) -> dict[str, ir.Value]:
-    """Every named value of the main graph: inputs, initializers and node outputs."""
+    """Index every named value of the main graph: inputs, initializers and node outputs."""
     graph = model.graph
     found = {value.name: value for value in graph.inputs if value.name}
     found.update((name, value) for name, value in graph.initializers.items())
@@ -18,28 +18,28 @@ def values_by_name(model: ir.Model) -> dict[str, ir.Value]:
 
 
 def nodes_by_name(model: ir.Model) -> dict[str, ir.Node]:
-    """Every node of the main graph by its name (unique after loading)."""
+    """Index every node of the main graph by its name (unique after loading)."""
     return {node.name: node for node in model.graph if node.name}
 
 
 def is_constant(value: ir.Value | None) -> bool:
-    """Whether the value is an initializer that nobody can override.
+    """Tell if the value is an initializer that no caller can override.
 
-    An initializer that is also a graph input is only a default (IR version 4 and up), so it is no
+    An initializer that is also a graph input is only a default (IR version 4 and up), not a
     constant.
     """
     return value is not None and value.const_value is not None and not value.is_graph_input()
 
 
 def constant(value: ir.Value | None) -> np.ndarray | None:
-    """The array of a constant value, or None where it is computed or can be overridden."""
+    """Return the array of a constant value, or None where it is computed or can be overridden."""
     if value is None or value.const_value is None or value.is_graph_input():
         return None
     return value.const_value.numpy()
 
 
 def require_constant(value: ir.Value | None) -> np.ndarray:
-    """The array of a value that is known to be constant."""
+    """Return the array of a value that is known to be constant."""
     array = constant(value)
     if array is None:
         raise ValueError(f"{value.name if value else None!r} is not constant")
@@ -47,19 +47,19 @@ def require_constant(value: ir.Value | None) -> np.ndarray:
 
 
 def shape_of(value: ir.Value | None) -> tuple[int | None, ...] | None:
-    """Shape with None for every dynamic extent; None where not even the rank is known."""
+    """Return the shape with None for every dynamic extent; None where the rank is unknown."""
     if value is None or value.shape is None:
         return None
     return tuple(dim if isinstance(dim, int) else None for dim in value.shape)
 
 
 def rank_of(value: ir.Value | None) -> int | None:
-    """Rank, or None where it is unknown."""
+    """Return the rank, or None where it is unknown."""
     return None if value is None or value.shape is None else len(value.shape)
 
 
 def sole_consumer(value: ir.Value) -> ir.Node | None:
-    """The node that is the only reader of ``value``, or None where there are more or it is an output."""
+    """Return the only reader of ``value``, or None where there are more or it is an output."""
     uses = value.uses()
     if len(uses) != 1 or value.is_graph_output():
         return None
@@ -67,30 +67,30 @@ def sole_consumer(value: ir.Value) -> ir.Node | None:
 
 
 def is_op(node: ir.Node | None, *op_types: str) -> bool:
-    """Whether the node is one of these operators of the default ONNX domain."""
+    """Tell if the node is one of these operators of the default ONNX domain."""
     return node is not None and node.domain in ("", "ai.onnx") and node.op_type in op_types
 
 
 def int_attribute(node: ir.Node, name: str, default: int) -> int:
-    """An integer attribute, or its default."""
+    """Return an integer attribute, or its default."""
     attribute = node.attributes.get(name)
     return default if attribute is None else attribute.as_int()
 
 
 def ints_attribute(node: ir.Node, name: str) -> tuple[int, ...] | None:
-    """A list-of-integers attribute, or None where it is absent."""
+    """Return a list-of-integers attribute, or None where it is absent."""
     attribute = node.attributes.get(name)
     return None if attribute is None else tuple(attribute.as_ints())
 
 
 def float_attribute(node: ir.Node, name: str, default: float) -> float:
-    """A float attribute, or its default."""
+    """Return a float attribute, or its default."""
     attribute = node.attributes.get(name)
     return default if attribute is None else attribute.as_float()
 
 
 def has_subgraph(node: ir.Node) -> bool:
-    """Whether the node carries graphs of its own (If, Loop, Scan, SequenceMap)."""
+    """Tell if the node has subgraphs (If, Loop, Scan, SequenceMap)."""
     return any(
         attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
         for attribute in node.attributes.values()
@@ -98,7 +98,7 @@ def has_subgraph(node: ir.Node) -> bool:
 
 
 def all_value_names(model: ir.Model) -> set[str]:
-    """Names of all values, those in subgraphs included."""
+    """Collect the names of all values, those in subgraphs included."""
 
     def names(graph: ir.Graph) -> Iterator[str]:
         yield from (value.name or "" for value in graph.inputs)
@@ -113,12 +113,12 @@ def all_value_names(model: ir.Model) -> set[str]:
 
 
 def all_node_names(model: ir.Model) -> set[str]:
-    """Names of all nodes, those in subgraphs included."""
+    """Collect the names of all nodes, those in subgraphs included."""
     return {node.name for node in ir.traversal.RecursiveGraphIterator(model.graph) if node.name}
 
 
 def unique(base: str, taken: set[str]) -> str:
-    """``base``, or ``base_2``, ``base_3``, ... whichever is free; the result is added to ``taken``."""
+    """Choose the first free one of ``base``, ``base_2``, ``base_3``, ..., and add it to ``taken``."""
     name = base
     count = 1
     while name in taken:
@@ -129,7 +129,7 @@ def unique(base: str, taken: set[str]) -> str:
 
 
 class Namer:
-    """Hands out names that no node and no value of a model has yet."""
+    """Makes nodes and initializers with names that no node and no value of a model has yet."""
 
     def __init__(self, model: ir.Model) -> None:
         self._model = model
@@ -145,12 +145,12 @@ class Namer:
         base: str,
         like: ir.Value | None = None,
     ) -> ir.Node:
-        """A new node of one output, both called after ``base``; the output's type is that of ``like``."""
+        """Make a node of one output, both named after ``base``; the output's type is that of ``like``."""
         output = ir.val(unique(base, self._values), type=None if like is None else like.type)
         return ir.node(op_type, inputs, attributes, outputs=[output], name=unique(base, self._nodes))
 
     def initializer(self, array: np.ndarray, *, base: str) -> ir.Value:
-        """A new initializer called after ``base``."""
+        """Make an initializer named after ``base``."""
         return add_initializer(self._model, unique(base, self._values), array)
 
 
@@ -185,7 +185,7 @@ def replace_constant(model: ir.Model, node: ir.Node, index: int, array: np.ndarr
 
 
 def take_over(new: ir.Value, old: ir.Value, *, keep: ir.Node | None = None, renamed: str = "") -> None:
-    """Let every reader of ``old`` read ``new``, which also takes its name, shape, type and place as output.
+    """Let all readers of ``old`` read ``new``, which also takes its name, shape, type and place as output.
 
     Args:
         new: usually computed from ``old``, in which case ``keep`` is the node that goes on reading it.

@@ -1,4 +1,4 @@
-"""Closed forms of a systolic array: how a product is laid over it, and how long that takes.
+"""Closed forms of a systolic array: the layout of a product on it, and the cycles that takes.
 
 Source: Samajdar et al., "A Systematic Methodology for Characterizing Scalability of DNN Accelerators using
 SCALE-Sim" (ISPASS 2020), section III, equal to what SCALE-Sim 3.0.0 prints. The overlapped form is ours;
@@ -21,7 +21,7 @@ class Layout(NamedTuple):
 
 
 def layout(dataflow: str, m: Array, k: Array, n: Array) -> Layout:
-    """Which extent lies along rows, columns and time (output-, weight- or input-stationary)."""
+    """Return the extents along rows, columns and time (output-, weight- or input-stationary)."""
     if dataflow == "os":
         return Layout(m, n, k)
     if dataflow == "ws":
@@ -35,7 +35,7 @@ def ceil_div(a: Array, b: Array | int) -> Array:
 
 
 def skew_cycles(dataflow: str, rows: int, cols: int) -> int:
-    """Cycles of one fold beside its streaming: load of the stationary operand, skew in and drain."""
+    """Cycles of one fold in addition to its streaming: load of the stationary operand, skew in and drain."""
     return rows + cols - 2 if dataflow == "os" else 2 * rows + cols - 2
 
 

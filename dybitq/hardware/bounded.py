@@ -1,4 +1,4 @@
-"""Time as Bit Fusion's and ANT's simulators take it: the larger of computing and moving, and the ends.
+"""Time by Bit Fusion's and ANT's rule: the larger of computing and memory traffic, and the ends.
 
 Those simulators search tiles for the least time under ``max(compute, traffic / bandwidth)``, plus the first
 load and the last store. The tiles here come from the candidates of ``tiling``, so compute cycles are
@@ -12,7 +12,7 @@ from dybitq.hardware.engine import Machine, Prepared, need
 from dybitq.hardware.precision import Rates
 from dybitq.hardware.selection import (
     best_tiles,
-    distinct_launches,
+    distinct_products,
     ends_and_moving,
     ports,
     tile_numbers,
@@ -31,29 +31,29 @@ def bounded_costs(
     """
     array = need(machine.array, machine, "array")
     beside = vector_launches(machine, prepared, widths)
-    if not prepared.kernels.is_gemm.any():
+    if not prepared.launches.is_gemm.any():
         return merged(prepared, no_products(rate, widths), beside)
-    launches = distinct_launches(prepared, widths, rate, np.ones(compute.shape))
+    products = distinct_products(prepared, widths, rate, np.ones(compute.shape))
 
     def busy(tiles: Tiles, _: Rates) -> Array:
         return np.zeros_like(tiles.order, dtype=np.float64)
 
-    tiles = best_tiles(machine, prepared, launches, busy, None)
-    size = tile_bytes(machine, launches.widths, tiles)
+    tiles = best_tiles(machine, prepared, products, busy, None)
+    size = tile_bytes(machine, products.widths, tiles)
     fill, moving = ends_and_moving(tiles, ports(machine, size))
-    flow = traffic(machine, launches.widths, tiles, size, launches.rate)
-    own = compute[launches.places]
+    flow = traffic(machine, products.widths, tiles, size, products.rate)
+    own = compute[products.places]
     vector = 0.0 if machine.vector is None else np.ceil(tiles.vector_ops / machine.vector.ops_per_cycle)
     cycles = np.maximum(own, vector)
     stall = np.maximum(moving - cycles, 0.0)
     total = cycles + stall + fill
     macs = tiles.groups * tiles.m * tiles.k * tiles.n
-    peak = array.rows * array.cols * launches.rate.peak
+    peak = array.rows * array.cols * products.rate.peak
     bound = np.where(stall > cycles, 1, np.where(fill > cycles, 2, np.where(cycles > own, 3, 0)))
     costs = Costs(
-        w_run=launches.rate.w_run,
-        a_run=launches.rate.a_run,
-        folds=folds[launches.places] + np.zeros(own.shape),
+        w_run=products.rate.w_run,
+        a_run=products.rate.a_run,
+        folds=folds[products.places] + np.zeros(own.shape),
         cycles=cycles,
         fill=fill,
         stall=stall,
@@ -65,8 +65,8 @@ def bounded_costs(
         sram_reads=flow.reads,
         sram_writes=flow.writes,
         dram=flow.dram,
-        distinct=distinct(prepared, widths).at(launches.places),
+        distinct=distinct(prepared, widths).at(products.places),
         bound=bound,
         extra=tile_numbers(tiles),
     )
-    return merged(prepared, costs.at(launches.inverse), beside)
+    return merged(prepared, costs.at(products.inverse), beside)

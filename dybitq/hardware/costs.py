@@ -1,4 +1,4 @@
-"""What timing models are given and give back: arrays over launches and width pairs."""
+"""Inputs and results of timing models: arrays over launches and width pairs."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -37,12 +37,12 @@ class Widths:
     table: tuple[int, int] | None = None
 
     def at(self, index: Any) -> "Widths":
-        """The same at some launches (and pairs)."""
+        """Select some launches (and pairs)."""
         arrays = {name: getattr(self, name)[index] for name in self.__slots__ if name != "table"}
         return Widths(**arrays, table=self.table)
 
     def with_output(self, bits: int) -> "Widths":
-        """The same with every output that leaves the chip at ``bits``."""
+        """Store every output that leaves the chip at ``bits``."""
         output = np.where(self.output > 0, bits, 0)
         return dataclasses.replace(self, output=output, output_stored=np.full_like(self.output_stored, bits))
 
@@ -61,13 +61,13 @@ class Operands:
         return self.input + self.weight + self.output
 
     def at(self, index: Any) -> "Operands":
-        """The same at some launches."""
+        """Select some launches."""
         return Operands(input=self.input[index], weight=self.weight[index], output=self.output[index])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Costs:
-    """What launches cost, float64 ``[L, P]`` unless said otherwise; see ``LayerCost`` for the meanings.
+    """Costs of launches, float64 ``[L, P]`` unless said otherwise; see ``LayerCost`` for the meanings.
 
     ``extra`` holds numbers that only one timing model has.
     """
@@ -91,7 +91,7 @@ class Costs:
     extra: Mapping[str, Array] = field(default_factory=dict)
 
     def at(self, index: Any) -> "Costs":
-        """The same at some launches."""
+        """Select some launches."""
         fields = {name: getattr(self, name) for name in self.__slots__ if name != "extra"}
         taken: dict[str, Any] = {
             name: value.at(index) if isinstance(value, Operands) else value[index]
@@ -100,7 +100,7 @@ class Costs:
         return Costs(**taken, extra={name: value[index] for name, value in self.extra.items()})
 
     def replaced(self, places: Array, other: "Costs") -> "Costs":
-        """The same with the rows ``places`` from ``other``, which has only those."""
+        """Replace the rows ``places`` by those of ``other``, which has only those."""
         result = self.at(np.arange(len(self.total)))
         for name in self.__slots__:
             mine, theirs = getattr(result, name), getattr(other, name)

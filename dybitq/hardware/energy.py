@@ -1,4 +1,4 @@
-"""Energy of multiplying, of the buffers, of DRAM and of leaking, in pJ; every constant with its source.
+"""Energy of multiplications, buffers, DRAM and leakage, in pJ; every constant with its source.
 
 ``horowitz45``: 45 nm figures of Horowitz (ISSCC 2014) in the fitted form that QKeras' qtools prints:
 multiply ``0.00299479 b^2 + 0.00104167 b``, add ``0.003125 b``, SRAM read
@@ -199,7 +199,7 @@ def _leakage(machine: Machine, costs: Costs, table: Table) -> Array:
 
 
 def energy_source(machine: Machine) -> str:
-    """Where the energy constants of this machine are from."""
+    """Describe the source of this machine's energy constants."""
     changed = [
         name
         for name in ("act", "wgt", "out", "dram")

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from dybitq.errors import ConfigError
 from dybitq.hardware.costs import Array, Costs, Widths
-from dybitq.hardware.kernels import Kernels
+from dybitq.hardware.launches import Launches
 from dybitq.hardware.residency import Lifetimes
 from dybitq.hardware.tiling import Grid
 from dybitq.records.workload import Workload
@@ -23,11 +23,12 @@ class Prepared:
     """Everything about a workload that does not depend on the machine's numbers.
 
     ``bits`` ``[T, 1]`` are the stored widths that the workload asks for; ``extra_place`` and ``extra_tensor``
-    list the launches and tensors of all extra streams. ``memo`` keeps what ``selection`` lays out once.
+    list the launches and tensors of all extra streams. ``memo`` keeps the candidates that ``selection`` lays
+    out once.
     """
 
     workload: Workload
-    kernels: Kernels
+    launches: Launches
     grid: Grid
     lives: Lifetimes
     bits: Array
@@ -42,13 +43,13 @@ engines: Registry[Engine] = Registry("timing model", "dybitq.hardware.engines")
 
 
 def need(section: T | None, machine: Machine, name: str) -> T:
-    """The section of a machine that its timing model cannot do without.
+    """Return the section of a machine that its timing model cannot do without.
 
     Raises:
         ConfigError: the section is missing (only for machines built by hand; files are checked on reading).
     """
     if section is None:
         raise ConfigError(
-            f"machine {machine.name!r}: the timing model {machine.engine!r} needs a section {name!r}"
+            f"machine {machine.name!r}: the timing model {machine.engine!r} needs a section {name!r}; add it"
         )
     return section

@@ -1,4 +1,4 @@
-"""Machines as YAML: the presets inside the package, files of the user's, ``extends``, settings on top."""
+"""Machines as YAML: presets of the package, the user's files, ``extends``, and settings on top."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -48,7 +48,7 @@ def _preset_text(name: str) -> str:
 
 
 def _read(name: str, folder: Path | None) -> tuple[dict[str, Any], str, Path | None]:
-    """The mapping of a preset or file; also how to call it in messages, and the folder it lies in."""
+    """Read the mapping of a preset or file; also return its name in messages, and its folder."""
     path = Path(name) if folder is None else folder / name
     if name.endswith((".yaml", ".yml")) or "/" in name:
         try:
@@ -61,7 +61,7 @@ def _read(name: str, folder: Path | None) -> tuple[dict[str, Any], str, Path | N
     if name not in known:
         raise ConfigError(
             f"unknown machine {name!r}.{did_you_mean(name, known)} Name a preset ({', '.join(known)}) or a "
-            ".yaml file of your own."
+            ".yaml file."
         )
     return _parse(_preset_text(name), f"preset {name}"), f"preset {name}", None
 
@@ -125,7 +125,7 @@ def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def machine_source(name: str) -> tuple[dict[str, Any], str]:
-    """The mapping of a preset or file with ``extends`` resolved, not validated, and its name in messages.
+    """Resolve ``extends`` of a preset or file; return the mapping, not validated, and its name in messages.
 
     Raises:
         ConfigError: unknown name, unreadable file, not a YAML mapping, or a circle of ``extends``.
@@ -136,7 +136,7 @@ def machine_source(name: str) -> tuple[dict[str, Any], str]:
 
 
 def with_settings(data: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The mapping with dotted fields changed."""
+    """Change dotted fields of the mapping."""
     return _merged(data, _nested(settings)) if settings else dict(data)
 
 

@@ -1,4 +1,4 @@
-"""Prices of every layer at every pair of widths, as arrays: what a search looks up instead of simulating."""
+"""Prices of every layer at every pair of widths, as arrays to look up instead of simulating."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ WIDTHS = tuple(range(2, 9))
 class Oracle:
     """Prices of the products of a workload; float64 ``[layers, w, a]`` unless said otherwise.
 
-    A network of which layer ``l`` runs at widths ``(w_l, a_l)`` takes about
+    A network whose layer ``l`` runs at widths ``(w_l, a_l)`` takes about
     ``fixed_us + sum(latency_us[l, w_l, a_l])``: exact where neighbours share their activation width, first
     order otherwise (a layer writes its output at its consumer's width; see ``output_bits``).
 
@@ -70,15 +70,15 @@ def oracle(
     """
     _check(w_bits=w_bits, a_bits=a_bits)
     ready = prepared or prepare(workload, machine.fusion)
-    launches = len(ready.kernels.heads)
+    count = len(ready.launches.heads)
     w, a = (plane.ravel() for plane in np.meshgrid(w_bits, a_bits, indexing="ij"))
     constant = np.array([tensor.constant for tensor in workload.tensors])[:, None]
     stored = a if stored_a_bits is None else np.full_like(a, stored_a_bits)
     widths = stored_widths(
         machine,
         ready,
-        np.broadcast_to(w, (launches, len(w))),
-        np.broadcast_to(a, (launches, len(a))),
+        np.broadcast_to(w, (count, len(w))),
+        np.broadcast_to(a, (count, len(a))),
         np.where(constant, w, stored),
     )
     widths = dataclasses.replace(widths, table=(len(w_bits), len(a_bits)))
@@ -88,14 +88,14 @@ def oracle(
     costs, energy = priced.costs, priced.energy
     time = costs.total / machine.clock_mhz + costs.overhead_us
     whole = energy.mac + energy.buffer + energy.dram + energy.leakage
-    places = np.flatnonzero(ready.kernels.is_gemm)
-    beside = np.flatnonzero(~ready.kernels.is_gemm)
+    places = np.flatnonzero(ready.launches.is_gemm)
+    beside = np.flatnonzero(~ready.launches.is_gemm)
     shape = len(places), len(w_bits), len(a_bits)
     # Launches without products are priced at the widest activations of the table.
     column = int(np.argmax(a))
     return Oracle(
-        names=tuple(workload.ops[ready.kernels.heads[place]].name for place in places),
-        macs=ready.kernels.macs[places],
+        names=tuple(workload.ops[ready.launches.heads[place]].name for place in places),
+        macs=ready.launches.macs[places],
         w_bits=tuple(w_bits),
         a_bits=tuple(a_bits),
         latency_us=time[places].reshape(shape),

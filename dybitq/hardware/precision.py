@@ -1,4 +1,4 @@
-"""What a multiplier makes of operand widths: which widths really run, and how many products a cycle.
+"""Rates of a multiplier by operand widths: the widths that really run, and the products per cycle.
 
 Sources: Bit Fusion (ISCA 2018) for ``fused``, SPARQ (NeurIPS 2021) for ``sparq``, Stripes (MICRO 2016) and
 Loom (DAC 2018) for the bit-serial units, Guo et al. "Network sketching" and PrecisionBatching for binary
@@ -26,11 +26,11 @@ Array = np.ndarray
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Rates:
-    """What the unit does at given widths; arrays of the widths' shape, int64.
+    """Rates of the unit at given widths; arrays of the widths' shape, int64.
 
     Attributes:
         w_run, a_run: widths that the hardware runs.
-        rows, cols: how many logical rows and columns one physical row and column serves.
+        rows, cols: logical rows and columns that one physical row and column serves.
         depth: products along the reduction that one unit does at once.
         m_lanes, n_lanes: positions along ``m`` and ``n`` that one unit serves side by side.
         serial: cycles that one step takes.
@@ -46,7 +46,7 @@ class Rates:
     serial: Array
 
     def at(self, index: Any) -> "Rates":
-        """The same at some launches (and pairs)."""
+        """Select some launches (and pairs)."""
         return Rates(**{name: getattr(self, name)[index] for name in self.__slots__})
 
     @property
@@ -135,9 +135,8 @@ def _rates(
     )
 
 
-def takes_codes(machine: Machine, number_format: str) -> bool:
-    """Whether the unit multiplies codes of this format as they are, not the integers they stand for."""
-    family = number_format.rstrip("0123456789").removeprefix("u")
+def takes_codes(machine: Machine, family: str) -> bool:
+    """Tell if the unit multiplies codes of this family directly, not the integers they stand for."""
     unit = machine.precision
     if machine.engine in ("roofline", "table") or isinstance(unit, LutUnit):
         return True
@@ -155,5 +154,5 @@ def packed_bits(bits: Array, packing: str) -> Array:
 
 
 def mode_name(machine: Machine, w_run: int, a_run: int) -> str:
-    """The unit's mode in words, weights first."""
+    """Name the unit's mode, weights first."""
     return f"{w_run}x{a_run} {machine.precision.mode}"

@@ -4,29 +4,29 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dybitq.errors import UnsupportedError
+from dybitq.errors import UnsupportedError, counted
 from dybitq.hardware.costs import BOUNDS, Array, Costs, Widths
 from dybitq.hardware.energy import Energies, energies, energy_source, sram_bits
 from dybitq.hardware.engine import Prepared, engines
-from dybitq.hardware.kernels import build
+from dybitq.hardware.launches import build
 from dybitq.hardware.precision import Rates, mode_name, rates, takes_codes
 from dybitq.hardware.residency import lifetimes, resident
 from dybitq.hardware.tiling import grid
 from dybitq.records.workload import EnergySplit, LayerCost, OpWork, PerOperand, SimulationReport, Workload
-from dybitq.schema.machine import Fusion, Machine
+from dybitq.schema.machine import Fusion, Machine, SparqUnit
 
 
 def prepare(workload: Workload, fusion: Fusion) -> Prepared:
-    """Everything that all machines with this fusion share; keep it when pricing one workload many times."""
-    kernels = build(workload, fusion)
-    extras = [(place, index) for place, indices in enumerate(kernels.extras) for index in indices]
+    """Prepare what all machines with this fusion share; keep it when pricing one workload many times."""
+    launches = build(workload, fusion)
+    extras = [(place, index) for place, indices in enumerate(launches.extras) for index in indices]
     pairs = np.array(extras, dtype=np.int64).reshape(len(extras), 2)
 
     return Prepared(
         workload=workload,
-        kernels=kernels,
-        grid=grid(kernels),
-        lives=lifetimes(workload, kernels),
+        launches=launches,
+        grid=grid(launches),
+        lives=lifetimes(workload, launches),
         bits=np.array([tensor.bits for tensor in workload.tensors], dtype=np.int64)[:, None],
         extra_place=pairs[:, 0],
         extra_tensor=pairs[:, 1],
@@ -34,8 +34,8 @@ def prepare(workload: Workload, fusion: Fusion) -> Prepared:
 
 
 def workload_widths(machine: Machine, prepared: Prepared) -> Widths:
-    """The widths that the workload itself asks for, ``[L, 1]``, as they reach this machine's multiplier."""
-    heads = [prepared.workload.ops[index] for index in prepared.kernels.heads]
+    """Return the workload's own widths, ``[L, 1]``, as they reach this machine's multiplier."""
+    heads = [prepared.workload.ops[index] for index in prepared.launches.heads]
     reach = [_reaching(machine, prepared.workload, op) for op in heads]
     w, a = np.array(reach, dtype=np.int64).reshape(len(heads), 2).T
     return stored_widths(machine, prepared, w[:, None], a[:, None], prepared.bits)
@@ -44,15 +44,15 @@ def workload_widths(machine: Machine, prepared: Prepared) -> Widths:
 def _reaching(machine: Machine, workload: Workload, op: OpWork) -> tuple[int, int]:
     """Widths of an operator at the multiplier.
 
-    Codes that it cannot decode come as integers, and a SPARQ window as the stored value unless the unit
-    knows windows.
+    Codes that it cannot decode come as integers, and SPARQ windows as the stored values unless the unit
+    takes windows.
     """
     w, a = op.w_bits, op.a_bits
-    if op.w_integer_bits and not takes_codes(machine, op.w_format):
+    if op.w_integer_bits and not takes_codes(machine, op.w_family):
         w = op.w_integer_bits
-    if op.a_format.startswith("sparq") and machine.precision.mode != "sparq":
+    if op.a_windowed and not isinstance(machine.precision, SparqUnit):
         a = workload.tensors[op.inputs[0]].bits
-    elif op.a_integer_bits and not takes_codes(machine, op.a_format):
+    elif op.a_integer_bits and not takes_codes(machine, op.a_family):
         a = op.a_integer_bits
     return w, a
 
@@ -62,11 +62,11 @@ def stored_widths(machine: Machine, prepared: Prepared, w: Array, a: Array, bits
 
     A tensor wider than the machine's multiplier is stored at the multiplier's width.
     """
-    kernels = prepared.kernels
+    launches = prepared.launches
     bits = np.minimum(bits, machine.precision.max_bits)
     room = machine.buffers.resident_kb * 1024 if machine.buffers else 0.0
     moving = np.where(resident(prepared.lives, bits, room), 0, bits) if room else bits
-    shape = np.broadcast_shapes(w.shape, a.shape, (len(kernels.heads), bits.shape[1]))
+    shape = np.broadcast_shapes(w.shape, a.shape, (len(launches.heads), bits.shape[1]))
     extra_bits, extra_words = np.zeros(shape), np.zeros(shape)
     read = moving[prepared.extra_tensor]
     elements = prepared.lives.elements[prepared.extra_tensor, None]
@@ -79,11 +79,11 @@ def stored_widths(machine: Machine, prepared: Prepared, w: Array, a: Array, bits
     return Widths(
         w=np.broadcast_to(w, shape),
         a=np.broadcast_to(a, shape),
-        weight=of(kernels.weight, moving),
-        input=of(kernels.input, moving),
-        output=of(kernels.output, moving),
-        input_stored=np.maximum(of(kernels.input, bits), 1),
-        output_stored=np.maximum(of(kernels.output, bits), 1),
+        weight=of(launches.weight, moving),
+        input=of(launches.input, moving),
+        output=of(launches.output, moving),
+        input_stored=np.maximum(of(launches.input, bits), 1),
+        output_stored=np.maximum(of(launches.output, bits), 1),
         extra_bits=extra_bits,
         extra_words=extra_words,
     )
@@ -122,8 +122,8 @@ class Priced(NamedTuple):
 def price_arrays(machine: Machine, prepared: Prepared, widths: Widths) -> Priced:
     """Time and energy of all launches at all widths, as arrays ``[L, P]``."""
     costs = engines.get(machine.engine)(machine, prepared, widths)
-    rate = rates(machine, widths.w, widths.a, (prepared.kernels.m == 1)[:, None])
-    macs = prepared.kernels.macs[:, None].astype(np.float64)
+    rate = rates(machine, widths.w, widths.a, (prepared.launches.m == 1)[:, None])
+    macs = prepared.launches.macs[:, None].astype(np.float64)
     return Priced(costs, energies(machine, costs, widths, macs, rate), rate, widths)
 
 
@@ -174,14 +174,16 @@ def simulate(
 def _machine_notes(machine: Machine, workload: Workload) -> list[str]:
     notes = [f"energy: {energy_source(machine)}"]
     if machine.vector is None and any(op.vector_ops for op in workload.ops) and machine.engine == "systolic":
-        notes.append("the machine names no vector unit: work beside the products costs traffic but no cycles")
+        notes.append(
+            "the machine has no vector unit: operators that are no products cost memory traffic but no cycles"
+        )
     return notes
 
 
 def _width_notes(machine: Machine, prepared: Prepared, priced: Priced) -> list[str]:
     """One line for each pair of widths that runs as another pair."""
     asked: dict[tuple[int, int, int, int], int] = {}
-    for place, index in enumerate(prepared.kernels.heads):
+    for place, index in enumerate(prepared.launches.heads):
         op = prepared.workload.ops[index]
         if op.macs:
             run = int(priced.costs.w_run[place, 0]), int(priced.costs.a_run[place, 0])
@@ -189,11 +191,10 @@ def _width_notes(machine: Machine, prepared: Prepared, priced: Priced) -> list[s
     notes = []
     for (w, a, w_run, a_run), count in sorted(asked.items()):
         if (w, a) != (w_run, a_run):
-            plural = "s" if count > 1 else ""
             weights = "float" if w >= 16 else f"{w}-bit"
             activations = "float" if a >= 16 else f"{a}-bit"
             asked_for = f"{weights} weights and {activations} activations"
-            notes.append(f"{count} layer{plural} with {asked_for} run at {w_run}x{a_run}")
+            notes.append(f"{counted(count, 'layer')} with {asked_for} run at {w_run}x{a_run}")
     return notes
 
 
@@ -240,7 +241,7 @@ class _Rows:
         return PerOperand(input=inputs[place], weight=weights[place], output=outputs[place])
 
     def extra(self, place: int) -> dict[str, float]:
-        """What only this timing model says."""
+        """Numbers that only this timing model gives."""
         return {name: values[place] for name, values in self._extra.items()}
 
     def energy(self, place: int) -> EnergySplit:
@@ -253,13 +254,13 @@ _OPERANDS = ("sram_reads", "sram_writes", "dram", "distinct")
 
 def _layers(machine: Machine, prepared: Prepared, priced: Priced) -> tuple[LayerCost, ...]:
     """One record for each operator, in the workload's order; riders name the launch that carries them."""
-    workload, kernels = prepared.workload, prepared.kernels
+    workload, launches = prepared.workload, prepared.launches
     rows = _Rows(machine, priced)
     found: dict[int, LayerCost] = {}
-    for place, index in enumerate(kernels.heads):
+    for place, index in enumerate(launches.heads):
         head = workload.ops[index]
         found[index] = _launch(machine, prepared, rows, place)
-        for rider in kernels.riders[place]:
+        for rider in launches.riders[place]:
             op = workload.ops[rider]
             output = workload.tensors[op.output]
             found[rider] = LayerCost(
@@ -274,8 +275,8 @@ def _layers(machine: Machine, prepared: Prepared, priced: Priced) -> tuple[Layer
 
 
 def _launch(machine: Machine, prepared: Prepared, rows: _Rows, place: int) -> LayerCost:
-    workload, kernels = prepared.workload, prepared.kernels
-    op = workload.ops[kernels.heads[place]]
+    workload, launches = prepared.workload, prepared.launches
+    op = workload.ops[launches.heads[place]]
     gemm = op.macs > 0
     w_run, a_run = int(rows.number("w_run", place)), int(rows.number("a_run", place))
     return LayerCost(

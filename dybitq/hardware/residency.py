@@ -1,16 +1,16 @@
-"""Which activations stay on chip between layers, on machines that have room for whole tensors."""
+"""Activations that stay on chip between layers, on machines that have room for whole tensors."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from dybitq.hardware.kernels import Kernels
+from dybitq.hardware.launches import Launches
 from dybitq.records.workload import Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Lifetimes:
-    """When storages live; a storage is a tensor, or several joined by views.
+    """Lifetimes of storages; a storage is a tensor, or several joined by views.
 
     Attributes:
         storage: int64 ``[T]``, representative tensor of each tensor's storage.
@@ -18,7 +18,7 @@ class Lifetimes:
         first, last: int64 ``[A]``, launches that write it first and read it last.
         stays: bool ``[A]``; False where any part comes from or goes to the outside.
         elements: float64 ``[T]``.
-        launches: number of launches.
+        count: number of launches.
     """
 
     storage: np.ndarray
@@ -27,7 +27,7 @@ class Lifetimes:
     last: np.ndarray
     stays: np.ndarray
     elements: np.ndarray
-    launches: int
+    count: int
 
 
 def _storages(workload: Workload) -> np.ndarray:
@@ -46,17 +46,17 @@ def _storages(workload: Workload) -> np.ndarray:
     return np.array([root(index) for index in range(len(parent))], dtype=np.int64)
 
 
-def lifetimes(workload: Workload, kernels: Kernels) -> Lifetimes:
+def lifetimes(workload: Workload, launches: Launches) -> Lifetimes:
     """Follow every storage from its first write to its last read."""
     storage = _storages(workload)
     count = len(workload.tensors)
-    first, last = np.full(count, len(kernels.heads)), np.full(count, -1)
-    for place, output in enumerate(kernels.output.tolist()):
+    first, last = np.full(count, len(launches.heads)), np.full(count, -1)
+    for place, output in enumerate(launches.output.tolist()):
         first[storage[output]] = min(first[storage[output]], place)
-        for index in (int(kernels.input[place]), int(kernels.weight[place]), *kernels.extras[place]):
+        for index in (int(launches.input[place]), int(launches.weight[place]), *launches.extras[place]):
             if index >= 0:
                 last[storage[index]] = place
-    written = set(kernels.output.tolist()) | {op.output for op in workload.ops if op.view}
+    written = set(launches.output.tolist()) | {op.output for op in workload.ops if op.view}
     outside = set(workload.outputs)
     outside |= {i for i, tensor in enumerate(workload.tensors) if not tensor.constant and i not in written}
     alive = np.array([i for i in range(count) if 0 <= first[i] <= last[i]], dtype=np.int64)
@@ -68,12 +68,12 @@ def lifetimes(workload: Workload, kernels: Kernels) -> Lifetimes:
         last=last[alive],
         stays=np.array([int(index) not in away for index in alive], dtype=bool),
         elements=np.array([tensor.elements for tensor in workload.tensors], dtype=np.float64),
-        launches=len(kernels.heads),
+        count=len(launches.heads),
     )
 
 
 def resident(lives: Lifetimes, bits: np.ndarray, room_bytes: float) -> np.ndarray:
-    """Which tensors never leave the chip.
+    """Mark tensors that never leave the chip.
 
     A storage stays when, from the launch that first writes it to the last that reads it, all storages alive
     fit in ``room_bytes`` together. The rule can only keep more when tensors shrink or room grows.
@@ -89,7 +89,7 @@ def resident(lives: Lifetimes, bits: np.ndarray, room_bytes: float) -> np.ndarra
         return keep
     size = np.zeros(bits.shape)
     np.maximum.at(size, lives.storage, np.ceil(lives.elements[:, None] * bits / 8))
-    change = np.zeros((lives.launches + 1, bits.shape[1]))
+    change = np.zeros((lives.count + 1, bits.shape[1]))
     np.add.at(change, lives.first, size[lives.alive])
     np.subtract.at(change, lives.last + 1, size[lives.alive])
     need = np.cumsum(change, axis=0)

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from dybitq.hardware.costs import Array
-from dybitq.hardware.kernels import Kernels
+from dybitq.hardware.launches import Launches
 from dybitq.schema.machine import Buffers
 
 
@@ -64,9 +64,9 @@ def _positions(conv: tuple[int, ...], taps: tuple[int, ...]) -> int:
     return int(seen.sum())
 
 
-def input_words(kernels: Kernels, buffers: Buffers, dataflow: str, rows: int, fold_c: Array) -> Array:
+def input_words(launches: Launches, buffers: Buffers, dataflow: str, rows: int, fold_c: Array) -> Array:
     """Input words from DRAM for one group of every launch, int64 ``[L, 1]``."""
-    distinct = distinct_words(kernels)
+    distinct = distinct_words(launches)
     sweeps = fold_c if dataflow != "is" else np.ones_like(fold_c)
     again = distinct * sweeps
     if dataflow == "ws":
@@ -81,8 +81,8 @@ def input_words(kernels: Kernels, buffers: Buffers, dataflow: str, rows: int, fo
             "out_h",
             "out_w",
         )
-        table = np.stack([getattr(kernels, name) for name in fields], axis=1).tolist()
-        plain = [kernels.batch[place] > 1 or kernels.taps[place] == 1 for place in range(len(table))]
+        table = np.stack([getattr(launches, name) for name in fields], axis=1).tolist()
+        plain = [launches.batch[place] > 1 or launches.taps[place] == 1 for place in range(len(table))]
         again = (
             np.array(
                 [
@@ -96,13 +96,13 @@ def input_words(kernels: Kernels, buffers: Buffers, dataflow: str, rows: int, fo
     return np.where(distinct <= half_buffer(buffers.act_kb), distinct, again)
 
 
-def weight_words(kernels: Kernels, buffers: Buffers, dataflow: str, fold_r: Array, fold_c: Array) -> Array:
+def weight_words(launches: Launches, buffers: Buffers, dataflow: str, fold_r: Array, fold_c: Array) -> Array:
     """Weight words from DRAM for one group of every launch, int64 ``[L, 1]``."""
-    words = (kernels.k * kernels.n)[:, None]
+    words = (launches.k * launches.n)[:, None]
     sweeps = {"os": fold_r, "ws": np.ones_like(fold_r), "is": fold_c}[dataflow]
     return np.where(words <= half_buffer(buffers.wgt_kb), words, words * sweeps)
 
 
-def distinct_words(kernels: Kernels) -> Array:
+def distinct_words(launches: Launches) -> Array:
     """Input words of one group that at least one window reads, int64 ``[L, 1]``."""
-    return (kernels.batch * kernels.used_h * kernels.used_w * kernels.channels)[:, None]
+    return (launches.batch * launches.used_h * launches.used_w * launches.channels)[:, None]

@@ -2,7 +2,7 @@
 
 Candidates that do not fit are dropped; the others get a lower bound on their time that is cheap (the larger
 of computing and moving, and the ends, which nothing hides). The candidate with the lowest bound is priced
-exactly, and then only those whose bound is not above that price. The result is the true minimum.
+exactly, and after it only those whose bound is not above that price. The result is the true minimum.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from dybitq.hardware.traffic import (
 )
 
 
-class Launches(NamedTuple):
+class Products(NamedTuple):
     """Distinct products among the launches: their widths, rates and packing, ``[R, P]``.
 
     Attributes:
@@ -56,7 +56,7 @@ BusyCycles = Callable[[Tiles, Rates], Array]
 ExactCycles = Callable[[Tiles, Rates, Ports], Array]
 
 
-def distinct_launches(prepared: Prepared, widths: Widths, rate: Rates, packed: Array) -> Launches:
+def distinct_products(prepared: Prepared, widths: Widths, rate: Rates, packed: Array) -> Products:
     """Find products that are the same in shape and widths, so that each is priced once."""
     shape_of = prepared.grid.shape_of
     fields = (
@@ -79,7 +79,7 @@ def distinct_launches(prepared: Prepared, widths: Widths, rate: Rates, packed: A
             places.append(place)
         inverse[place] = seen[key]
     chosen = np.array(places, dtype=np.int64)
-    return Launches(chosen, inverse, widths.at(chosen), rate.at(chosen), packed[chosen])
+    return Products(chosen, inverse, widths.at(chosen), rate.at(chosen), packed[chosen])
 
 
 def ports(machine: Machine, size: TileBytes) -> Ports:
@@ -122,7 +122,7 @@ def _tiles(prepared: Prepared, cells: Array, shapes: Array, packed: Array) -> Ti
     """Tiles of cells, flat; ``packed`` has their shape."""
     grid = prepared.grid
     geometry = [getattr(grid, name)[cells] for name in GEOMETRY]
-    whole = [values[shapes] for values in constants(prepared.kernels, grid.first)]
+    whole = [values[shapes] for values in constants(prepared.launches, grid.first)]
     return Tiles._make([*geometry, *whole, packed])
 
 
@@ -171,9 +171,9 @@ def _squeezed(values: Array, table: tuple[int, int]) -> Array:
     return wide[:1] if len(wide) > 1 and bool((wide == wide[:1]).all()) else wide
 
 
-def _squeezed_launches(launches: Launches) -> Launches:
-    """The same products with their tables of widths squeezed."""
-    table = launches.widths.table or (launches.packed.shape[1], 1)
+def _squeezed_products(products: Products) -> Products:
+    """Squeeze the tables of widths of the products."""
+    table = products.widths.table or (products.packed.shape[1], 1)
 
     def squeeze(record: Any) -> Any:
         names = [field.name for field in dataclasses.fields(record) if field.name != "table"]
@@ -181,8 +181,8 @@ def _squeezed_launches(launches: Launches) -> Launches:
             record, **{name: _squeezed(getattr(record, name), table) for name in names}
         )
 
-    return launches._replace(
-        widths=squeeze(launches.widths), rate=squeeze(launches.rate), packed=_squeezed(launches.packed, table)
+    return products._replace(
+        widths=squeeze(products.widths), rate=squeeze(products.rate), packed=_squeezed(products.packed, table)
     )
 
 
@@ -198,9 +198,9 @@ def _cells_last(values: Array, rows: Array) -> Array:
 
 
 def best_tiles(
-    machine: Machine, prepared: Prepared, launches: Launches, busy: BusyCycles, exact: ExactCycles | None
+    machine: Machine, prepared: Prepared, products: Products, busy: BusyCycles, exact: ExactCycles | None
 ) -> Tiles:
-    """The fastest tiles that fit, ``[R, P]``; of equally fast ones those that move least.
+    """Find the fastest tiles that fit, ``[R, P]``; of equally fast ones those with least DRAM traffic.
 
     Args:
         busy: cycles in which the array works on all tiles.
@@ -209,27 +209,27 @@ def best_tiles(
     Raises:
         ConfigError: a layer has no candidate that fits.
     """
-    shapes = prepared.grid.shape_of[launches.places]
-    pairs = launches.packed.shape[1]
-    squeezed = _squeezed_launches(launches)
+    shapes = prepared.grid.shape_of[products.places]
+    pairs = products.packed.shape[1]
+    squeezed = _squeezed_products(products)
     # One pair: all products at once. Many: product by product, so that arrays stay in the cache.
     every = np.arange(len(shapes))
     chunks = [every] if pairs == 1 else [every[i : i + 1] for i in every]
-    parts = [_bounded(machine, prepared, launches, squeezed, chunk, busy) for chunk in chunks]
+    parts = [_bounded(machine, prepared, products, squeezed, chunk, busy) for chunk in chunks]
 
     def price(found: _Found) -> Array:
         where = found.product, found.pair
-        one = _tiles(prepared, found.cell, shapes[found.product], launches.packed[where])
-        port = ports(machine, tile_bytes(machine, launches.widths.at(where), one))
-        return exact(one, launches.rate.at(where), port) if exact else found.bound
+        one = _tiles(prepared, found.cell, shapes[found.product], products.packed[where])
+        port = ports(machine, tile_bytes(machine, products.widths.at(where), one))
+        return exact(one, products.rate.at(where), port) if exact else found.bound
 
     best = _winners(_joined([part.at(part.key == part.spread(part.least)) for part in parts]), pairs, None)
     if exact is not None:
-        limit = price(best).reshape(launches.packed.shape)
+        limit = price(best).reshape(products.packed.shape)
         hopeful = _joined([part.at(part.key <= part.spread(part.table(limit[part.chunk]))) for part in parts])
         best = _winners(hopeful, pairs, price(hopeful))
-    flat = _tiles(prepared, best.cell, np.repeat(shapes, pairs), launches.packed.ravel())
-    return Tiles._make(values.reshape(launches.packed.shape) for values in flat)
+    flat = _tiles(prepared, best.cell, np.repeat(shapes, pairs), products.packed.ravel())
+    return Tiles._make(values.reshape(products.packed.shape) for values in flat)
 
 
 class _Found(NamedTuple):
@@ -247,7 +247,7 @@ def _joined(parts: list[_Found]) -> _Found:
 
 
 def _winners(found: _Found, pairs: int, time: Array | None) -> _Found:
-    """The fastest of each product and pair, in order; ties go to what moves least, then to the first."""
+    """Pick the fastest of each product and pair, in order; ties: least DRAM traffic, then the first."""
     group = found.product * pairs + found.pair
     order = np.lexsort((found.cell, found.moving, found.bound if time is None else time, group))
     firsts = order[np.unique(group[order], return_index=True)[1]]
@@ -276,7 +276,7 @@ class _Part(NamedTuple):
         return values.T.reshape(self.least.shape)
 
     def at(self, mask: Array) -> _Found:
-        """The candidates where ``mask`` is set."""
+        """Return the candidates where ``mask`` is set."""
         where = np.nonzero(mask)
         row, column, place = where
         pair = row * self.key.shape[1] + column
@@ -288,8 +288,8 @@ class _Part(NamedTuple):
 def _bounded(
     machine: Machine,
     prepared: Prepared,
-    launches: Launches,
-    squeezed: Launches,
+    products: Products,
+    squeezed: Products,
     chunk: Array,
     busy: BusyCycles,
 ) -> _Part:
@@ -298,8 +298,8 @@ def _bounded(
     Raises:
         ConfigError: a layer has no candidate that fits.
     """
-    table = launches.widths.table or (launches.packed.shape[1], 1)
-    shapes = prepared.grid.shape_of[launches.places[chunk]]
+    table = products.widths.table or (products.packed.shape[1], 1)
+    shapes = prepared.grid.shape_of[products.places[chunk]]
     cells, owner, offsets, columns = _cells(prepared, tuple(shapes.tolist()))
     rows = chunk[owner] if len(chunk) > 1 else chunk
     packed = _cells_last(squeezed.packed, rows)
@@ -308,21 +308,21 @@ def _bounded(
     key = np.broadcast_to(np.where(bound.fits, bound.least, np.inf), (*table, len(cells)))
     least = np.minimum.reduceat(key, offsets[:-1], axis=2)
     if not np.isfinite(least).all():
-        _refuse(machine, prepared, launches, chunk, int(np.argwhere(~np.isfinite(least))[0][2]))
+        _refuse(machine, prepared, products, chunk, int(np.argwhere(~np.isfinite(least))[0][2]))
     return _Part(chunk, cells, owner, key, np.broadcast_to(bound.moving, key.shape), least)
 
 
-def _refuse(machine: Machine, prepared: Prepared, launches: Launches, chunk: Array, which: int) -> None:
+def _refuse(machine: Machine, prepared: Prepared, products: Products, chunk: Array, which: int) -> None:
     grid = prepared.grid
-    place = int(launches.places[chunk[which]])
+    place = int(products.places[chunk[which]])
     shape = int(grid.shape_of[place])
     columns = _cells(prepared, (shape,)).columns
     row = chunk[which : which + 1]
     tiles = Tiles._make([*columns, np.ones(1)])
-    taken = room(machine, launches.widths.at((row, slice(0, 1))), tiles)
+    taken = room(machine, products.widths.at((row, slice(0, 1))), tiles)
     least = [float(part.min()) for part in taken]
     part = "half of each buffer" if need(machine.buffers, machine, "buffers").double_buffer else "each buffer"
-    name = prepared.workload.ops[prepared.kernels.heads[place]].name
+    name = prepared.workload.ops[prepared.launches.heads[place]].name
     raise ConfigError(
         f"machine {machine.name!r} cannot hold one tile of layer {name!r}: the smallest tiles need "
         f"{least[0]:.0f} bytes of inputs, {least[1]:.0f} of weights and {least[2]:.0f} of accumulators "
@@ -331,7 +331,7 @@ def _refuse(machine: Machine, prepared: Prepared, launches: Launches, chunk: Arr
 
 
 def tile_numbers(tiles: Tiles) -> dict[str, Array]:
-    """What a report says of the tiles: how many along each extent, and the loop order's number."""
+    """Numbers for a report: tiles along each extent, and the number of the loop order."""
     return {
         "tiles_m": tiles.n_m,
         "tiles_n": tiles.n_n,

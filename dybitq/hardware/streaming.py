@@ -1,4 +1,4 @@
-"""Costs of timing models that move every tensor once and know nothing of buffers."""
+"""Costs of timing models without buffers, which move every tensor once."""
 
 import numpy as np
 
@@ -11,17 +11,17 @@ from dybitq.hardware.traffic import distinct
 def input_words(prepared: Prepared) -> Array:
     """Elements of the first operand of each launch as the graph stores it, float64 ``[L, 1]``."""
     sizes = np.array([tensor.elements for tensor in prepared.workload.tensors], dtype=np.float64)
-    return np.where(prepared.kernels.input >= 0, sizes[prepared.kernels.input], 0.0)[:, None]
+    return np.where(prepared.launches.input >= 0, sizes[prepared.launches.input], 0.0)[:, None]
 
 
 def moved_once(prepared: Prepared, widths: Widths) -> Operands:
     """Bytes when every tensor is read or written whole, once."""
-    kernels = prepared.kernels
-    weights = (kernels.groups * kernels.k * kernels.n)[:, None] * kernels.is_gemm[:, None]
+    launches = prepared.launches
+    weights = (launches.groups * launches.k * launches.n)[:, None] * launches.is_gemm[:, None]
     return Operands(
         input=np.ceil(input_words(prepared) * widths.input / 8) + np.ceil(widths.extra_bits / 8),
         weight=np.ceil(weights * widths.weight / 8),
-        output=np.ceil(kernels.out_elements[:, None] * widths.output / 8),
+        output=np.ceil(launches.out_elements[:, None] * widths.output / 8),
     )
 
 
@@ -45,8 +45,8 @@ def streaming_costs(
     Args:
         peak: MACs a cycle at the widths of ``compute``.
     """
-    kernels = prepared.kernels
-    macs = kernels.macs[:, None].astype(np.float64)
+    launches = prepared.launches
+    macs = launches.macs[:, None].astype(np.float64)
     shape = total.shape
     zero = np.zeros(shape)
 
@@ -75,13 +75,13 @@ def streaming_costs(
         sram_reads=arriving,
         sram_writes=arriving,
         dram=Operands(input=dram.input + zero, weight=dram.weight + zero, output=dram.output + zero),
-        distinct=_least(dram, distinct(prepared, widths), kernels.is_gemm[:, None]),
+        distinct=_least(dram, distinct(prepared, widths), launches.is_gemm[:, None]),
         bound=bound,
     )
 
 
 def _least(dram: Operands, need: Operands, gemm: Array) -> Operands:
-    """What has to move: of a product the elements its windows touch, of a vector launch everything."""
+    """Bytes that have to move: of a product the elements its windows touch, of a vector launch all."""
     return Operands(
         input=np.where(gemm, np.minimum(need.input, dram.input), dram.input),
         weight=np.where(gemm, need.weight, 0.0) + 0 * dram.weight,

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
@@ -14,14 +14,13 @@ from dybitq.errors import ConfigError
 from dybitq.hardware.engine import Prepared
 from dybitq.hardware.machine import machine_from, machine_source, with_settings
 from dybitq.hardware.price import prepare, price_arrays, workload_widths
+from dybitq.records.progress import Progress
 from dybitq.records.workload import Sweep, SweepPoint, Workload
 from dybitq.schema.machine import Fusion, Machine
 
 MAX_POINTS = 1_000_000
 _CHUNK = 64
 _WORTH_PROCESSES = 200
-
-Progress = Callable[[str, int, int], None]
 
 
 def parse_sweep(text: str) -> dict[str, tuple[Any, ...]]:

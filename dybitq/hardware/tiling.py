@@ -1,4 +1,4 @@
-"""Tiles that fit double-buffered memory, the order to walk them in, and how long the pipeline takes.
+"""Tiles that fit double-buffered memory, the order of the loops over them, and the pipeline's time.
 
 A launch is cut into equal tiles of ``m`` (images, rows, columns), ``n`` (output channels) and ``k`` (input
 channels); ``k`` runs innermost, so partial sums stay in the accumulators. While one tile is computed, the
@@ -8,7 +8,7 @@ operands of the next are loaded and the finished output before is stored, all th
 
 With equal tiles a step has one of four kinds (which loop advances), and consecutive kinds come in few
 pairs, so the sum is closed. Edge tiles take as long as full ones, as edge folds of the array do; the
-bytes they move are counted exactly. ``tests/hardware/golden`` walks the same tiles event by event.
+bytes they move are counted exactly. ``tests/hardware/golden`` runs the same tiles event by event.
 
 The candidates depend on the layer alone: not on array, widths or buffers. So more room, fewer bits or
 more bandwidth can only lower the best time.
@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dybitq.hardware.kernels import Kernels
+from dybitq.hardware.launches import Launches
 
 Array = np.ndarray
 
@@ -27,7 +27,7 @@ Array = np.ndarray
 # completed by the finest cut: single rows, single columns, eight output channels, one input channel.
 _M_ROWS, _M_COLS, _N_STEPS, _K_STEPS = (1, 2, 4, 8, 16, 32, 128), (4,), (1, 2, 4, 8, 16), (1, 2, 4, 16)
 
-# How the tiles are walked: n outside m or m outside n; with the weights (or inputs) of all k held on chip.
+# Loops over tiles: n outside m or m outside n; with the weights (or inputs) of all k held on chip.
 N_OUTER, N_OUTER_HOLD, M_OUTER, M_OUTER_HOLD = range(4)
 ORDER_NAMES = ("n,m,k", "n,m,k weights held", "m,n,k", "m,n,k inputs held")
 
@@ -45,7 +45,7 @@ class Grid(NamedTuple):
         in_elements: input elements of a tile per channel; ``in_runs``: contiguous pieces they come in.
         in_total: input elements per channel over all tiles of ``m`` in a group, overlaps included.
         out_runs: contiguous pieces of an output tile.
-        again_i, again_w: how often each input and each weight comes from DRAM.
+        again_i, again_w: times each input and each weight comes from DRAM.
         held_i, held_w: tiles along k that stay on chip together, 1 or ``n_k``.
         together: groups that one tile holds, a power of two or all; ``n_g``: tiles along the groups.
     """
@@ -99,18 +99,18 @@ _FLOATS = (
 _KEY = (*_FLOATS, "m", "k", "out_elements", "vector_ops")
 
 
-def grid(kernels: Kernels) -> Grid:
-    """Lay out every candidate of every distinct product; cuts that come out equal are kept once."""
+def grid(launches: Launches) -> Grid:
+    """Lay out every candidate of every distinct product; equal cuts are kept once."""
     seen: dict[tuple[int, ...], int] = {}
-    shape_of = np.full(len(kernels.heads), -1, dtype=np.int64)
-    rows = np.stack([getattr(kernels, name) for name in _KEY], axis=1).tolist()
-    for place in np.flatnonzero(kernels.is_gemm).tolist():
+    shape_of = np.full(len(launches.heads), -1, dtype=np.int64)
+    rows = np.stack([getattr(launches, name) for name in _KEY], axis=1).tolist()
+    for place in np.flatnonzero(launches.is_gemm).tolist():
         shape_of[place] = seen.setdefault(tuple(rows[place]), len(seen))
     first = np.array(
         [int(np.flatnonzero(shape_of == index)[0]) for index in range(len(seen))], dtype=np.int64
     )
     cells = [
-        _cells({name: float(getattr(kernels, name)[place]) for name in _FLOATS}) for place in first.tolist()
+        _cells({name: float(getattr(launches, name)[place]) for name in _FLOATS}) for place in first.tolist()
     ]
     counts = [len(part[0]) for part in cells]
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -121,7 +121,7 @@ def grid(kernels: Kernels) -> Grid:
 
 @lru_cache(maxsize=1)
 def _picks() -> tuple[Array, Array, Array, Array]:
-    """Indices into the ladders of m, n and k, and the order, of every combination that is tried."""
+    """List every combination that is tried: indices into the ladders of m, n and k, and the order."""
     whole, split = (N_OUTER, M_OUTER), (N_OUTER, N_OUTER_HOLD, M_OUTER_HOLD)
     sizes = len(_M_ROWS) + len(_M_COLS) + 2, len(_N_STEPS) + 1, len(_K_STEPS) + 1
     pick = [
@@ -161,7 +161,7 @@ def _cells(x: dict[str, float]) -> tuple[Array, ...]:
 
 
 def _reuse(order: Array, n_m: Array, n_n: Array, n_k: Array) -> tuple[Array, Array, Array, Array]:
-    """How often inputs and weights are loaded, and how many of their k tiles are held, for each order."""
+    """Count, for each order, the loads of inputs and weights, and the k tiles of them that are held."""
     n_first, split = order <= N_OUTER_HOLD, n_k > 1
     inputs = np.where(split | (n_first & (n_m > 1)), n_n, 1.0)
     weights = np.where(split | (~n_first & (n_n > 1)), n_m, 1.0)
@@ -175,14 +175,14 @@ def _reuse(order: Array, n_m: Array, n_n: Array, n_k: Array) -> tuple[Array, Arr
 
 
 def _first_of_each(values: Array) -> Array:
-    """Which entries are not repetitions of an earlier one, bool."""
+    """Mark entries that do not repeat an earlier one, bool."""
     keep = np.zeros(len(values), dtype=bool)
     keep[np.unique(values, return_index=True)[1]] = True
     return keep
 
 
 def _m_cuts(x: dict[str, float], trips: Array) -> tuple[Array, ...]:
-    """A number that tells cuts along m apart, then what ``Grid`` says of them."""
+    """Return a number that tells cuts along m apart, then their fields of ``Grid``."""
     images = np.ceil(x["batch"] / np.minimum(trips, x["batch"]))
     rows = np.maximum(np.ceil(x["out_h"] / np.ceil(trips / x["batch"])), 1)
     cols = np.maximum(np.ceil(x["out_w"] / np.ceil(trips / (x["batch"] * x["out_h"]))), 1)
@@ -223,7 +223,7 @@ def transfers(
     outputs: Array,
     extra: Array,
 ) -> Transfers:
-    """Which operands change at each kind of step, times the cycles they take.
+    """Cycles that operands take at each kind of step: 0 for those that do not change there.
 
     Args:
         order: index into ``ORDER_NAMES``; all arrays broadcast.

@@ -3,7 +3,7 @@
 Source: ``topology_utils`` of SCALE-Sim 3.0.0. Output sizes are ``ceil((in - filter + stride) / stride)``
 without padding, a convolution layer whose name contains ``DP`` is expanded into one single-channel layer
 per channel, and there is no batch. Where that tool crashes (a row without its trailing comma, an empty
-line under the header) or silently drops a layer (a file without header), the layer is read.
+line under the header) or silently drops a layer (a file without header), dybitq reads the layer.
 """
 
 import re

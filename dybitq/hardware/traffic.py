@@ -1,4 +1,4 @@
-"""Bytes and words: what one tile of each operand occupies and moves, and what all tiles move together."""
+"""Bytes and words: room and transfers of one tile of each operand, and traffic of all tiles."""
 
 from typing import NamedTuple
 
@@ -6,14 +6,14 @@ import numpy as np
 
 from dybitq.hardware.costs import Array, Operands, Widths
 from dybitq.hardware.engine import Machine, Prepared, need
-from dybitq.hardware.kernels import Kernels
+from dybitq.hardware.launches import Launches
 from dybitq.hardware.precision import Rates, packed_bits
 
 
 class Tiles(NamedTuple):
     """Tiles of candidates or of launches, float64 arrays that broadcast; see ``tiling.Grid``.
 
-    Behind the fields of the grid: extents of the whole product (``groups``, ``m``, ``k``, ``n``, input
+    After the fields of the grid come: extents of the whole product (``groups``, ``m``, ``k``, ``n``, input
     channels ``depth``), elements written, vector operations, elements written per accumulator, and how many
     groups fit side by side on the array.
     """
@@ -63,7 +63,7 @@ class Tiles(NamedTuple):
 
     @property
     def out_words(self) -> Array:
-        """Elements that one tile writes; fewer than accumulators where pooling rides on the product."""
+        """Elements that one tile writes; fewer than accumulators where pooling is fused into the product."""
         return self.sums * self.scale
 
     @property
@@ -77,10 +77,10 @@ class Tiles(NamedTuple):
         return self.out_tiles * self.n_k
 
 
-def constants(kernels: Kernels, launches: Array) -> tuple[Array, ...]:
-    """The fields of :class:`Tiles` between the grid's and ``packed``, for these launches."""
+def constants(launches: Launches, places: Array) -> tuple[Array, ...]:
+    """Return the fields of :class:`Tiles` between the grid's and ``packed``, for launches ``places``."""
     names = ("groups", "m", "k", "n", "channels", "out_elements", "vector_ops")
-    values = [getattr(kernels, name)[launches].astype(np.float64) for name in names]
+    values = [getattr(launches, name)[places].astype(np.float64) for name in names]
     return (*values, values[5] / (values[0] * values[1] * values[3]))
 
 
@@ -98,7 +98,7 @@ class TileBytes(NamedTuple):
 
 
 def bytes_per_cycle(machine: Machine) -> float:
-    """What the DRAM port moves in one cycle of the array's clock."""
+    """Bytes that the DRAM port moves in one cycle of the array's clock."""
     return need(machine.dram, machine, "dram").gb_per_s * 1e3 / machine.clock_mhz
 
 
@@ -115,7 +115,7 @@ def _bursts(elements: Array, runs: Array | float, bits: Array, burst: int) -> Ar
 
 
 def tile_bytes(machine: Machine, widths: Widths, tiles: Tiles) -> TileBytes:
-    """What one tile of each operand moves, packed at its stored width."""
+    """Bytes that one tile of each operand moves, packed at its stored width."""
     packing = need(machine.buffers, machine, "buffers").packing
     burst = need(machine.dram, machine, "dram").burst_bytes
     return TileBytes(
@@ -135,7 +135,7 @@ class Room(NamedTuple):
 
 
 def room(machine: Machine, widths: Widths, tiles: Tiles) -> Room:
-    """What a tile occupies on chip; an operand that is held for all of k occupies all its k tiles."""
+    """Bytes that a tile occupies on chip; an operand that is held for all of k occupies all its k tiles."""
     buffers = need(machine.buffers, machine, "buffers")
     return Room(
         input=np.ceil(tiles.in_words * tiles.held_i * packed_width(widths.input_stored, buffers.packing) / 8),
@@ -160,7 +160,7 @@ def _moved(words: Array, count: Array, tile_words: Array, tile_size: Array, bits
 
 
 def traffic(machine: Machine, widths: Widths, tiles: Tiles, size: TileBytes, rate: Rates) -> Traffic:
-    """What all tiles move. Edge tiles move what they hold; bursts round up as they do in full tiles."""
+    """Traffic of all tiles. Edge tiles move only their own elements; bursts round up as in full tiles."""
     packing = need(machine.buffers, machine, "buffers").packing
     again_i, again_w = tiles.again_i, tiles.again_w
     words_i = tiles.groups * tiles.in_total * tiles.depth * again_i
@@ -191,7 +191,7 @@ def traffic(machine: Machine, widths: Widths, tiles: Tiles, size: TileBytes, rat
 
 
 def _sweeps(machine: Machine, tiles: Tiles, rate: Rates) -> tuple[Array, Array, Array]:
-    """How often the array passes over ``m``, ``n`` and ``k``: how often others are read."""
+    """Count passes of the array over ``m``, ``n`` and ``k``: times that the other operands are read."""
     array = need(machine.array, machine, "array")
     rows, cols = array.rows * rate.rows, array.cols * rate.cols
     along_m = np.ceil(tiles.tile_m / rate.m_lanes)
@@ -206,13 +206,13 @@ def _sweeps(machine: Machine, tiles: Tiles, rate: Rates) -> tuple[Array, Array, 
 
 
 def distinct(prepared: Prepared, widths: Widths) -> Operands:
-    """The least bytes that have to move: every element that is needed, once, at its stored width."""
-    kernels = prepared.kernels
-    groups = kernels.groups[:, None].astype(np.float64)
-    inputs = groups * (kernels.batch * kernels.used_h * kernels.used_w * kernels.channels)[:, None]
-    weights = groups * (kernels.k * kernels.n)[:, None]
+    """Return the least bytes that have to move: every element that is needed, once, at its stored width."""
+    launches = prepared.launches
+    groups = launches.groups[:, None].astype(np.float64)
+    inputs = groups * (launches.batch * launches.used_h * launches.used_w * launches.channels)[:, None]
+    weights = groups * (launches.k * launches.n)[:, None]
     return Operands(
         input=np.ceil(inputs * widths.input / 8) + np.ceil(widths.extra_bits / 8),
         weight=np.ceil(weights * widths.weight / 8),
-        output=np.ceil(kernels.out_elements[:, None] * widths.output / 8),
+        output=np.ceil(launches.out_elements[:, None] * widths.output / 8),
     )

@@ -17,7 +17,7 @@ _CHUNKS = 4.0 ** np.arange(0, 12)[:, None, None]
 
 
 def no_products(rate: Rates, widths: Widths) -> Costs:
-    """Costs of nothing at all, ``[L, P]``: what vector launches are merged into."""
+    """Zero costs ``[L, P]``, into which vector launches are merged."""
     zero = np.zeros(widths.w.shape)
     nothing = Operands(input=zero, weight=zero, output=zero)
     return Costs(
@@ -44,23 +44,23 @@ def merged(prepared: Prepared, products: Costs, vectors: Costs | None) -> Costs:
     """Costs of all launches: rows of vector launches from ``vectors``, the others from ``products``."""
     if vectors is None:
         return products
-    places = np.flatnonzero(~prepared.kernels.is_gemm)
+    places = np.flatnonzero(~prepared.launches.is_gemm)
     return products.replaced(places, vectors)
 
 
 def vector_launches(machine: Machine, prepared: Prepared, widths: Widths) -> Costs | None:
     """Costs of the vector launches alone, in their order; None where there are none."""
-    kernels = prepared.kernels
-    places = np.flatnonzero(~kernels.is_gemm)
+    launches = prepared.launches
+    places = np.flatnonzero(~launches.is_gemm)
     if not len(places):
         return None
     widths = widths.at(places)
     buffers, per_cycle = need(machine.buffers, machine, "buffers"), bytes_per_cycle(machine)
     burst = need(machine.dram, machine, "dram").burst_bytes
     sizes = np.array([tensor.elements for tensor in prepared.workload.tensors], dtype=np.float64)
-    source = kernels.input[places]
+    source = launches.input[places]
     read = np.where(source >= 0, sizes[source], 0.0)[:, None]
-    written = kernels.out_elements[places, None].astype(np.float64)
+    written = launches.out_elements[places, None].astype(np.float64)
     in_bytes = np.ceil(read * packed_width(widths.input, buffers.packing) / 8) + np.ceil(
         widths.extra_bits / 8
     )
@@ -68,7 +68,7 @@ def vector_launches(machine: Machine, prepared: Prepared, widths: Widths) -> Cos
     loads, stores = (
         np.ceil(np.ceil(size / _CHUNKS / burst) * burst / per_cycle) for size in (in_bytes, out_bytes)
     )
-    work = 0.0 if machine.vector is None else kernels.vector_ops[places, None] / machine.vector.ops_per_cycle
+    work = 0.0 if machine.vector is None else launches.vector_ops[places, None] / machine.vector.ops_per_cycle
     step = np.ceil(work / _CHUNKS)
     stall = np.maximum(loads - step, 0) + np.maximum(stores - step, 0)
     stall = np.where(_CHUNKS > 1, stall + (_CHUNKS - 2) * np.maximum(loads + stores - step, 0), 0.0)

@@ -16,7 +16,7 @@ from dybitq.graph.tensors import Tensors
 from dybitq.graph.values import is_constant, values_by_name
 from dybitq.records.arithmetic import FLOAT_RESCALE
 from dybitq.records.layers import LayerKind, LayerWork
-from dybitq.records.plan import ActivationMode, LayerPlan, Plan
+from dybitq.records.plan import ACTIVATION, ActivationMode, LayerPlan, Plan
 
 _EDGE_FORMATS = tuple(f"int{bits}" for bits in range(2, 9))
 
@@ -41,7 +41,7 @@ def _check(network: Network, layers: Mapping[str, LayerWork], plan: Plan) -> Non
         if layer_plan.layer not in layers:
             raise ConfigError(f"no layer {layer_plan.layer!r}.{did_you_mean(layer_plan.layer, layers)}")
         _check_weights(layers[layer_plan.layer], layer_plan)
-        if layer_plan.weights != "float" and plan.arithmetic == FLOAT_RESCALE:
+        if not layer_plan.in_float and plan.arithmetic == FLOAT_RESCALE:
             _check_mode(layers[layer_plan.layer], layer_plan.activations)
         _check_recode(layer_plan)
     _check_methods(plan)
@@ -51,9 +51,9 @@ def _check(network: Network, layers: Mapping[str, LayerWork], plan: Plan) -> Non
 
 def _check_weights(layer: LayerWork, plan: LayerPlan) -> None:
     dynamic = layer.kind is LayerKind.MATMUL_DYNAMIC
-    if plan.weights == "float":
+    if plan.in_float:
         return
-    if dynamic != (plan.weights == "activation"):
+    if dynamic != (plan.weights == ACTIVATION):
         what, allowed = (
             ("multiplies two activations", "'activation' or 'float'")
             if dynamic
@@ -97,9 +97,9 @@ def _check_methods(plan: Plan) -> None:
 
 def _check_recode(plan: LayerPlan) -> None:
     """Only codes with a scale of calibration can be re-coded."""
-    if plan.recode == "none" or (plan.activations is ActivationMode.STATIC and plan.weights != "float"):
+    if not plan.recodes or (plan.activations is ActivationMode.STATIC and not plan.in_float):
         return
-    found = "weights: float" if plan.weights == "float" else f"activations: {plan.activations}"
+    found = "weights: float" if plan.in_float else f"activations: {plan.activations}"
     raise ConfigError(
         f"layer {plan.layer!r} has recode: {plan.recode} and {found}; re-coding takes quantized weights and "
         "static activations"
@@ -120,7 +120,7 @@ def _check_recoded(tensors: Tensors, layers: Mapping[str, LayerWork], plan: Plan
     """Codes of fewer than 8 bits are not re-coded."""
     formats = {edge.tensor: edge.format for edge in plan.edges}
     for layer in plan.layers:
-        root = None if layer.recode == "none" else tensors.coded_root(layers[layer.layer].input, formats)
+        root = None if not layer.recodes else tensors.coded_root(layers[layer.layer].input, formats)
         if root is not None and formats[root] != "int8":
             raise ConfigError(
                 f"layer {layer.layer!r} re-codes its input as {layer.recode!r}, but tensor {root!r} has "

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from dybitq.encodings import formats
-from dybitq.errors import ConfigError, UnsupportedError
+from dybitq.errors import ConfigError, UnsupportedError, first_of
 from dybitq.graph.load import Network
 from dybitq.graph.steps.recognise import integer_steps
 from dybitq.graph.steps.records import IntegerSteps, Step, StepKind
 from dybitq.plan.recipe import Recipe, Resolved, resolve_settings
 from dybitq.records.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST, IntegerOptions
 from dybitq.records.layers import LayerKind, LayerWork
-from dybitq.records.plan import ActivationMode, EdgePlan, LayerPlan, Plan
+from dybitq.records.plan import ACTIVATION, FLOAT, ActivationMode, EdgePlan, LayerPlan, Plan
 
 _WIDTHS = tuple(f"int{bits}" for bits in range(2, 9))
 _NAMED = 12  # operators named one by one in a refusal
@@ -34,6 +34,7 @@ def make_integer_plan(network: Network, layers: Sequence[LayerWork], recipe: Rec
         bias_correction=recipe.bias_correction,
         arithmetic=recipe.arithmetic,
         integer=recipe.integer,
+        target=recipe.target,
         source=recipe.source,
     )
     steps = steps_of_plan(network, {layer.name: layer for layer in layers}, plan)
@@ -43,7 +44,7 @@ def make_integer_plan(network: Network, layers: Sequence[LayerWork], recipe: Rec
 
 def steps_of_plan(network: Network, layers: Mapping[str, LayerWork], plan: Plan) -> IntegerSteps:
     """The network as integer steps, with the layers that the plan leaves in float left in float."""
-    quantized = frozenset(p.layer for p in plan.layers if p.weights != "float")
+    quantized = frozenset(p.layer for p in plan.layers if not p.in_float)
     return integer_steps(network.model, layers, quantized)
 
 
@@ -56,7 +57,7 @@ def check_integer_plan(steps: IntegerSteps, plan: Plan) -> None:
     """
     check_options(plan.arithmetic, plan.integer)
     for layer in plan.layers:
-        if layer.weights != "float" and layer.activations is not ActivationMode.STATIC:
+        if not layer.in_float and layer.activations is not ActivationMode.STATIC:
             raise ConfigError(
                 f"{plan.source}: layer {layer.layer!r} has {layer.activations} activations; integer-only "
                 "arithmetic takes static ones, or weights 'float' together with integer: {only: report}"
@@ -66,7 +67,7 @@ def check_integer_plan(steps: IntegerSteps, plan: Plan) -> None:
                 f"{plan.source}: layer {layer.layer!r} has {layer.weights} weights, whose integers do not "
                 "fit the int8 kernels of the fast flavour; use --flavour explicit, or a narrower format"
             )
-        if layer.recode != "none":
+        if layer.recodes:
             raise ConfigError(
                 f"{plan.source}: layer {layer.layer!r} re-codes its input as {layer.recode!r}; integer-only "
                 "arithmetic takes plain codes of 2 to 8 bits"
@@ -115,12 +116,10 @@ def check_strict(steps: IntegerSteps, options: IntegerOptions) -> None:
     found = steps.float_steps
     if options.only != "strict" or not found:
         return
-    lines = [f"{step.op_type} {step.name!r}: {step.reason}" for step in found[:_NAMED]]
-    more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    lines = [f"{step.op_type} {step.name!r}: {step.reason}" for step in found]
     raise UnsupportedError(
         f"{len(found)} operators have no integer form: "
-        + "; ".join(lines)
-        + more
+        + first_of(lines, _NAMED, "; ")
         + ". --integer-only=report leaves them in float and lists them"
     )
 
@@ -130,24 +129,24 @@ def _layer_plan(layer: LayerWork, resolved: Resolved, options: IntegerOptions) -
     assert settings.weights and settings.activations and settings.granularity  # DEFAULTS has them all
     assert settings.scale and settings.rounding and settings.reduce_range is not None
     weights, reason = settings.weights, resolved.reason
-    if settings.activations not in ("auto", "float", *_WIDTHS):
+    if settings.activations not in ("auto", FLOAT, *_WIDTHS):
         raise ConfigError(
             f"layer {layer.name!r} ({reason}): activations {settings.activations!r} contradict integer-only "
             "arithmetic, which takes auto, or int2 to int8"
         )
-    in_float = settings.activations == "float" or weights == "float"
+    in_float = settings.activations == FLOAT or weights == FLOAT
     if in_float and options.only == "strict":
-        what = "weights float" if weights == "float" else "activations float"
+        what = "weights float" if weights == FLOAT else "activations float"
         raise ConfigError(
             f"layer {layer.name!r} ({reason}): {what} contradicts --integer-only; leave it out, or use "
             "--integer-only=report"
         )
     if layer.kind is LayerKind.MATMUL_DYNAMIC:
-        weights, reason = "activation", "both operands are activations"
+        weights, reason = ACTIVATION, "both operands are activations"
     batched = layer.kind is LayerKind.MATMUL and len(layer.weight_shape) > 2
     return LayerPlan(
         layer=layer.name,
-        weights="float" if in_float or layer.kind is LayerKind.GATHER else weights,
+        weights=FLOAT if in_float or layer.kind is LayerKind.GATHER else weights,
         granularity="tensor" if batched else settings.granularity,
         scale=settings.scale,
         rounding=settings.rounding,
@@ -168,7 +167,7 @@ def _edge_plans(
 
     Ranges are those of the layers that read a tensor; ``default`` where none does.
     """
-    quantized = {p.layer for p in plans if p.weights != "float"}
+    quantized = {p.layer for p in plans if not p.in_float}
     readers: dict[str, list[str]] = {}
     for layer in layers:
         if layer.name in quantized and layer.input in steps.roots:

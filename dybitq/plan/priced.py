@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 
+from dybitq.encodings.widths import widths
 from dybitq.errors import ConfigError
 from dybitq.graph.load import Network
 from dybitq.graph.operators import Role, role
 from dybitq.graph.tensors import Tensors
 from dybitq.graph.values import nodes_by_name, values_by_name
-from dybitq.graph.work.formats import format_integer_bits
-from dybitq.hardware.whatif import planned
+from dybitq.hardware.widths import LayerWidths, planned
 from dybitq.plan.regions import absorbed_clamp
 from dybitq.records.layers import LayerWork
-from dybitq.records.plan import Plan
+from dybitq.records.plan import ACTIVATION, LayerPlan, Plan
 from dybitq.records.workload import Workload
 
 
@@ -33,7 +33,6 @@ class PlanPricing:
         # With fixed shapes a layer may have become a constant, which has no price.
         self._priced = {op.name for op in workload.ops}
         self._known: dict[frozenset[str], tuple[dict[str, str], frozenset[str]]] = {}
-        self._integer_bits: dict[str, int] = {}
 
     def workload_of(self, plan: Plan) -> Workload:
         """The workload as ``plan`` would have it quantized and emitted.
@@ -49,23 +48,16 @@ class PlanPricing:
             )
         roots, absorbed = self._structure(frozenset(formats))
         layers = {
-            layer.layer: (layer.weights, layer.recode)
+            layer.layer: _widths_of(layer)
             for layer in plan.layers
             if layer.layer in self._priced or layer.layer not in self._layers
         }
-        tensors = {name: formats[root] for name, root in roots.items()}
-        names = {name for pair in layers.values() for name in pair} | set(formats.values())
-        wide = {name: self._width(name) for name in sorted(names - {"float", "none", "activation"})}
-        return planned(self.workload, layers, tensors, wide, absorbed)
+        tensors = {name: widths(formats[root]) for name, root in roots.items()}
+        return planned(self.workload, layers, tensors, absorbed)
 
     def roots(self, plan: Plan) -> Mapping[str, str]:
         """By tensor of the workload the coded tensor of ``plan`` whose codes it carries."""
         return self._structure(frozenset(edge.tensor for edge in plan.edges))[0]
-
-    def _width(self, name: str) -> int:
-        if name not in self._integer_bits:
-            self._integer_bits[name] = format_integer_bits(name)
-        return self._integer_bits[name]
 
     def _structure(self, coded: frozenset[str]) -> tuple[dict[str, str], frozenset[str]]:
         """By tensor of the workload the root whose codes it carries; and the clamps inside a quantizer."""
@@ -87,3 +79,11 @@ class PlanPricing:
         if producer is None or role(producer, self._layers) not in (Role.WEIGHTED, Role.FUSED):
             return False
         return absorbed_clamp(source, self._layers) is node
+
+
+def _widths_of(layer: LayerPlan) -> LayerWidths:
+    return LayerWidths(
+        weights=widths(layer.weights) if layer.has_coded_weights else None,
+        recode=widths(layer.recode) if layer.recodes else None,
+        coded_operands=layer.weights == ACTIVATION,
+    )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
 
+from dybitq.encodings.widths import is_uniform
 from dybitq.errors import ConfigError, did_you_mean, naming
 from dybitq.fit.activations.ranges import range_methods
 from dybitq.fit.activations.recode import as_read, check_recoding
@@ -16,7 +17,16 @@ from dybitq.graph.load import Network
 from dybitq.plan.regions import Regions, find_regions
 from dybitq.records.arithmetic import DEFAULT_OPTIONS, FLOAT_RESCALE, IntegerOptions
 from dybitq.records.layers import LayerKind, LayerWork
-from dybitq.records.plan import ActivationMode, EdgePlan, LayerPlan, Plan
+from dybitq.records.plan import (
+    ACTIVATION,
+    DEFAULT_TARGET,
+    FLOAT,
+    NO_RECODING,
+    ActivationMode,
+    EdgePlan,
+    LayerPlan,
+    Plan,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +90,7 @@ class Recipe:
         bias_correction: whether biases take up the mean error of the rounded weights.
         arithmetic: see :mod:`dybitq.records.arithmetic`.
         integer: options of integer-only arithmetic.
+        target: name of the target to write for, see :mod:`dybitq.emit.target`.
         source: the file it was read from, or that there is none, for messages.
     """
 
@@ -89,6 +100,7 @@ class Recipe:
     bias_correction: bool = True
     arithmetic: str = FLOAT_RESCALE
     integer: IntegerOptions = DEFAULT_OPTIONS
+    target: str = DEFAULT_TARGET
     source: str = field(default="options", compare=False)
 
     @property
@@ -98,7 +110,7 @@ class Recipe:
 
 
 FIRST_OR_LAST = "first or last layer"  # as a reason
-PLAIN = ("auto", "int8", "dynamic8", "float")  # activations without a re-coding
+PLAIN = ("auto", "int8", "dynamic8", FLOAT)  # activations without a re-coding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +159,7 @@ def make_plan(network: Network, layers: Sequence[LayerWork], recipe: Recipe) -> 
     """
     resolved = resolve_settings(network, layers, recipe)
     layer_plans = tuple(_layer_plan(layer, resolved[layer.name]) for layer in layers)
-    modes = {p.layer: p.activations for p in layer_plans if p.weights != "float"}
+    modes = {p.layer: p.activations for p in layer_plans if not p.in_float}
     by_name = {layer.name: layer for layer in layers}
     regions = find_regions(network.model.graph, by_name, modes)
     edges = _edge_plans(regions, layers, modes, resolved, recipe.usual.range or "mse")
@@ -157,6 +169,7 @@ def make_plan(network: Network, layers: Sequence[LayerWork], recipe: Recipe) -> 
         layers=layer_plans,
         edges=edges,
         bias_correction=recipe.bias_correction,
+        target=recipe.target,
         source=recipe.source,
     )
 
@@ -232,7 +245,7 @@ def _merge(base: Settings, over: Settings) -> Settings:
 
 def _resolve(layer: LayerWork, recipe: Recipe, outermost: frozenset[str]) -> Resolved:
     settings, reason = recipe.usual, "default"
-    if layer.name in outermost and recipe.first_last is not None and settings.weights != "float":
+    if layer.name in outermost and recipe.first_last is not None and settings.weights != FLOAT:
         activations = settings.activations if settings.activations in PLAIN else "int8"
         settings = replace(settings, weights=recipe.first_last, activations=activations)
         reason = FIRST_OR_LAST
@@ -244,7 +257,7 @@ def _resolve(layer: LayerWork, recipe: Recipe, outermost: frozenset[str]) -> Res
 
 def activation_mode(layer: LayerWork, activations: str) -> ActivationMode:
     """The mode in which ``layer`` can honour ``activations``."""
-    if layer.kind in (LayerKind.GATHER, LayerKind.CONV_TRANSPOSE) or activations == "float":
+    if layer.kind in (LayerKind.GATHER, LayerKind.CONV_TRANSPOSE) or activations == FLOAT:
         return ActivationMode.FLOAT  # no quantized kernel: weights are packed, arithmetic stays float
     if layer.kind is LayerKind.MATMUL:
         if layer.weight_on_left or len(layer.weight_shape) != 2:
@@ -262,7 +275,7 @@ def _layer_plan(layer: LayerWork, resolved: Resolved) -> LayerPlan:
     weights, reason = settings.weights, resolved.reason
     if layer.kind is LayerKind.MATMUL_DYNAMIC:
         static = settings.activations == "int8"
-        weights = "activation" if static else "float"
+        weights = ACTIVATION if static else FLOAT
         mode = ActivationMode.STATIC if static else ActivationMode.FLOAT
         reason = "both operands are activations"
     activations = as_read(settings.activations, layer)
@@ -273,7 +286,7 @@ def _layer_plan(layer: LayerWork, resolved: Resolved) -> LayerPlan:
         scale=settings.scale,
         rounding=settings.rounding,
         activations=mode,
-        recode="none" if activations in PLAIN or mode is not ActivationMode.STATIC else activations,
+        recode=NO_RECODING if activations in PLAIN or mode is not ActivationMode.STATIC else activations,
         reduce_range=settings.reduce_range,
         reason=reason,
     )
@@ -320,16 +333,16 @@ def _narrow_edges(
     asked: dict[str, set[str]] = {}
     for plan in layer_plans:
         root = regions.carries.get(inputs[plan.layer])
-        if root is not None and plan.activations is ActivationMode.STATIC and plan.weights != "float":
+        if root is not None and plan.activations is ActivationMode.STATIC and not plan.in_float:
             asked.setdefault(root, set()).add(plan.recode)
     narrow = {
         root: next(iter(names))
         for root, names in asked.items()
-        if root in regions.layers_only and len(names) == 1 and next(iter(names)).startswith("int")
+        if root in regions.layers_only and len(names) == 1 and is_uniform(next(iter(names)))
     }
     return (
         tuple(
-            replace(p, recode="none") if regions.carries.get(inputs[p.layer]) in narrow else p
+            replace(p, recode=NO_RECODING) if regions.carries.get(inputs[p.layer]) in narrow else p
             for p in layer_plans
         ),
         tuple(replace(e, format=narrow.get(e.tensor, e.format)) for e in edges),

@@ -106,6 +106,7 @@ def parse_plan(document: Any, *, source: str) -> Plan:
         bias_correction=shape.bias_correction,
         arithmetic=shape.arithmetic,
         integer=IntegerOptions(**shape.integer.model_dump()),
+        target=shape.target,
         source=source,
     )
 
@@ -113,7 +114,7 @@ def parse_plan(document: Any, *, source: str) -> Plan:
 def plan_document(plan: Plan, *, reasons: bool = True) -> dict[str, Any]:
     """A plan as plain data, fields at their default left out."""
     document: dict[str, Any] = {"schema_version": _VERSION, "model_sha256": plan.model_sha256}
-    for name in ("bias_correction", "arithmetic"):
+    for name in ("bias_correction", "arithmetic", "target"):
         if getattr(plan, name) != Plan.__dataclass_fields__[name].default:
             document[name] = getattr(plan, name)
     options = {k: v for k, v in dataclasses.asdict(plan.integer).items() if v != getattr(DEFAULT_OPTIONS, k)}

@@ -1,7 +1,8 @@
 """The allocation problem: one choice for every group, least objective, budgets kept, ties respected.
 
-It is the multiple-choice knapsack of HAWQ-V3 (spec section 3.6) with any number of choices, budgets
-and ties. Objective and costs are sums over the groups; nothing here knows about networks.
+It is the bit allocation of HAWQ-V3 (Yao et al., arXiv:2011.10680), a multiple-choice knapsack, with any
+number of choices, budgets and ties. Objective and costs are sums over the groups; the records are independent
+of networks.
 """
 
 import math
@@ -18,10 +19,10 @@ class Choice:
 
     Attributes:
         label: name of the choice, unique in its group.
-        objective: what choosing it adds to the objective; may be negative.
-        costs: what choosing it adds to each cost, by name of the cost; not negative.
-        parts: what the label is made of (``{"weights": "int4", "activations": "int8"}``), for ties on
-            one part and for searches that move one part at a time. Empty: the label is all there is.
+        objective: its addend of the objective; may be negative.
+        costs: its addend of each cost, by name of the cost; not negative.
+        parts: components of the label (``{"weights": "int4", "activations": "int8"}``), for ties on one
+            part and for searches that change one part at a time. Empty where the label has none.
     """
 
     label: str
@@ -32,7 +33,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Something that takes exactly one of its choices: a layer, or several layers decided as one."""
+    """A layer, or several layers decided as one, that takes exactly one of its choices."""
 
     name: str
     choices: tuple[Choice, ...]
@@ -68,12 +69,12 @@ class Problem:
 
 
 def mistakes(problem: Problem, unread: Collection[str] = ()) -> list[str]:
-    """Everything that is wrong with a problem, one sentence each; empty if it is sound.
+    """List the mistakes in a problem, one sentence each; empty if there are none.
 
     Args:
-        problem: what to check.
-        unread: names of groups that exist but could not be read, so that what they may hold is not
-            called missing.
+        problem: to be checked.
+        unread: names of groups that exist but could not be read, so that references to them are not
+            reported as missing.
     """
     found = [*_wrong_groups(problem), *_wrong_budgets(problem, partial=bool(unread))]
     if not problem.groups and not unread:

@@ -44,6 +44,20 @@ class FittedEdge:
     low: int = 0
     high: int = 255
 
+    @property
+    def real_range(self) -> tuple[float, float]:
+        """Smallest and largest real value that a code stands for."""
+        return (self.low - self.zero_point) * self.scale, (self.high - self.zero_point) * self.scale
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """Nearest codes, uint8, half to even and saturating; the division is in the dtype of ``values``."""
+        codes = np.rint(values / np.float32(self.scale)) + self.zero_point
+        return np.asarray(np.clip(codes, self.low, self.high).astype(np.uint8))
+
+    def decode(self, codes: np.ndarray, dtype: type[np.floating] = np.float32) -> np.ndarray:
+        """Real values of codes, computed in ``dtype``."""
+        return np.asarray((codes.astype(dtype) - self.zero_point) * np.float32(self.scale))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Recoding:

@@ -38,6 +38,31 @@ class NumberFormat:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FormatWidths:
+    """Widths of a number format or re-coding, in bits.
+
+    Attributes:
+        name: of the format or re-coding.
+        family: of the format; a decoder is made for a family.
+        stored: of a code in memory.
+        multiplied: of a code at the multiplier.
+        integer: of the integers that codes stand for, which a multiplier without a decoder takes; 0 where
+            the codes are the integers.
+        windowed: the codes are windows on the stored ones; a multiplier without windows takes those.
+    """
+
+    name: str
+    family: str
+    stored: int
+    multiplied: int
+    integer: int = 0
+    windowed: bool = False
+
+
+INT8 = FormatWidths(name="int8", family="int", stored=8, multiplied=8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PerTensor:
     """One scale for the whole tensor."""
 

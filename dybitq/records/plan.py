@@ -5,6 +5,19 @@ from enum import StrEnum
 
 from dybitq.records.arithmetic import DEFAULT_OPTIONS, FLOAT_RESCALE, IntegerOptions
 
+DEFAULT_TARGET = "onnxruntime"
+FLOAT = "float"
+"""Weights of a layer that is left as it is."""
+ACTIVATION = "activation"
+"""Weights of a layer that multiplies two activations."""
+NO_RECODING = "none"
+"""Re-coding of a layer that takes its input codes as they are stored."""
+
+
+def is_coded(weights: str) -> bool:
+    """Tell whether the weights of a plan or a setting are a number format, so that there are codes to fit."""
+    return weights not in (FLOAT, ACTIVATION)
+
 
 class ActivationMode(StrEnum):
     """How the activations of a layer reach its multiplier."""
@@ -29,10 +42,25 @@ class LayerPlan:
     scale: str = "mse"  # registered scale method: mse | max | pow2
     rounding: str = "compensated"  # registered rounding: nearest | compensated
     activations: ActivationMode = ActivationMode.STATIC
-    recode: str = "none"
+    recode: str = NO_RECODING
     reduce_range: bool = True  # weights so small that no kernel saturates, see fit/weights/kernel_range.py
     reason: str = ""
     snap: float = 0.0  # integer-only, as carried out: largest relative move of a scale onto the dyadic grid
+
+    @property
+    def has_coded_weights(self) -> bool:
+        """Whether the layer has weights to fit: it is not left in float, and no product of activations."""
+        return is_coded(self.weights)
+
+    @property
+    def in_float(self) -> bool:
+        """Whether the layer is left as it is."""
+        return self.weights == FLOAT
+
+    @property
+    def recodes(self) -> bool:
+        """Whether the layer re-codes its input."""
+        return self.recode != NO_RECODING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,4 +84,5 @@ class Plan:
     bias_correction: bool = True
     arithmetic: str = FLOAT_RESCALE
     integer: IntegerOptions = DEFAULT_OPTIONS
+    target: str = DEFAULT_TARGET  # registered target that the network is written for
     source: str = field(default="plan", compare=False)  # the file it stands in, for messages

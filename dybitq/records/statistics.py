@@ -6,6 +6,8 @@ from enum import StrEnum
 
 import numpy as np
 
+from dybitq.errors import StatisticsError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TensorStatistics:
@@ -93,3 +95,17 @@ class Statistics:
     tensors: Mapping[str, TensorStatistics]
     moments: Mapping[str, Moment]
     channels: Mapping[str, ChannelStatistics]
+
+    def tensor(self, name: str) -> TensorStatistics:
+        """Statistics of a tensor.
+
+        Raises:
+            StatisticsError: they lack it.
+        """
+        found = self.tensors.get(name)
+        if found is None:
+            raise StatisticsError(
+                f"tensor {name}: not in the statistics, which hold {len(self.tensors)} tensors; "
+                "calibrate this model again"
+            )
+        return found

@@ -1,7 +1,8 @@
-"""The records that the simulator reads (a network as work to be done) and writes (what the work costs).
+"""Records that the simulator reads (the work of a network) and writes (its costs).
 
-A :class:`Workload` knows no ONNX: ``graph.workload`` makes it from a model, ``hardware.topology`` from a
-SCALE-Sim topology file, tests and benchmarks by hand. All counts are for the whole workload's batch.
+A :class:`Workload` is independent of ONNX: ``graph.work.workload`` makes it from a model,
+``hardware.topology`` from a SCALE-Sim topology file, tests and benchmarks by hand. All counts are for the
+whole workload's batch.
 """
 
 from collections.abc import Mapping
@@ -10,14 +11,14 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorWork:
-    """A tensor as memory sees it.
+    """A tensor in memory.
 
     Attributes:
         name: name in the model.
         elements: number of elements.
         bits: width of one stored element, in bits (codes, not the float they stand for).
         format: name of the number format the codes are in (``int8``, ``dybit4``, ``float32``).
-        constant: whether it is a weight, there before the first operator runs.
+        constant: True for weights, which are in memory before the first operator runs.
     """
 
     name: str
@@ -63,13 +64,15 @@ class OpWork:
             second the weight (which may be another activation).
         output: index of the tensor written.
         w_bits, a_bits: widths that reach the multiplier (a SPARQ window is 4 though 8 bits are stored).
-        w_format, a_format: number formats that reach the multiplier.
+        w_family, a_family: families of the number formats, for which a multiplier may have a decoder.
         w_integer_bits, a_integer_bits: width of the integers that the codes stand for, where a multiplier
             without a decoder gets those instead (DyBit's 4-bit codes are 6-bit integers); 0 where the codes
             are the integers.
+        a_windowed: the activations are windows on the stored codes, which a multiplier without windows
+            takes as they are stored.
         vector_ops: elementary operations of a vector operator (elements times passes).
         in_place: moves or computes element by element, so that it can ride on its producer's output.
-        view: costs nothing; its tensors are parts of one storage (concatenation, slices).
+        view: True where it costs nothing; its tensors are parts of one storage (concatenation, slices).
     """
 
     name: str
@@ -83,10 +86,11 @@ class OpWork:
     output: int
     w_bits: int = 8
     a_bits: int = 8
-    w_format: str = "int8"
-    a_format: str = "int8"
+    w_family: str = "int"
+    a_family: str = "int"
     w_integer_bits: int = 0
     a_integer_bits: int = 0
+    a_windowed: bool = False
     vector_ops: int = 0
     in_place: bool = False
     view: bool = False
@@ -99,7 +103,7 @@ class OpWork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
-    """An operator that is left out of the price, and why."""
+    """An operator that is left out of the price, with the reason."""
 
     name: str
     op_type: str
@@ -116,7 +120,7 @@ class Workload:
         tensors, ops: see above; indices in ``ops`` point into ``tensors``.
         outputs: indices of the tensors that leave the network.
         skipped: operators that could not be priced.
-        notes: what a reader of the result has to know (assumed batch, float layers, ...).
+        notes: assumptions and exceptions behind the result (assumed batch, float layers, ...).
         convention: ``onnx``, or ``scalesim`` when sizes follow that tool's rules (no padding, ceiling).
     """
 
@@ -160,28 +164,29 @@ class EnergySplit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerCost:
-    """What one operator costs on one machine.
+    """Cost of one operator on one machine.
 
     Attributes:
         name, op_type: of the operator; ``fused_into`` names the operator whose tiles carry it ("" if none).
         shape: ``groups x [m, k] x [k, n]`` of a product, or the element count of a vector operator.
         macs: multiply-accumulates.
         w_bits, a_bits, out_bits: widths asked for; ``w_run``, ``a_run``: widths the hardware runs.
-        mode: what the multiplier did, in words (``4x8 fused``).
+        mode: mode of the multiplier (``4x8 fused``).
         folds: times the array is reloaded.
         cycles: cycles in which the array (or vector unit) is occupied, edges and skew included.
         fill_cycles: memory cycles before the first and after the last computation of the layer.
         stall_cycles: cycles in which the array waits for memory in between.
         total_cycles: from the first load to the last store.
         overhead_us: fixed time per layer that the machine adds, in microseconds.
-        utilisation: MACs over what the array could do in ``cycles`` at these widths, 0 to 1.
+        utilisation: MACs over the most that the array can do in ``cycles`` at these widths, 0 to 1.
         mapping_utilisation: share of the array that useful work is mapped to, 0 to 1.
         end_to_end_utilisation: as ``utilisation``, over ``total_cycles``.
         sram_reads, sram_writes: on-chip buffer accesses in words of the operand's own width.
         sram_bytes: the same accesses, reads and writes together, in bytes at the width each word has on chip.
         dram_bytes: bytes moved between DRAM and chip; ``distinct_bytes``: the least that has to be moved.
         energy: in pJ.
-        bound: what sets the time: ``compute``, ``dram``, ``fill``, ``vector``, ``overhead`` or ``table``.
+        bound: the limit that sets the time: ``compute``, ``dram``, ``fill``, ``vector``, ``overhead`` or
+            ``table``.
         extra: numbers that only one timing model has, under its own names.
     """
 
@@ -249,8 +254,8 @@ class SimulationReport:
 class SweepPoint:
     """One machine of a sweep.
 
-    ``settings``: fields that were set, in the order of the sweep. ``error``: why it has no price ("" if it
-    has one). ``pareto``: no other point is at least as fast and takes at least as little energy.
+    ``settings``: fields that were set, in the order of the sweep. ``error``: reason for a missing price (""
+    if it has one). ``pareto``: no other point is at least as fast and takes at least as little energy.
     """
 
     settings: Mapping[str, object]

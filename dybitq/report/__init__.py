@@ -1,1 +1,1 @@
-"""Records to text and JSON."""
+"""Reports: records as text and JSON."""

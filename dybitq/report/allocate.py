@@ -22,7 +22,7 @@ class Allocation(Shown):
     reasons: tuple[Reason, ...] = ()
 
     def page(self) -> Page:
-        """Status, budgets, then one line per group; with reasons, one line for each of those."""
+        """Print status, budgets, then one line per group; with reasons, one line for each of those."""
         reasons = reasons_text(self.reasons)
         return spaced(
             [
@@ -34,12 +34,12 @@ class Allocation(Shown):
         )
 
     def document(self) -> dict[str, Any]:
-        """The same as data."""
+        """Convert the result to one JSON document."""
         return _document(self.solution, self.reasons)
 
 
 def _document(solution: Solution, reasons: Sequence[Reason] = ()) -> dict[str, Any]:
-    """Everything as data: one JSON document."""
+    """Convert a solution to one JSON document."""
     document: dict[str, Any] = {
         "status": solution.status,
         "strategy": solution.strategy,
@@ -59,7 +59,7 @@ def _document(solution: Solution, reasons: Sequence[Reason] = ()) -> dict[str, A
 
 
 def infeasible_document(error: InfeasibleError) -> dict[str, Any]:
-    """What is reachable where the budgets are not, as data."""
+    """Convert the reachable values of an infeasible problem to data."""
     return {
         "status": "infeasible",
         "message": str(error),
@@ -78,7 +78,7 @@ def infeasible_document(error: InfeasibleError) -> dict[str, Any]:
 
 
 def budget_document(use: BudgetUse) -> dict[str, Any]:
-    """One limit as data."""
+    """Convert the use of one limit to data."""
     return {
         "cost": use.cost,
         "side": use.side,
@@ -89,7 +89,7 @@ def budget_document(use: BudgetUse) -> dict[str, Any]:
 
 
 def reason_document(reason: Reason) -> dict[str, Any]:
-    """One reason as data."""
+    """Convert one reason to data."""
     return {
         "groups": list(reason.groups),
         "part": reason.part or None,
@@ -146,7 +146,7 @@ def _groups(problem: Problem, solution: Solution) -> Table:
 
 
 def reasons_text(reasons: Sequence[Reason]) -> str:
-    """One line for each reason."""
+    """Print one line for each reason."""
     lines = []
     for reason in reasons:
         title = ", ".join(reason.groups) + (f" ({reason.part})" if reason.part else "")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dybitq.errors import first_of
 from dybitq.records.statistics import MomentKind, Statistics
 from dybitq.report.page import Page, Shown
 
@@ -42,11 +43,11 @@ class CalibrateResult(Shown):
     constant_channels: Mapping[str, int]
 
     def page(self) -> Page:
-        """A few lines: what the statistics hold, and what looks odd."""
+        """Print a few lines: the contents, and notes on unusual values."""
         return _page(self)
 
     def document(self) -> dict[str, Any]:
-        """The same as data."""
+        """Convert the result to data."""
         return {
             "output": None if self.output is None else str(self.output),
             "file_bytes": self.file_bytes,
@@ -74,15 +75,10 @@ def _page(result: CalibrateResult) -> Page:
         )
     if result.reduced:
         kept = [f"{name} {kind}" for name, kind in result.reduced.items()]
-        lines.append(f"note: less of the second moment, to stay within --memory: {_list(kept)}")
+        lines.append(f"note: less of the second moment, to stay within --memory: {first_of(kept, _SHOWN)}")
     if result.constant_tensors:
-        lines.append(f"note: constant in all samples: {_list(result.constant_tensors)}")
+        lines.append(f"note: constant in all samples: {first_of(result.constant_tensors, _SHOWN)}")
     if result.constant_channels:
         counts = [f"{count} of {name}" for name, count in result.constant_channels.items()]
-        lines.append(f"note: output channels that never change: {_list(counts)}")
+        lines.append(f"note: output channels that never change: {first_of(counts, _SHOWN)}")
     return lines
-
-
-def _list(names: tuple[str, ...] | list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

@@ -26,7 +26,7 @@ class DemoModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoResult(Shown):
-    """What the demo found. Paths inside are names in ``folder``.
+    """Results of the demo. Paths inside are names in ``folder``.
 
     Attributes:
         folder: where all files were left; None if they are gone.
@@ -43,7 +43,7 @@ class DemoResult(Shown):
     models: tuple[DemoModel, ...]
 
     def page(self) -> Page:
-        """Every step with the command that does the same, what it found, and a table at the end."""
+        """Print every step with the equivalent command and its result, and a table at the end."""
         command = f"> dybitq calibrate {MODEL} --data {DATA} -o {STATISTICS}"
         blocks: list[Page] = [
             ["A network that reads handwritten digits, on writers that it has never seen."],
@@ -51,10 +51,10 @@ class DemoResult(Shown):
         ]
         for model in self.models:
             blocks += _steps(model, self.hardware)
-        return spaced([*blocks, [_summary(self)], [_farewell(self)]])
+        return spaced([*blocks, [_summary(self)], [_closing(self)]])
 
     def document(self) -> dict[str, Any]:
-        """The documents of all steps."""
+        """Collect the documents of all steps."""
         return {
             "folder": None if self.folder is None else str(self.folder),
             "calibrate": self.calibration.document(),
@@ -116,7 +116,7 @@ def _summary(result: DemoResult) -> Table:
     return Table(header=header, rows=rows)
 
 
-def _farewell(result: DemoResult) -> str:
+def _closing(result: DemoResult) -> str:
     if result.folder is None:
-        return "The files are gone; dybitq demo -o FOLDER leaves them for you to play with."
+        return "The files were temporary; dybitq demo -o FOLDER keeps them."
     return f"All files are in {result.folder}; the commands above work there."

@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from dybitq.errors import counted
 from dybitq.records.models import ModelSource
 from dybitq.report.page import Page, Shown, Table
 
@@ -49,7 +50,7 @@ class Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateResult(Shown):
-    """What ``evaluate`` measured.
+    """Result of ``evaluate``: measurements and the limits on them.
 
     Attributes:
         model, reference: what was compared.
@@ -87,11 +88,11 @@ class EvaluateResult(Shown):
         return tuple(gate for gate in self.gates if not gate.passed)
 
     def page(self) -> Page:
-        """The figures line by line, the activations of ``--per-layer`` as a table, and the gates."""
+        """Print the figures line by line, the activations of ``--per-layer`` as a table, and the gates."""
         return _page(self)
 
     def document(self) -> dict[str, Any]:
-        """The same as data; without any difference ``sqnr_db`` is infinite and ``exact`` true."""
+        """Convert the result to data; without any difference ``sqnr_db`` is infinite and ``exact`` true."""
         return {
             "model": str(self.model),
             "reference": None if self.reference is None else str(self.reference),
@@ -127,13 +128,13 @@ def _page(result: EvaluateResult) -> Page:
     if result.edges is not None:
         lines.append(_table(result.edges))
     if result.rescaled:
-        count = f"{len(result.rescaled)} activation{'s' if len(result.rescaled) > 1 else ''}"
+        count = counted(len(result.rescaled), "activation")
         lines.append(f"left out: {count} whose channels were rescaled ({', '.join(result.rescaled)})")
     if result.saturates:
         found = "" if result.saturation_db is None else f": {_db(result.saturation_db)} against exact ones"
         lines.append(f"this processor's kernels saturate in the model{found}, on the first batch")
     elif result.saturates is None:
-        lines.append("whether this processor's kernels saturate in the model could not be found out")
+        lines.append("the test whether this processor's kernels saturate in the model failed")
     lines += [f"note: {note}" for note in result.notes]
     lines += [_gate(gate) for gate in result.gates]
     return lines
@@ -144,7 +145,7 @@ def _error(error: TensorError) -> dict[str, Any]:
 
 
 def missed_gates(result: EvaluateResult) -> str | None:
-    """One line on the gates that were missed, None if there are none."""
+    """Describe the gates that were missed in one line; None if there are none."""
     if not result.missed:
         return None
     found = ", ".join(f"--{gate.name} {gate.limit:g} (found {_number(gate)})" for gate in result.missed)

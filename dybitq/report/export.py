@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dybitq.errors import counted
 from dybitq.report.page import Page, Shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportResult(Shown):
-    """What ``export`` wrote.
+    """Result of ``export``: the files written.
 
     Attributes:
         folder: where.
@@ -31,14 +32,14 @@ class ExportResult(Shown):
     golden_tensors: int
 
     def page(self) -> Page:
-        """Two lines: what was written, and its golden values."""
+        """Print two lines: the files written, and the golden values."""
         written = (
             f"{self.folder}: {self.operations} operations, {self.files} binaries, "
             f"{self.weight_bytes:,} B of packed weights, {self.total_bytes:,} B in all"
         )
-        plural = "s" if self.samples > 1 else ""
-        return [written, f"golden values of {self.golden_tensors} tensors for {self.samples} sample{plural}"]
+        samples = counted(self.samples, "sample")
+        return [written, f"golden values of {self.golden_tensors} tensors for {samples}"]
 
     def document(self) -> dict[str, Any]:
-        """The same as data."""
+        """Convert the result to data."""
         return {**dataclasses.asdict(self), "folder": str(self.folder)}

@@ -7,7 +7,7 @@ from dybitq.errors import ConfigError, UnsupportedError
 from dybitq.files import atomic_output
 from dybitq.report.plot import SUFFIXES, no_date
 from dybitq.report.search import SearchResult
-from dybitq.search.budgets import COSTS, sqnr_db
+from dybitq.search.budgets import COSTS, sqnr_of
 
 
 def save_front(result: SearchResult, path: Path, *, force: bool) -> None:
@@ -38,7 +38,7 @@ def _draw(axes: Any, result: SearchResult) -> None:
     base = result.baseline[cost] or 1.0
     costs = [one.found.costs[cost] / base for one in result.plans]
     errors = [one.found.error for one in result.plans]
-    values = [sqnr_db(error) for error in errors] if result.relative_error else errors
+    values = [sqnr_of(error) for error in errors] if result.relative_error else errors
     axes.plot(costs, values, marker="o", color="#2b6cb0")
     for number, (one, x, y) in enumerate(zip(result.plans, costs, values), start=1):
         axes.annotate(

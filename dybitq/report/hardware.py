@@ -10,7 +10,7 @@ from dybitq.report.page import Table
 
 
 def summary_document(machine: MachineSummary) -> dict[str, Any]:
-    """One machine as data."""
+    """Convert one machine to data."""
     return {
         "name": machine.name,
         "status": machine.status,
@@ -22,7 +22,7 @@ def summary_document(machine: MachineSummary) -> dict[str, Any]:
 
 
 def list_text(machines: Sequence[MachineSummary]) -> str:
-    """A table of machines."""
+    """Print a table of machines."""
     rows: list[tuple[str, ...]] = [
         (
             machine.name,
@@ -39,17 +39,17 @@ def list_text(machines: Sequence[MachineSummary]) -> str:
 
 
 def list_document(machines: Sequence[MachineSummary]) -> dict[str, Any]:
-    """Machines as data."""
+    """Convert machines to data."""
     return {"machines": [summary_document(machine) for machine in machines]}
 
 
 def show_text(data: Mapping[str, Any]) -> str:
-    """A description as YAML that can be edited and used."""
+    """Print a description as YAML that can be edited and used."""
     return yaml.safe_dump(dict(data), sort_keys=False, width=100, default_flow_style=None, allow_unicode=True)
 
 
 def check_text(checked: Sequence[tuple[str, MachineSummary, Sequence[str]]]) -> str:
-    """One line for each machine, and one for each constant without an origin."""
+    """Print one line for each machine, and one for each constant without a source."""
     lines = []
     for source, machine, silent in checked:
         lines.append(f"{source}: valid; {machine.engine}, {machine.clock_mhz:g} MHz, {machine.status}")
@@ -58,7 +58,7 @@ def check_text(checked: Sequence[tuple[str, MachineSummary, Sequence[str]]]) -> 
 
 
 def check_document(checked: Sequence[tuple[str, MachineSummary, Sequence[str]]]) -> dict[str, Any]:
-    """Checked machines as data."""
+    """Convert checked machines to data."""
     return {
         "checked": [
             {"source": source, **summary_document(machine), "without_source": list(silent)}

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dybitq.errors import first_of
 from dybitq.graph.stored.contents import StoredTensor
 from dybitq.records.formats import Granularity, PerBlock, PerChannel
 from dybitq.records.layers import LayerKind, QuantizedLayer
@@ -45,7 +46,7 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection(Shown):
-    """What an ONNX file is and holds.
+    """Result of ``inspect``: the contents of an ONNX model.
 
     Attributes:
         model: the file, or the model in memory.
@@ -76,11 +77,11 @@ class Inspection(Shown):
     notes: tuple[str, ...]
 
     def page(self) -> Page:
-        """What the file is, a table of layers, the coverage, the largest tensors, and notes."""
+        """Print facts about the file, a table of layers, the coverage, the largest tensors, and notes."""
         return inspection_page(self)
 
     def document(self) -> dict[str, Any]:
-        """Everything as data."""
+        """Convert the inspection to data."""
         coverage = self.coverage
         return {
             "model": str(self.model),
@@ -121,12 +122,12 @@ class Inspection(Shown):
 
 
 def is_quantized(layer: QuantizedLayer) -> bool:
-    """Whether the weights of a layer are stored in codes."""
+    """Tell whether the weights of a layer are stored in codes."""
     return layer.granularity is not None
 
 
 def granularity_text(granularity: Granularity | None) -> str:
-    """``tensor``, ``channel``, ``block of 32``, or nothing for float weights."""
+    """Name a granularity: ``tensor``, ``channel``, ``block of 32``, or nothing for float weights."""
     if granularity is None:
         return ""
     if isinstance(granularity, PerChannel):
@@ -167,7 +168,7 @@ def _row(layer: QuantizedLayer, total: int) -> tuple[str, ...]:
 
 
 def coverage_line(coverage: Coverage) -> str:
-    """N of M weights, x of y bytes, and the MACs."""
+    """Print N of M weights, x of y bytes, and the MACs."""
     line = (
         f"quantized: {coverage.quantized_weights:,} of {coverage.weights:,} weights in "
         f"{coverage.quantized_layers} of {coverage.layers} layers; "
@@ -180,7 +181,7 @@ def coverage_line(coverage: Coverage) -> str:
 
 
 def inspection_page(result: Inspection, *, all_tensors: bool = False) -> Page:
-    """What the file is, a table of layers, the coverage, the largest tensors, and notes.
+    """Print facts about the file, a table of layers, the coverage, the largest tensors, and notes.
 
     Args:
         result: of :func:`dybitq.api.inspect.inspect`.
@@ -200,10 +201,8 @@ def inspection_page(result: Inspection, *, all_tensors: bool = False) -> Page:
 
 
 def _in_short(value: str) -> str:
-    """Names, of which metadata have one a line, on one line."""
-    names = value.splitlines()
-    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return ", ".join(names[:_NAMES_SHOWN]) + more
+    """Join names, which metadata hold one per line, on one line."""
+    return first_of(value.splitlines(), _NAMES_SHOWN)
 
 
 def _file_line(result: Inspection) -> str:

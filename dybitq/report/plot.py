@@ -39,7 +39,7 @@ def save_plot(result: Simulation, path: Path, *, force: bool) -> None:
 
 
 def no_date(suffix: str) -> dict[str, None]:
-    """Metadata that leave out when a picture was made."""
+    """Return metadata without the date of the picture."""
     return {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix, {})
 
 
@@ -48,7 +48,7 @@ def _microseconds(report: SimulationReport, cycles: float) -> float:
 
 
 def _roofline(axes: Any, report: SimulationReport, layers: list[LayerCost]) -> None:
-    """MACs per byte against GMAC/s; the roof is that of 8-bit operands."""
+    """Draw GMAC/s over MACs per byte; the roof is that of 8-bit operands."""
     points = [layer for layer in layers if layer.macs and layer.dram_bytes.total and layer.total_cycles]
     intensity = [layer.macs / layer.dram_bytes.total for layer in points]
     rate = [layer.macs / _microseconds(report, layer.total_cycles) / 1e3 for layer in points]
@@ -72,7 +72,7 @@ def _roofline(axes: Any, report: SimulationReport, layers: list[LayerCost]) -> N
 
 
 def _latency(axes: Any, report: SimulationReport, layers: list[LayerCost]) -> None:
-    """Stacked bars: time of each launch by cause."""
+    """Draw stacked bars: the time of each launch by cause."""
     names = [layer.name if len(layer.name) <= 24 else "..." + layer.name[-21:] for layer in layers]
     base = [0.0] * len(layers)
     parts = {

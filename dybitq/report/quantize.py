@@ -59,7 +59,7 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizeResult(Shown):
-    """What ``quantize`` did.
+    """Result of ``quantize``: the quantized model, and how it was made.
 
     Attributes:
         content: the quantized model, serialised: the bytes of its file.
@@ -87,11 +87,11 @@ class QuantizeResult(Shown):
         return model_proto(self.content)
 
     def page(self) -> Page:
-        """A few lines: what was quantized, what the file stores, whether it runs."""
+        """Print a few lines: quantized layers, stored bytes, and the result of the test run."""
         return _page(self)
 
     def document(self) -> dict[str, Any]:
-        """The same as data, with the plan and the fitted error of every layer."""
+        """Convert the result to data, with the plan and the fitted error of every layer."""
         return {
             "output": None if self.output is None else str(self.output),
             "coverage": dataclasses.asdict(self.coverage),

@@ -9,7 +9,7 @@ from typing import Any
 from dybitq.records.plan import Plan
 from dybitq.report.allocate import budget_document, reason_document, reasons_text
 from dybitq.report.page import Page, Shown, Table, spaced
-from dybitq.search.budgets import COSTS, Limit, sqnr_db
+from dybitq.search.budgets import COSTS, Limit, sqnr_of
 from dybitq.search.explain import Reason
 from dybitq.search.iterate import Found
 from dybitq.search.solution import BudgetUse
@@ -23,18 +23,18 @@ _SHOWN: Mapping[str, tuple[float, str]] = {
     "dram": (1e3, "kB"),
     "bops": (1e9, "G"),
 }
-"""Unit in which people read each cost, and what one of it is in the unit of the cost."""
+"""Unit in which each cost is printed, and its size in the unit of the cost."""
 
 
 def in_units(cost: str, value: float) -> str:
-    """A cost with its unit."""
+    """Print a cost with its unit."""
     per, unit = _SHOWN[cost]
     return f"{value / per:.4g} {unit}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What a plan's network lost on data: points of the task's first metric, and their standard error."""
+    """Measured drop of a plan: points of the first metric of the task, and their standard error."""
 
     metric: str
     drop: float
@@ -53,13 +53,13 @@ class PlanFound:
 
     @property
     def plan(self) -> Plan:
-        """The plan itself, ready for ``quantize``."""
+        """Plan for ``quantize``."""
         return self.found.plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SearchResult(Shown):
-    """What ``search`` found.
+    """Result of ``search``: plans, and the budgets that they keep.
 
     Attributes:
         hardware: the machine's name.
@@ -86,15 +86,15 @@ class SearchResult(Shown):
 
     @property
     def plan(self) -> Plan:
-        """The plan; of a front the cheapest one."""
+        """Plan that was found; of a front the cheapest one."""
         return self.plans[0].plan
 
     def page(self) -> Page:
-        """One plan in full, or a table of a front."""
+        """Print one plan in full, or a table of a front."""
         return _page(self)
 
     def document(self) -> dict[str, Any]:
-        """Everything as data: one JSON document."""
+        """Convert the result to one JSON document."""
         return {
             "hardware": self.hardware,
             "sensitivity": self.sensitivity,
@@ -124,7 +124,7 @@ def _plan_document(one: PlanFound, result: SearchResult) -> dict[str, Any]:
     document: dict[str, Any] = {
         "path": None if one.path is None else str(one.path),
         "predicted_error": found.error,
-        "predicted_sqnr_db": sqnr_db(found.error) if result.relative_error else None,
+        "predicted_sqnr_db": sqnr_of(found.error) if result.relative_error else None,
         "costs": dict(found.costs),
         "ratios": {
             name: value / result.baseline[name]
@@ -171,7 +171,7 @@ def _page(result: SearchResult) -> Page:
 def _summary(one: PlanFound, result: SearchResult) -> Page:
     found, solution = one.found, one.found.solution
     what = (
-        f"predicted SQNR {sqnr_db(found.error):.1f} dB"
+        f"predicted SQNR {sqnr_of(found.error):.1f} dB"
         if result.relative_error
         else f"objective {found.error:.4g}"
     )
@@ -208,7 +208,7 @@ def _costs(one: PlanFound, result: SearchResult) -> Table:
 
 
 def _binds(use: BudgetUse | None, limit: float) -> str:
-    """What one percent more of a budget would buy, from its shadow price."""
+    """Print the gain by one percent more of a budget, from its shadow price."""
     return (
         "does not bind"
         if use is None
@@ -228,7 +228,7 @@ def _front(result: SearchResult) -> Page:
     rows = []
     for number, one in enumerate(result.plans, start=1):
         error = one.found.error
-        shown = f"{sqnr_db(error):.2f}" if result.relative_error else f"{error:.4g}"
+        shown = f"{sqnr_of(error):.2f}" if result.relative_error else f"{error:.4g}"
         costs = [in_units(name, one.found.costs[name]) for name in names]
         ratio = one.found.costs["latency"] / result.baseline["latency"]
         rows.append((str(one.path or number), shown, *costs, f"{ratio:.3f}"))

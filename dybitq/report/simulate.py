@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dybitq.errors import first_of
 from dybitq.records.workload import LayerCost, PerOperand, SimulationReport, Sweep, SweepPoint
 from dybitq.report.page import Page, Shown, Table
+
+_SKIPPED_SHOWN = 8
 
 DEFINITIONS = {
     "cycles": "cycles in which the array (or vector unit) is occupied, skew and edges included",
@@ -29,7 +32,7 @@ def _operands(counts: PerOperand) -> dict[str, int]:
 
 
 def layer_document(layer: LayerCost) -> dict[str, Any]:
-    """One layer as data."""
+    """Convert one layer to data."""
     return {
         "name": layer.name,
         "op_type": layer.op_type,
@@ -66,7 +69,7 @@ def layer_document(layer: LayerCost) -> dict[str, Any]:
 
 
 def totals(report: SimulationReport) -> dict[str, Any]:
-    """Sums over the layers, as data."""
+    """Sum up the layers, as data."""
     layers = report.layers
     return {
         "macs": sum(layer.macs for layer in layers),
@@ -93,7 +96,7 @@ def _machine(report: SimulationReport) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Another price to hold a report against: the same work at 8 bits, another machine, or another model.
+    """Another price to compare a report with: the same work at 8 bits, another machine, or another model.
 
     ``speedup`` is the other latency over this one's; ``layer_speedups`` the same by operator name, where
     both have the operator.
@@ -107,17 +110,17 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation(Shown):
-    """Price of a model on a machine, and what it is compared with (the first is int8)."""
+    """Result of ``simulate``: a report and its comparisons (the first is with int8)."""
 
     report: SimulationReport
     comparisons: tuple[Comparison, ...]
 
     def page(self) -> Page:
-        """A table of layers, totals, comparisons and notes."""
+        """Print a table of layers, totals, comparisons and notes."""
         return _page(self)
 
     def document(self) -> dict[str, Any]:
-        """Everything as data: one JSON document."""
+        """Convert the simulation to one JSON document."""
         report = self.report
         layers = [layer_document(layer) for layer in report.layers]
         for comparison in self.comparisons:
@@ -148,7 +151,7 @@ class Simulation(Shown):
         }
 
     def csv(self) -> str:
-        """The layers as CSV."""
+        """Print the layers as CSV."""
         return csv_text(self.document()["layers"])
 
 
@@ -157,11 +160,11 @@ class SweepResult(Sweep, Shown):
     """A model priced on every machine of a grid."""
 
     def page(self) -> Page:
-        """A table of points; the best in latency and energy are marked."""
+        """Print a table of points; the best in latency and energy are marked."""
         return _sweep_page(self)
 
     def document(self) -> dict[str, Any]:
-        """All points as data."""
+        """Convert all points to data."""
         return {
             "workload": self.workload,
             "machine": self.machine,
@@ -169,7 +172,7 @@ class SweepResult(Sweep, Shown):
         }
 
     def csv(self) -> str:
-        """All points as CSV."""
+        """Print all points as CSV."""
         return csv_text([_point_document(point) for point in self.points])
 
 
@@ -184,7 +187,7 @@ def _flat(row: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def csv_text(rows: list[dict[str, Any]]) -> str:
-    """Rows of nested data as CSV, nested keys joined with dots; the header has the keys of all rows."""
+    """Print rows of nested data as CSV, nested keys joined with dots; the header has the keys of all rows."""
     flat = [_flat(row) for row in rows]
     names = list(dict.fromkeys(name for row in flat for name in row))
     out = io.StringIO()
@@ -276,9 +279,8 @@ def _skipped_line(report: SimulationReport) -> str:
     macs = sum(item.macs for item in report.skipped)
     whole = macs + sum(layer.macs for layer in report.layers)
     share = f"{macs / whole:.1%} of the MACs" if whole else "no MACs"
-    names = ", ".join(f"{item.name} ({item.op_type}: {item.reason})" for item in report.skipped[:8])
-    more = f" and {len(report.skipped) - 8} more" if len(report.skipped) > 8 else ""
-    return f"left out, {share}: {names}{more}"
+    names = [f"{item.name} ({item.op_type}: {item.reason})" for item in report.skipped]
+    return f"left out, {share}: {first_of(names, _SKIPPED_SHOWN)}"
 
 
 # --------------------------------------------------------------------------- sweep

@@ -37,7 +37,7 @@ class OperationFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class VerifyResult(Shown):
-    """What ``verify`` found.
+    """Result of ``verify``: the proof, its counterexamples, and the comparison on data.
 
     Attributes:
         model: the file, or the model in memory.
@@ -48,7 +48,7 @@ class VerifyResult(Shown):
         operations: in order; empty where the parameters of the file cannot be read as integers.
         host: integer arithmetic of this machine.
         comparison: runtime against reference on data; None without data or where it makes no sense.
-        changes: what differs from the seal that dybitq wrote into the file.
+        changes: differences from the checksum that dybitq wrote into the file.
     """
 
     model: ModelSource
@@ -68,18 +68,18 @@ class VerifyResult(Shown):
 
     @property
     def without_integers(self) -> bool:
-        """Whether all that the model computes is in float, so that there is nothing to prove."""
+        """True where all that the model computes is in float, so that there is nothing to prove."""
         return bool(self.findings) and not self.nodes[NodeKind.INTEGER]
 
     @property
     def proven(self) -> bool:
-        """Whether the proof holds for the file as it is."""
+        """True where the proof holds for the model as it is."""
         clean = self.comparison is None or self.comparison.clean
         return not self.broken and not self.without_integers and clean
 
     @property
     def passed(self) -> bool:
-        """Whether the proof holds, and the file is what dybitq wrote."""
+        """True where the proof holds, and the model is as dybitq wrote it."""
         return self.proven and not self.changes
 
     @property
@@ -88,11 +88,11 @@ class VerifyResult(Shown):
         return max((o.bound.bits for o in self.operations if o.bound is not None), default=None)
 
     def page(self) -> Page:
-        """The static proof layer by layer, the bounds, the host, the comparison, and the verdict."""
+        """Print the static proof layer by layer, the bounds, the host, the comparison, and the verdict."""
         return _page(self)
 
     def document(self) -> dict[str, Any]:
-        """The same as data."""
+        """Convert the result to data."""
         comparison = self.comparison
         return {
             "model": str(self.model),
@@ -143,7 +143,7 @@ def _change(change: Change) -> str:
 
 
 def failure(result: VerifyResult) -> str | None:
-    """One line on why the proof failed, None if it holds."""
+    """Explain in one line why the proof failed; None if it holds."""
     if result.passed:
         return None
     if result.broken:
@@ -236,7 +236,7 @@ def _comparison(result: VerifyResult) -> list[str]:
     wrong = sum(m.count for m in found)
     outputs = f"{comparison.output_differences} in the outputs"
     if result.findings:
-        outputs = "the outputs, which float operators have a part in, are not compared"
+        outputs = "the outputs are not compared, because float operators compute parts of them"
     lines = [f"reference: {what} compared; {wrong} differ, {outputs}"]
     lines += [
         f"  {m.tensor} of {m.op_type} {m.operator}: {m.count} of {m.total} differ; at {list(m.index)} "

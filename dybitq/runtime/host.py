@@ -1,4 +1,4 @@
-"""What this machine's integer kernels do: whether products of uint8 and int8 are added exactly.
+"""Test of this machine's integer kernels: are products of uint8 and int8 added exactly?
 
 x86 processors without VNNI (and without AVX-VNNI) multiply uint8 by int8 with an instruction that adds
 pairs of products in int16 and saturates: 255 * 127 twice is 64770, which becomes 32767. Weights of magnitude
@@ -22,9 +22,9 @@ class Host:
     """Integer arithmetic of this machine.
 
     Attributes:
-        vnni: whether the processor lists an instruction that adds products exactly; None where the
+        vnni: True where the processor lists an instruction that adds products exactly; None where the
             operating system does not say.
-        exact: whether onnxruntime's product of uint8 and int8 came out exact on extreme values.
+        exact: True where onnxruntime's product of uint8 and int8 is exact on extreme values.
     """
 
     vnni: bool | None
@@ -32,7 +32,7 @@ class Host:
 
 
 def inspect_host(cpuinfo: Path = Path("/proc/cpuinfo")) -> Host:
-    """Ask the processor and try it.
+    """Read the processor's flags and run a test product.
 
     Raises:
         ModelError: onnxruntime cannot run a product of integers at all.
@@ -41,7 +41,7 @@ def inspect_host(cpuinfo: Path = Path("/proc/cpuinfo")) -> Host:
 
 
 def has_vnni(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
-    """Whether an x86 processor lists VNNI among its flags; None elsewhere."""
+    """Tell if an x86 processor lists VNNI among its flags; None elsewhere."""
     try:
         text = cpuinfo.read_text()
     except OSError:
@@ -64,7 +64,7 @@ def products_are_exact(k: int = 256, columns: int = 32) -> bool:
 
 
 def _product_model(weight: np.ndarray) -> bytes:
-    """``y = MatMulInteger(x, weight)``, serialised by hand: the one model this floor has to make.
+    """Serialise ``y = MatMulInteger(x, weight)`` by hand: the only model that this folder makes.
 
     Field numbers are those of onnx.proto.
     """
@@ -83,7 +83,7 @@ def _product_model(weight: np.ndarray) -> bytes:
 
 
 def _value(name: str, element: int, columns: int) -> bytes:
-    """A ValueInfoProto of shape ``[N, columns]``."""
+    """Serialise a ValueInfoProto of shape ``[N, columns]``."""
     shape = _field(1, _text(2, "N")) + _field(1, _number(1, columns))
     return _text(1, name) + _field(2, _field(1, _number(1, element) + _field(2, shape)))
 

@@ -1,15 +1,15 @@
-"""A model beside its float32 reference: what they take, and which of their tensors correspond."""
+"""A model and its float32 reference: their common inputs, and the tensors that correspond."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dybitq.errors import ConfigError
+from dybitq.graph import keys
 from dybitq.graph.export import float_tensors, with_outputs
 from dybitq.graph.load import Network, load
 from dybitq.graph.passes.notes import quantizing_operators
 from dybitq.graph.read import read
 from dybitq.graph.stored.coded import Counterpart, counterparts
-from dybitq.graph.stored.quantized import RESCALED_KEY
 from dybitq.records.layers import TensorInfo
 from dybitq.records.models import ModelSource
 from dybitq.runtime.session import Session
@@ -21,7 +21,7 @@ class Pair:
 
     Attributes:
         outputs: pairs of their own outputs, model and reference.
-        edges: activations that the model holds as codes and the reference as floats; None if not wanted.
+        edges: activations that are codes in the model and floats in the reference; None if not wanted.
         rescaled: activations left out of ``edges``, as their channels have other factors in the reference.
     """
 
@@ -35,11 +35,11 @@ class Pair:
 def open_pair(
     model: ModelSource, reference: ModelSource | None, *, per_layer: bool, threads: int | None
 ) -> Pair:
-    """Open both models; with ``per_layer`` so that they also hand out the quantized activations.
+    """Open both models; with ``per_layer`` they also return the quantized activations.
 
     Raises:
-        ModelError: a file that is no model, or that onnxruntime cannot run.
-        ConfigError: the two have not the same number of outputs.
+        ModelError: a file is no model, or onnxruntime cannot run it.
+        ConfigError: the two do not have the same number of outputs.
     """
     if not per_layer or reference is None:
         tested = Session(model, threads)
@@ -50,12 +50,12 @@ def open_pair(
     original = load(reference)
     if quantizing_operators(original.model):
         raise ConfigError(
-            f"{reference}: is quantized itself; --per-layer compares with the float32 network, name that "
-            "with --reference"
+            f"{reference}: this model is quantized itself; --per-layer compares with the float32 network: "
+            "name that with --reference"
         )
     stored, sha256 = read(model)
     names = frozenset(float_tensors(original.model))
-    rescaled = stored.metadata_props.get(RESCALED_KEY, "").split("\n")
+    rescaled = stored.metadata_props.get(keys.RESCALED, "").split("\n")
     found = counterparts(stored, names)
     edges = [edge for edge in found if edge.tensor not in rescaled]
     network = Network(model=stored, source=model, sha256=sha256, notes=())
@@ -77,10 +77,10 @@ def open_pair(
 
 
 def _pair_outputs(model: Session, reference: Session | None) -> tuple[tuple[str, str], ...]:
-    """Outputs of the two by name, or in order where the names differ.
+    """Pair the outputs of the two by name, or in order where the names differ.
 
     Raises:
-        ConfigError: they have not the same number of outputs.
+        ConfigError: they do not have the same number of outputs.
     """
     names = [o.name for o in model.outputs]
     if reference is None:
@@ -97,7 +97,7 @@ def _pair_outputs(model: Session, reference: Session | None) -> tuple[tuple[str,
 
 
 def common_inputs(pair: Pair) -> tuple[TensorInfo, ...]:
-    """Inputs that suit both: an extent is fixed where either of them fixes it.
+    """Return inputs that suit both: an extent is fixed where either of them fixes it.
 
     Raises:
         ConfigError: names, types or fixed extents differ.

@@ -77,13 +77,13 @@ class Session:
     def run(
         self, feeds: Mapping[str, np.ndarray], names: Sequence[str] | None = None
     ) -> dict[str, np.ndarray]:
-        """Run once; the outputs called ``names`` (all of them if None), by name.
+        """Run once; return the outputs called ``names`` (all of them if None), by name.
 
         Raises:
             ModelError: onnxruntime refused the inputs or failed on the way.
         """
         wanted = [o.name for o in self.outputs] if names is None else list(names)
-        if not wanted:  # onnxruntime takes an empty list for all of them
+        if not wanted:  # onnxruntime reads an empty list as all of them
             return {}
         try:
             values = self._session.run(wanted, dict(feeds))
@@ -93,7 +93,7 @@ class Session:
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception of onnxruntime says, without its code prefix, source position and newlines."""
+    """Shorten the message of an exception of onnxruntime: no code prefix, source position or newlines."""
     text = " ".join(str(error).split()) or type(error).__name__
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
     text = re.sub(r"(/\S+/)?\S+\.(cc|h):\d+ \S+( \[with .*?\]|\(.*?\))?\s*", "", text)

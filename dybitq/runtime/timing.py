@@ -15,7 +15,7 @@ class Latency:
     """Run time of one model.
 
     Attributes:
-        name: as the caller called it.
+        name: given by the caller.
         median_seconds: median over the rounds.
         ratio: median over the rounds of the time against the first model's time in the same round.
     """
@@ -34,7 +34,7 @@ def compare_latency(
 ) -> tuple[Latency, ...]:
     """Run all ``sessions`` on the same ``feeds``, one after the other in every round.
 
-    The order is reversed in every second round, so that nobody always runs behind the same neighbour.
+    The order is reversed in every second round, so that no session always runs after the same neighbour.
     Ratios are formed within a round and their median is taken, which a busy machine disturbs far less than
     the ratio of medians.
 
@@ -43,7 +43,10 @@ def compare_latency(
         ModelError: a model cannot be run.
     """
     if not sessions or rounds < 1:
-        raise ConfigError(f"a comparison takes models and rounds, found {len(sessions)} and {rounds}")
+        raise ConfigError(
+            f"a comparison needs at least one model and one round, found {len(sessions)} models and "
+            f"{rounds} rounds"
+        )
     names = list(sessions)
     for name in names:
         for _ in range(warm_up):

@@ -13,7 +13,7 @@ import pydantic
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from dybitq.errors import ConfigError
+from dybitq.errors import ConfigError, counted
 
 Count = Annotated[int, Field(gt=0, strict=True)]
 Size = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -341,6 +341,6 @@ def validate(
         problems = [_problem(item) for item in error.errors(include_url=False)] + problems
     if problems or machine is None:
         listing = "\n".join(f"  {line}" for line in problems)
-        count = f"{len(problems)} mistake{'s' if len(problems) != 1 else ''}"
+        count = counted(len(problems), "mistake")
         raise ConfigError(f"{source}: not a machine description; {count}:\n{listing}")
     return machine

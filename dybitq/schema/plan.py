@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from dybitq.records.plan import DEFAULT_TARGET
 from dybitq.schema.base import Strict
 
 
@@ -46,6 +47,7 @@ class RecipeShape(Strict):
     bias_correction: bool = True
     arithmetic: Literal["float-rescale", "integer-fast", "integer-explicit"] = "float-rescale"
     integer: IntegerShape = Field(default_factory=IntegerShape)
+    target: str = DEFAULT_TARGET
 
 
 class OptionsShape(SettingsShape):
@@ -60,6 +62,7 @@ class OptionsShape(SettingsShape):
     multiplier_bits: int | None = Field(default=None, ge=8, le=31)
     residual_bits: Literal[8, 16] | None = None
     residual_rounding: Literal["sum", "branch"] | None = None
+    target: str | None = None
 
 
 class LayerPlanShape(Strict):
@@ -95,5 +98,6 @@ class PlanShape(Strict):
     bias_correction: bool = True
     arithmetic: Literal["float-rescale", "integer-fast", "integer-explicit"] = "float-rescale"
     integer: IntegerShape = Field(default_factory=IntegerShape)
+    target: str = DEFAULT_TARGET
     layers: list[LayerPlanShape]
     edges: list[EdgePlanShape]

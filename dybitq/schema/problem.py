@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from dybitq.errors import ConfigError
+from dybitq.errors import ConfigError, counted
 from dybitq.records import allocation
 
 Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]
@@ -94,7 +94,7 @@ def parse_problem(document: object, *, source: str) -> allocation.Problem:
     problem = allocation.Problem(groups=groups, ties=ties, budgets=budgets)
     found.extend(allocation.mistakes(problem, unread if whole.groups else [""]))
     if found:
-        title = f"{source}: not a sound problem, {len(found)} mistake{'s' if len(found) > 1 else ''}:"
+        title = f"{source}: not a sound problem, {counted(len(found), 'mistake')}:"
         raise ConfigError("\n  ".join([title, *(line.removeprefix(": ") for line in found)]))
     return problem
 

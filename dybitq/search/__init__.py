@@ -1,1 +1,1 @@
-"""Bits under budgets: many edges at once."""
+"""Search of mixed-precision plans: formats of all layers under budgets on cost or error."""

@@ -1,10 +1,11 @@
-"""Budgets as a user writes them: ``latency=0.6``, ``latency=3.2ms``, ``size=40kB``, ``sqnr=20dB``."""
+"""Parsing of budgets: ``latency=0.6``, ``latency=3.2ms``, ``size=40kB``, ``sqnr=20dB``."""
 
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from dybitq.data.fidelity import sqnr_db
 from dybitq.errors import ConfigError, did_you_mean
 
 _TIME = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
@@ -36,7 +37,7 @@ class Limit:
         name: as written: one of :data:`UNITS`.
         cost: name of the cost that it bounds: ``cycles`` for a latency in cycles, else ``name``.
         value: in the unit of the cost, or a ratio.
-        ratio: whether ``value`` is a share of uniform int8.
+        ratio: True where ``value`` is a share of uniform int8.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Limit:
     ratio: bool
 
     def absolute(self, baseline: Mapping[str, float]) -> float:
-        """The limit in the unit of the cost."""
+        """Return the limit in the unit of the cost."""
         return self.value * baseline[self.cost] if self.ratio else self.value
 
 
@@ -115,10 +116,10 @@ def _units(name: str) -> str:
 
 
 def error_limit(sqnr_db: float) -> float:
-    """Energy of the error over energy of the output at an SQNR."""
+    """Convert an SQNR in dB to energy of the error over energy of the output."""
     return float(10 ** (-sqnr_db / 10))
 
 
-def sqnr_db(error: float) -> float:
-    """SQNR in dB of a relative error; infinite where there is none."""
-    return -10 * math.log10(error) if error > 0 else math.inf
+def sqnr_of(error: float) -> float:
+    """Convert a relative error to an SQNR in dB, the reverse of :func:`error_limit`."""
+    return sqnr_db(1.0, error)

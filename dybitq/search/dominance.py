@@ -1,4 +1,4 @@
-"""Which columns of a sorted table no earlier column beats; the inner loop of the lists."""
+"""Dominance between columns of a sorted table; the inner loop of the lists in ``proof``."""
 
 import numpy as np
 
@@ -7,10 +7,10 @@ _REMEMBERED = 1024
 
 
 def front(rows: np.ndarray) -> np.ndarray:
-    """Columns that no earlier column equals or undercuts in every row.
+    """Mark columns that no earlier column equals or undercuts in every row.
 
-    Exact for up to two rows; beyond, columns are compared with the last few that were kept, so some
-    that could go may stay.
+    Exact for up to two rows; with more, columns are compared with the last few that were kept, so some
+    dominated ones may stay.
 
     Args:
         rows: int64 ``[rows, n]``.
@@ -47,7 +47,7 @@ def _beaten(block: np.ndarray, border: np.ndarray) -> np.ndarray:
 
 
 def _staircase(points: np.ndarray) -> np.ndarray:
-    """The lower left border of points ``[2, n]``: first row rising, second falling."""
+    """Return the lower left border of points ``[2, n]``: first row rising, second falling."""
     points = points[:, np.lexsort(points[::-1])]
     return points[:, points[1] < _least_before(points[1])]
 

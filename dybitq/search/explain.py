@@ -1,4 +1,4 @@
-"""Why every group got its choice: what the nearest better and the nearest cheaper one would change."""
+"""Reasons for the choice of every group: what the nearest better and nearest cheaper one would change."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ class Alternative:
         labels: label by name of group, for the groups that would change.
         objective: change of the objective.
         costs: change of every cost that has a budget, by name.
-        price: what those changes are worth at the shadow prices, in the unit of the objective.
-        fits: whether all budgets would still be kept.
+        price: those changes times the shadow prices, in the unit of the objective.
+        fits: True where all budgets would still be kept.
     """
 
     labels: Mapping[str, str]
@@ -32,14 +32,14 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
-    """Why some groups that change together have what they have.
+    """Reason for the choice of groups that change together.
 
     Attributes:
         groups: names; several if a tie holds them together.
         part: the part that is tied, or empty where whole choices are meant.
         chosen: label, or value of the part.
-        better: of the choices with a smaller objective the one that comes nearest to paying off.
-        cheaper: of the others the one that comes nearest.
+        better: of the choices with a smaller objective, the one with the least sum of objective and price.
+        cheaper: the same of the other choices.
     """
 
     groups: tuple[str, ...]
@@ -50,7 +50,7 @@ class Reason:
 
 
 def explain(problem: Problem, solution: Solution) -> tuple[Reason, ...]:
-    """One reason for every group or set of tied groups, then one for every tie on a part."""
+    """Give a reason for every group or set of tied groups, then one for every tie on a part."""
     program = compile_problem(problem)
     label_of = [solution.choices[names[0]] for names in program.units]
     picks = [
@@ -80,7 +80,7 @@ def _unit_reasons(view: _View) -> Iterator[Reason]:
             for variable in program.variables(unit)
             if variable != now and all(link.value_of[variable] == link.value_of[now] for link in links)
         ]
-        if others or not links:  # otherwise the reasons of the links say all there is to say
+        if others or not links:  # otherwise the reasons of the links cover the unit
             yield _reason(names, "", program.labels[now], others)
 
 
@@ -99,7 +99,7 @@ def _link_reasons(view: _View) -> Iterator[Reason]:
 
 
 def _moved(view: _View, link: Link, value: int, unit: int) -> int | None:
-    """The unit's choice with another value of the link and all other parts as they are, if there is one."""
+    """Find the unit's choice with another value of the link and all other parts unchanged."""
     now = view.selection[unit]
     for variable in view.program.variables(unit):
         changed = set(view.program.parts[variable]) - set(view.program.parts[now])

@@ -1,4 +1,4 @@
-"""What to say when no assignment keeps all budgets: what is reachable, and which budgets collide."""
+"""Diagnosis where no assignment keeps all budgets: the reachable values, and the budgets that collide."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,14 +12,14 @@ from dybitq.search.solver import minimise
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
-    """How close to one limit an assignment can come, in the unit of the cost.
+    """Closest values to one limit that an assignment can reach, in the unit of the cost.
 
     Attributes:
         row: the limit.
-        alone: closest value when no other budget is asked for.
+        alone: closest value when the other budgets are ignored.
         with_others: closest value while all other budgets are kept; None where those cannot be kept.
-        binds: whether the limit is out of reach, or, where none is, belongs to a smallest set of limits
-            that exclude each other.
+        binds: True where the limit is out of reach, or, if none is, where it belongs to a smallest set of
+            limits that exclude each other.
     """
 
     row: Row
@@ -29,7 +29,7 @@ class Reach:
 
     @property
     def out_of_reach(self) -> bool:
-        """Whether the limit cannot be kept even when it is the only one."""
+        """Tell if the limit cannot be kept even when it is the only one."""
         limit = self.row.limit
         return self.alone > limit if self.row.side == "maximum" else self.alone < limit
 
@@ -47,7 +47,7 @@ class InfeasibleError(ConfigError):
 
 
 def diagnose(program: Program) -> InfeasibleError | None:
-    """Why a program has no selection; None if it has one."""
+    """Find out why a program has no selection; None if it has one."""
     everything = range(len(program.limits))
     if _feasible(program, everything):
         return None
@@ -55,7 +55,7 @@ def diagnose(program: Program) -> InfeasibleError | None:
     for row in everything:
         alone = _closest(program, row, [])
         if alone is None:
-            raise ConfigError("the ties exclude each other: no assignment respects all of them")
+            raise ConfigError("the ties exclude each other: no assignment respects all of them; change one")
         others = _closest(program, row, [other for other in everything if other != row])
         fact = program.row_facts[row]
         reaches.append(Reach(row=fact, alone=alone, with_others=others, binds=False))
@@ -64,7 +64,7 @@ def diagnose(program: Program) -> InfeasibleError | None:
 
 
 def _conflict(program: Program) -> set[int]:
-    """A smallest set of rows that exclude each other: none of them can be left out."""
+    """Find a smallest set of rows that exclude each other: none of them can be left out."""
     conflict = list(range(len(program.limits)))
     for row in tuple(conflict):
         fewer = [other for other in conflict if other != row]
@@ -94,10 +94,11 @@ def _least(program: Program, objective: np.ndarray) -> int | None:
 def _message(reaches: Sequence[Reach]) -> str:
     hopeless = [reach for reach in reaches if reach.out_of_reach]
     if hopeless:
-        lines = ["out of reach whatever is chosen: " + ", ".join(_bound(reach.row) for reach in hopeless)]
+        names = " and ".join(_bound(reach.row) for reach in hopeless)
+        lines = [f"no plan can keep the budget {names}, even without other budgets"]
     else:
         names = " and ".join(_bound(reach.row) for reach in reaches if reach.binds)
-        lines = [f"the budgets {names} exclude each other"]
+        lines = [f"no plan can keep the budgets {names} at the same time"]
     for reach in reaches:
         extreme = "least" if reach.row.side == "maximum" else "most"
         line = f"{_bound(reach.row)}: the {extreme} reachable is {reach.alone:.6g}"

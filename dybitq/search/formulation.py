@@ -18,11 +18,11 @@ _SEPARATOR = "/"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """What to minimise, and what to keep.
+    """Objective and limits of a search.
 
     Attributes:
         minimise: ``error``, or the name of a cost.
-        limits: by cost, or ``error``, the most there may be, in its unit and in all.
+        limits: upper limit of the whole network's cost, or ``error``, by name and in its unit.
     """
 
     minimise: str
@@ -32,10 +32,10 @@ class Goal:
 def formulate(
     space: Space, table: Table, scores: Scores, goal: Goal, allowed: Mapping[str, Array]
 ) -> Problem:
-    """The problem of finding the best assignment by a table of prices.
+    """Set up the problem of finding the best assignment by a table of prices.
 
     Args:
-        space: what may be chosen.
+        space: choices of the layers.
         table: prices around some plan, of all costs that the goal names.
         scores: of the choices.
         goal: objective and limits; ``memory`` bounds every ``memory@...`` of the table.
@@ -46,7 +46,7 @@ def formulate(
     groups, budgets = [], []
     rows = _bounded(goal, columns)
     for number, choice in enumerate(space.choices):
-        # What no layer decides is booked with the first one, so that limits are those of the whole network.
+        # Costs that no layer decides are added to the first one, so that limits are the whole network's.
         besides = {name: max(value, 0.0) * (number == 0) for name, value in fixed.items()}
         costs = table.layers[choice.layer]
         options = []
@@ -92,7 +92,7 @@ def _ties(space: Space) -> tuple[Tie, ...]:
 
 
 def assignment_of(choices: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Settings by layer from the labels of a solution."""
+    """Convert the labels of a solution to settings by layer."""
     found = {}
     for layer, label in choices.items():
         weights, _, activations = label.partition(_SEPARATOR)
@@ -101,12 +101,12 @@ def assignment_of(choices: Mapping[str, str]) -> dict[str, tuple[str, str]]:
 
 
 def labels_of(assignment: Mapping[str, tuple[str, str]]) -> dict[str, str]:
-    """The other way round."""
+    """Convert settings by layer to labels."""
     return {layer: _SEPARATOR.join(pair) for layer, pair in assignment.items()}
 
 
 def error_of(scores: Scores, assignment: Mapping[str, tuple[str, str]]) -> float:
-    """The predicted error of an assignment."""
+    """Predict the error of an assignment."""
     total = scores.fixed
     for layer, (weights, activations) in assignment.items():
         total += scores.weights[layer][weights] + scores.activations[layer][activations]
@@ -114,7 +114,7 @@ def error_of(scores: Scores, assignment: Mapping[str, tuple[str, str]]) -> float
 
 
 def check_ties(space: Space, allowed: Mapping[str, Array]) -> None:
-    """Refuse a space in which tied layers have nothing left in common.
+    """Refuse a space in which tied layers have no activation setting in common.
 
     Raises:
         ConfigError: naming the layers.
@@ -124,8 +124,8 @@ def check_ties(space: Space, allowed: Mapping[str, Array]) -> None:
         left = [_left(by_name[name], allowed[name]) for name in names]
         if not set.intersection(*left):
             raise ConfigError(
-                f"layers {', '.join(map(repr, names))} read the same codes, and the machine runs no "
-                "activations that all of them may take"
+                f"layers {', '.join(map(repr, names))} read the same codes and so need the same activation "
+                "format, but the machine runs none that all of them may take; allow them a common one"
             )
 
 

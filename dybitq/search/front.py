@@ -1,39 +1,37 @@
 """A front of plans: the least error at several limits of one cost, from cheap to accurate."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
+from dybitq.records.progress import Progress
 from dybitq.search.formulation import ERROR, Goal
 from dybitq.search.iterate import Found, Searcher
-
-Progress = Callable[[str, int, int], None]
 
 
 def front(
     searcher: Searcher, goal: Goal, cost: str, count: int, progress: Progress | None = None
 ) -> list[Found]:
-    """Plans of which none is both cheaper and more accurate than another; at most ``count``.
+    """Find at most ``count`` plans of which none is both cheaper and more accurate than another.
 
-    Limits are spread evenly between what the cheapest plan costs and what the most accurate one does; all
-    limits of ``goal`` are kept.
+    Limits are spread evenly between the costs of the cheapest plan and of the most accurate one; all limits
+    of ``goal`` are kept.
 
     Raises:
         InfeasibleError: no plan keeps the limits of ``goal``.
     """
     cheapest = searcher.search(replace(goal, minimise=cost))
     best = searcher.search(replace(goal, minimise=ERROR))
-    found = [best]
+    plans = [best]
     limits = np.linspace(cheapest.costs[cost], best.costs[cost], count)[:-1]
     for done, limit in enumerate(limits):
         if progress is not None:
             progress("plans", done, count)
         tighter = min(float(limit) * (1 + 1e-12), goal.limits.get(cost, float("inf")))
-        found.append(searcher.search(replace(goal, minimise=ERROR, limits={**goal.limits, cost: tighter})))
-    found.sort(key=lambda one: (one.costs[cost], one.error))
+        plans.append(searcher.search(replace(goal, minimise=ERROR, limits={**goal.limits, cost: tighter})))
+    plans.sort(key=lambda plan: (plan.costs[cost], plan.error))
     kept: list[Found] = []
-    for one in found:
-        if not kept or one.error < kept[-1].error:
-            kept.append(one)
+    for plan in plans:
+        if not kept or plan.error < kept[-1].error:
+            kept.append(plan)
     return kept

@@ -1,9 +1,9 @@
-"""The search: solve by a table of prices, price the plan found exactly, make a new table around it, again.
+"""The search loop: solve by a table of prices, price the plan exactly, make a new table around it, repeat.
 
 A table is exact for the plan around which it was made. The first one, around the widest plan, is far from
-what will come out, so its problem is solved only as well as rounding its relaxation does. The walk ends when
-the best plan by a table is the plan that the table was made around; if it turns to and fro, the best plan
-that keeps all budgets at its exact prices is taken.
+the result, so its problem is only solved by rounding its relaxation. The loop ends when the best plan by a
+table is the plan that the table was made around; if plans repeat in a cycle, the best plan that keeps all
+budgets at its exact prices is taken.
 """
 
 from collections.abc import Mapping
@@ -29,16 +29,16 @@ _TOLERANCE = 1e-9
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Found:
-    """A plan with what is known about it.
+    """A plan with its costs, its error and the problem that it solves.
 
     Attributes:
         plan: every decision.
         assignment: settings by layer.
         costs: exact, by name, see :meth:`Prices.exact`.
         error: predicted, in the unit of the sensitivity.
-        problem, solution: the problem that it solves, by the prices around the plan before it, with the
+        problem, solution: the problem that it solves, at prices around the previous plan, and its
             certificate.
-        rounds: tables that were made.
+        rounds: number of tables that were made.
     """
 
     plan: Plan
@@ -52,7 +52,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Searcher:
-    """Everything that stays the same between searches of one network.
+    """Facts that stay the same between searches of one network.
 
     Attributes:
         prices: of plans.
@@ -68,7 +68,7 @@ class Searcher:
     settings: Settings = field(default_factory=Settings)
 
     def search(self, goal: Goal) -> Found:
-        """The best plan.
+        """Find the best plan.
 
         Raises:
             InfeasibleError: no plan keeps all limits; says how close one can come.
@@ -76,26 +76,26 @@ class Searcher:
         """
         space = self.prices.space
         try:
-            return self._walk(goal, self._within(space.widest()))
+            return self._iterate(goal, self._within(space.widest()))
         except InfeasibleError:
             # Prices around wide neighbours are not those of a plan in which everything is narrow.
-            return self._walk(goal, self._within(space.narrowest()))
+            return self._iterate(goal, self._within(space.narrowest()))
 
     def _within(self, assignment: Assignment) -> dict[str, tuple[str, str]]:
-        """The assignment with every pair that may not be taken replaced by the layer's first that may."""
-        found = dict(assignment)
+        """Replace every pair that may not be taken by the layer's first pair."""
+        changed = dict(assignment)
         for choice in self.prices.space.choices:
             weights, activations = assignment[choice.layer]
             allowed = self.allowed[choice.layer]
             if not allowed[choice.weights.index(weights), choice.activations.index(activations)]:
-                found[choice.layer] = (choice.weights[0], choice.activations[0])
-        return found
+                changed[choice.layer] = (choice.weights[0], choice.activations[0])
+        return changed
 
-    def _walk(self, goal: Goal, around: Assignment) -> Found:
+    def _iterate(self, goal: Goal, around: Assignment) -> Found:
         best: Found | None = None
         around = self._first(goal, around)
         slack = dict.fromkeys(goal.limits, 0.0)
-        seen: set[tuple[tuple[str, tuple[str, str]], ...]] = set()
+        tried: set[tuple[tuple[str, tuple[str, str]], ...]] = set()
         for number in range(2, _ROUNDS + 2):
             try:
                 found = self._step(self.strategy, goal, around, slack, number)
@@ -108,26 +108,27 @@ class Searcher:
             if kept and (best is None or self._objective(found, goal) < self._objective(best, goal)):
                 best = found
             key = tuple(sorted(found.assignment.items()))
-            if kept and (dict(found.assignment) == dict(around) or key in seen):
+            if kept and (dict(found.assignment) == dict(around) or key in tried):
                 break
-            if not kept and key in seen:
+            if not kept and key in tried:
                 slack = {n: slack[n] + max(excess, 0.0) for n, excess in over.items()}
-            seen.add(key)
+            tried.add(key)
             around = found.assignment
         if best is None:
             raise ConfigError(
-                "no plan was found that keeps all budgets at its exact prices, though the prices of single "
-                "layers allow one: the budgets are at the edge of what can be reached; loosen them a little"
+                "no plan was found that keeps all budgets at its exact price, although the prices of single "
+                "layers allow one: the budgets are close to the limit of what can be reached; loosen them a "
+                "little"
             )
         return replace(best, rounds=number)
 
     def _first(self, goal: Goal, around: Assignment) -> Assignment:
-        """Where the walk starts: near the best plan by the prices around ``around``."""
+        """Choose the first plan: near the best one by the prices around ``around``."""
         try:
             return self._step(_FIRST, goal, around, dict.fromkeys(goal.limits, 0.0), 1).assignment
         except InfeasibleError:
             raise
-        except ConfigError:  # it got stuck, which proves nothing
+        except ConfigError:  # the rounding found nothing, which proves nothing
             return around
 
     def _step(
@@ -165,8 +166,8 @@ class Searcher:
 
 
 def _absolute(error: InfeasibleError, goal: Goal, fixed: Mapping[str, float]) -> InfeasibleError:
-    """The same in the units of the goal, with one memory budget for all launches."""
-    found: dict[str, Reach] = {}
+    """Convert the error to the units of the goal, with one memory budget for all launches."""
+    by_name: dict[str, Reach] = {}
     for reach in error.reaches:
         name, left_out = reach.row.cost.partition("@")[0], min(fixed[reach.row.cost], 0.0)
         others = None if reach.with_others is None else reach.with_others + left_out
@@ -176,7 +177,7 @@ def _absolute(error: InfeasibleError, goal: Goal, fixed: Mapping[str, float]) ->
             alone=reach.alone + left_out,
             with_others=others,
         )
-        old = found.get(name)
+        old = by_name.get(name)
         if old is None or (moved.binds, moved.alone) > (old.binds, old.alone):
-            found[name] = moved
-    return InfeasibleError(list(found.values()))
+            by_name[name] = moved
+    return InfeasibleError(list(by_name.values()))

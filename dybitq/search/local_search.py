@@ -1,7 +1,7 @@
-"""Steps from one selection to another, and the two walks that DyBit's greedy searches take.
+"""Local search: single steps from one selection to another, and the two loops of DyBit's greedy searches.
 
 A step changes one part of one unit (its weights, or its activations), or one linked part of all units
-that share it, to the next lower value of what the walk wants to bring down. Units whose choices
+that share it, to the next lower value of the measure that the search reduces. Units whose choices
 state no parts step from choice to choice.
 """
 
@@ -17,7 +17,7 @@ from dybitq.search.solver import minimise
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Step:
-    """New variables for one or several units, and what that changes.
+    """New variables for one or several units, and the changes that they bring.
 
     Attributes:
         units: int64, the units that change.
@@ -33,12 +33,12 @@ class Step:
 
 
 Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""From changes of the objective ``[n]`` and of the rows ``[rows, n]`` to float64 ``[n]``: negative lowers
-what the walk wants to bring down, anything else is no step to take."""
+"""From changes of the objective ``[n]`` and of the rows ``[rows, n]`` to float64 ``[n]``: the change of the
+measure that the search reduces. Only steps with a negative value are taken."""
 
 
 def part_table(program: Program) -> np.ndarray:
-    """Numbers of the values of every part, int64 ``[parts, variables]``; a lone label is one part."""
+    """Assign numbers to the values of every part, int64 ``[parts, variables]``; a lone label is one part."""
     names = list(dict.fromkeys(name for parts in program.parts for name, _ in parts))
     texts = [(dict(parts) or {"": label}) for parts, label in zip(program.parts, program.labels)]
     numbers: dict[str | None, int] = {}
@@ -47,9 +47,9 @@ def part_table(program: Program) -> np.ndarray:
 
 
 def steps(program: Program, table: np.ndarray, selection: np.ndarray, measure: Measure) -> list[Step]:
-    """All single steps that lower a measure, per unit and part the one that lowers it least.
+    """Return all single steps that lower a measure: for each unit and part the one that lowers it least.
 
-    Where no single part of a unit can go lower, the choice that lowers it least.
+    For a unit of which no single part can go lower, it is the choice that lowers the measure least.
 
     Args:
         table: of :func:`part_table`.
@@ -69,20 +69,20 @@ def steps(program: Program, table: np.ndarray, selection: np.ndarray, measure: M
     unit = program.unit_of[candidates]
     order = np.lexsort([-value[candidates], part, unit])
     first = np.unique(np.stack([unit, part])[:, order], axis=1, return_index=True)[1]
-    found = [
+    single_steps = [
         Step(
             units=program.unit_of[[v]], variables=np.array([v]), objective=int(objective[v]), rows=rows[:, v]
         )
         for v in candidates[order[first]].tolist()
     ]
     linked = (_linked_step(program, table, selection, link, measure) for link in program.links)
-    return found + [step for step in linked if step is not None]
+    return single_steps + [step for step in linked if step is not None]
 
 
 def _linked_step(
     program: Program, table: np.ndarray, selection: np.ndarray, link: Link, measure: Measure
 ) -> Step | None:
-    """All units of a link go to the value that lowers the measure least."""
+    """Step all units of a link to the value that lowers the measure least."""
     lower = []
     for value in range(int(link.value_of.max()) + 1):
         variables = [_moved(program, table, selection, link, value, unit) for unit in link.units]
@@ -101,7 +101,7 @@ def _linked_step(
 def _moved(
     program: Program, table: np.ndarray, selection: np.ndarray, link: Link, value: int, unit: int
 ) -> int | None:
-    """A unit's variable with a value of one link, other links as they are, fewest other parts changed."""
+    """Find a unit's variable with a value of one link, other links unchanged, fewest other parts changed."""
     now = selection[unit]
     span = np.array(program.variables(unit))
     fits = link.value_of[span] == value
@@ -115,14 +115,14 @@ def _moved(
 
 
 def row_weights(program: Program) -> np.ndarray:
-    """float64 ``[rows]`` that bring rows of different units to one measure: 1 over each row's range."""
+    """Return float64 ``[rows]`` weights that make rows of different units comparable: 1 over each range."""
     if not len(program.limits):
         return np.zeros(0)
     return 1.0 / np.maximum(np.ptp(program.rows, axis=1), 1).astype(np.float64)
 
 
 def start_with_least(program: Program, value: np.ndarray) -> np.ndarray:
-    """Selection with the least sum of ``value``, float64 ``[variables]``, that respects the links.
+    """Select the least sum of ``value``, float64 ``[variables]``, that respects the links.
 
     Raises:
         ConfigError: the links leave no selection at all.
@@ -132,7 +132,7 @@ def start_with_least(program: Program, value: np.ndarray) -> np.ndarray:
         counts = np.rint(value / max(float(np.abs(value).max()), 1e-300) * 2.0**40).astype(np.int64)
         solved = minimise(program.restricted([]), open_to, counts)
         if solved is None:
-            raise ConfigError("the ties exclude each other: no assignment respects all of them")
+            raise ConfigError("the ties exclude each other: no assignment respects all of them; change one")
         return solved.selection
     first = [
         program.start[unit] + np.argmin(value[program.variables(unit)]) for unit in range(len(program.units))
@@ -141,12 +141,12 @@ def start_with_least(program: Program, value: np.ndarray) -> np.ndarray:
 
 
 def repair(program: Program, selection: np.ndarray, top_k: int) -> np.ndarray | None:
-    """DyBit's speed-up-constrained walk: lower costs until every limit is kept.
+    """Lower costs until every limit is kept: DyBit's speed-up-constrained loop.
 
     Among the ``top_k`` units (or sets of linked units) with the largest cost that can still go lower, the
     step with the smallest rise of the objective per cost saved is taken. Cost is the sum of the rows
     that are exceeded, each divided by its range. Every step brings the limits closer as a whole, so the
-    walk ends.
+    loop ends.
 
     Returns:
         A selection that keeps the budgets; None where no step helps any more.
@@ -176,14 +176,14 @@ def repair(program: Program, selection: np.ndarray, top_k: int) -> np.ndarray | 
 
 
 def _of_first_units(candidates: list[Step], cost: list[float], count: int) -> list[Step]:
-    """The steps of the ``count`` sets of units with the largest cost."""
+    """Keep the steps of the ``count`` sets of units with the largest cost."""
     sets = {tuple(step.units.tolist()): value for step, value in zip(candidates, cost)}
     first = sorted(sets, key=lambda units: -sets[units])[:count]
     return [step for step in candidates if tuple(step.units.tolist()) in first]
 
 
 def improve(program: Program, selection: np.ndarray) -> np.ndarray:
-    """DyBit's error-constrained walk: lower the objective while every limit stays kept.
+    """Lower the objective while every limit stays kept: DyBit's error-constrained loop.
 
     The step with the largest fall of the objective per budget used is taken, steps that use none first.
     """

@@ -1,4 +1,4 @@
-"""Activation memory over time: how many bytes are alive while each launch runs."""
+"""Activation memory over time: the bytes alive while each launch runs."""
 
 import numpy as np
 
@@ -8,28 +8,28 @@ from dybitq.records.workload import Workload
 
 
 class Occupancy:
-    """Which storages are alive at which launch; a storage is a tensor, or several joined by views.
+    """Storages alive at each launch; a storage is a tensor, or several joined by views.
 
     A storage lives from the launch that writes it first to the last one that reads it, the network's inputs
     from the start and its outputs to the end. Weights are not counted.
     """
 
     def __init__(self, workload: Workload, prepared: Prepared) -> None:
-        kernels, storage = prepared.kernels, prepared.lives.storage
-        launches, count = len(kernels.heads), len(workload.tensors)
-        first, last = np.full(count, launches), np.full(count, -1)
-        read = [(int(kernels.input[p]), int(kernels.weight[p]), *kernels.extras[p]) for p in range(launches)]
-        for place in range(launches):
-            whole = storage[kernels.output[place]]
+        launches, storage = prepared.launches, prepared.lives.storage
+        number, count = len(launches.heads), len(workload.tensors)
+        first, last = np.full(count, number), np.full(count, -1)
+        read = [(int(launches.input[p]), int(launches.weight[p]), *launches.extras[p]) for p in range(number)]
+        for place in range(number):
+            whole = storage[launches.output[place]]
             first[whole] = min(first[whole], place)
             last[whole] = max(last[whole], place)
             for index in read[place]:
                 if index >= 0 and not workload.tensors[index].constant:
                     last[storage[index]] = max(last[storage[index]], place)
         for index in workload.outputs:
-            last[storage[index]] = launches - 1
-        first[first == launches] = 0  # handed in by the caller
-        steps = np.arange(launches)[:, None]
+            last[storage[index]] = number - 1
+        first[first == number] = 0  # inputs of the network
+        steps = np.arange(number)[:, None]
         self._alive = (first <= steps) & (steps <= last) & (last >= 0)  # [launches, storages]
         self._storage = storage
         self._elements = prepared.lives.elements
@@ -43,7 +43,7 @@ class Occupancy:
         return np.asarray(self._alive @ size)
 
     def maximal(self) -> list[int]:
-        """Launches at which something is alive that is not all alive at another one."""
+        """Find launches whose set of live storages is no subset of another launch's."""
         kept: list[int] = []
         for step in np.argsort(-self._alive.sum(axis=1), kind="stable").tolist():
             alive = self._alive[step]

@@ -1,4 +1,4 @@
-"""Which of the choices a machine runs as they are: the others cost accuracy and save nothing but memory."""
+"""Choices that a machine runs at their own widths; the others cost accuracy and save nothing but memory."""
 
 import numpy as np
 
@@ -9,10 +9,10 @@ from dybitq.search.space import LayerChoices, Space
 
 
 def reduced_to_modes(prices: Prices) -> Space:
-    """The space without settings that the machine runs as wider ones.
+    """Remove settings that the machine runs as wider ones.
 
-    A layer's widest settings stay in any case, and so does everything for layers that the machine does not
-    multiply.
+    A layer's widest settings stay in any case, and so do all settings of layers that are no products on the
+    machine.
 
     Raises:
         ConfigError: the recipe itself names a format that the machine runs as a wider one.
@@ -33,7 +33,7 @@ def reduced_to_modes(prices: Prices) -> Space:
 
 
 def allowed_pairs(prices: Prices, *, stored: bool) -> dict[str, Array]:
-    """By layer bool ``[weights, activations]``; all pairs if widths may be ``stored`` only."""
+    """Mark allowed pairs, by layer bool ``[weights, activations]``; all pairs with ``stored`` widths."""
     if not stored:
         return prices.runs_as_is()
     return {c.layer: np.ones((len(c.weights), len(c.activations)), dtype=bool) for c in prices.space.choices}

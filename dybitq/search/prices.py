@@ -1,9 +1,9 @@
-"""What plans cost: exactly, one at a time, and as sums over the layers, for all choices around a plan.
+"""Prices of plans: exact, one at a time, and as sums over the layers, for all choices around a plan.
 
 The price of a layer depends on its own widths, and a little on its neighbours': it writes its output as
 narrow as its readers take it, and a machine with room keeps on chip what fits. A table around a plan
-prices every layer at every choice while all others stay as they are; what a narrower tensor saves in the
-launches that write it is booked with the layers that read it. The table is exact for the plan itself.
+prices every layer at every choice while all others stay unchanged; the saving of a narrower tensor in the
+launches that write it counts for the layers that read it. The table is exact for the plan itself.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from dybitq.graph.tensors import Tensors
 from dybitq.hardware.costs import Array, Widths
 from dybitq.hardware.engine import Prepared
 from dybitq.hardware.price import Priced, prepare, price_arrays, stored_widths, workload_widths
-from dybitq.hardware.whatif import int8
+from dybitq.hardware.widths import int8
 from dybitq.plan.priced import PlanPricing
 from dybitq.records.layers import LayerWork
 from dybitq.records.plan import Plan
@@ -37,7 +37,7 @@ class Table:
     Attributes:
         layers: by layer float64 ``[costs, weights, activations]``, at least 0, in the order of ``names`` and
             of the layer's choices.
-        fixed: by cost what has to be added to the sum over the layers; may be negative.
+        fixed: by cost the amount to add to the sum over the layers; may be negative.
         names: of the costs.
     """
 
@@ -61,7 +61,7 @@ class Prices:
     Args:
         workload: of the float network.
         machine: where it runs.
-        space: what may be chosen.
+        space: choices of the layers.
     """
 
     def __init__(self, workload: Workload, machine: Machine, space: Space) -> None:
@@ -69,8 +69,8 @@ class Prices:
         self._pricing = PlanPricing(workload, space.network, space.layers)
         base = self._pricing.workload_of(space.base)
         self._prepared = prepare(base, machine.fusion)
-        kernels = self._prepared.kernels
-        heads = {base.ops[index].name: place for place, index in enumerate(kernels.heads)}
+        launches = self._prepared.launches
+        heads = {base.ops[index].name: place for place, index in enumerate(launches.heads)}
         self.places = {name: heads[name] for name in space.layers if name in heads}
         self._macs = {op.name: op.macs for op in base.ops}
         self._planes: dict[tuple[str, str], _Plane] = {}
@@ -81,7 +81,7 @@ class Prices:
     # ------------------------------------------------------------------ one plan
 
     def exact(self, plan: Plan, assignment: Assignment) -> dict[str, float]:
-        """Every cost of a plan, as ``simulate`` has it.
+        """Compute every cost of a plan, equal to those of ``simulate``.
 
         Returns:
             ``latency`` (us), ``cycles``, ``energy`` (pJ), ``dram``, ``size``, ``memory`` (bytes), ``bops``.
@@ -96,7 +96,7 @@ class Prices:
         return found | {"memory": float(self._occupancy.steps(ready.bits).max(initial=0.0))}
 
     def _counted(self, assignment: Assignment, *, eight: bool = False) -> dict[str, float]:
-        """Size and BOPS, which no machine decides."""
+        """Compute size and BOPS, which do not depend on the machine."""
         size = bops = 0.0
         seen: set[str] = set()
         for choice in self.space.choices:
@@ -124,9 +124,9 @@ class Prices:
     # ------------------------------------------------------------------ all choices
 
     def runs_as_is(self) -> dict[str, Array]:
-        """By layer bool ``[weights, activations]``: whether the machine runs the widths and no wider ones.
+        """Mark pairs that the machine does not run wider, by layer bool ``[weights, activations]``.
 
-        A layer's widest choices count as run, whatever the machine makes of them.
+        A layer's widest choices always count as run.
         """
         weights, activations = self._settings()
         widths = self._own_widths(self._current(self.space.base), weights, activations)
@@ -152,11 +152,11 @@ class Prices:
         return tuple(weights), tuple(dict.fromkeys(n for c in self.space.choices for n in c.activations))
 
     def table(self, plan: Plan, assignment: Assignment, budgeted: Sequence[str]) -> Table:
-        """Costs of every choice while all else is as in ``plan``.
+        """Price every choice while all others are those of ``plan``.
 
         Args:
             plan: of ``assignment``.
-            assignment: what to price around.
+            assignment: the choices to price around.
             budgeted: names of the costs; ``memory`` becomes one cost for each launch, ``memory@3``.
         """
         current = self._current(plan)
@@ -214,7 +214,7 @@ class Prices:
         return _Plane(w=widths.w[:, 0], a=widths.a[:, 0], bits=ready.bits)
 
     def _plane(self, part: str, setting: str) -> _Plane:
-        """Widths where every layer that may take ``setting`` does so."""
+        """Compute widths where every layer that may take ``setting`` does so."""
         if (part, setting) not in self._planes:
             assignment = self.space.widest()
             for choice in self.space.choices:
@@ -228,7 +228,7 @@ class Prices:
 
     def _own_widths(self, current: _Plane, weights: Sequence[str], activations: Sequence[str]) -> Widths:
         """Widths of all launches at all pairs of settings ``[L, weights * activations]``; outputs as are."""
-        kernels, most = self._prepared.kernels, self.machine.precision.max_bits
+        launches, most = self._prepared.launches, self.machine.precision.max_bits
         base = stored_widths(
             self.machine, self._prepared, current.w[:, None], current.a[:, None], current.bits
         )
@@ -237,8 +237,8 @@ class Prices:
         count = len(by_w), len(by_a)
         w = np.repeat(np.stack([plane.w for plane in by_w], axis=1), count[1], axis=1)
         a = np.tile(np.stack([plane.a for plane in by_a], axis=1), (1, count[0]))
-        weight = np.stack([np.minimum(p.bits[kernels.weight, 0], most) for p in by_w], axis=1)
-        source = np.stack([np.minimum(p.bits[kernels.input, 0], most) for p in by_a], axis=1)
+        weight = np.stack([np.minimum(p.bits[launches.weight, 0], most) for p in by_w], axis=1)
+        source = np.stack([np.minimum(p.bits[launches.input, 0], most) for p in by_a], axis=1)
         weight, source = np.repeat(weight, count[1], axis=1), np.tile(source, (1, count[0]))
         wide = {
             name: np.broadcast_to(getattr(base, name), w.shape)
@@ -306,7 +306,7 @@ class Prices:
         return found
 
     def _bits(self, current: _Plane, columns: Sequence[tuple[str, str]]) -> Array:
-        """Stored widths ``[T, columns]`` with the tensors of one root changed in each column."""
+        """Return stored widths ``[T, columns]`` with the tensors of one root changed in each column."""
         bits = np.repeat(current.bits, len(columns), axis=1)
         for column, (root, name) in enumerate(columns):
             own = self._classes[root]
@@ -360,7 +360,7 @@ def _places(choice: LayerChoices, assignment: Assignment) -> tuple[int, int]:
 
 
 def _index(choice: LayerChoices, weights: Sequence[str], activations: Sequence[str]) -> tuple[Array, ...]:
-    """Where a layer's choices stand among all settings."""
+    """Index a layer's choices among all settings."""
     return np.ix_(
         [weights.index(name) for name in choice.weights],
         [activations.index(name) for name in choice.activations],
@@ -368,8 +368,8 @@ def _index(choice: LayerChoices, weights: Sequence[str], activations: Sequence[s
 
 
 def _with(prepared: Prepared, workload: Workload) -> Prepared:
-    """The same launches at the widths of another workload."""
+    """Keep the launches and take the widths of another workload."""
     if len(workload.ops) != len(prepared.workload.ops):
-        raise ConfigError("the plan quantizes other layers than the search started from")
+        raise ConfigError("the plan quantizes other layers than the plan that the search started from")
     bits = np.array([tensor.bits for tensor in workload.tensors], dtype=np.int64)[:, None]
     return replace(prepared, workload=workload, bits=bits)

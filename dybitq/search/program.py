@@ -14,8 +14,8 @@ from dybitq.errors import ConfigError
 from dybitq.records.allocation import Budget, Problem, Tie, mistakes
 
 LIMIT_TOLERANCE = 1e-12
-"""Share of a limit by which a sum may exceed it: what adding decimal numbers in float64 can cost. On top
-comes what rounding every number to a quantum can."""
+"""Share of a limit by which a sum may exceed it: the possible rounding error of a sum of decimal numbers in
+float64. The rounding of every number to a quantum is allowed for in addition."""
 
 _SUM_BITS = 60
 
@@ -62,7 +62,7 @@ class Program:
         rows: int64 ``[rows, variables]``, the real values times ``2**row_exponents[r]``, negated for a
             minimum.
         limits: int64 ``[rows]``, rounding tolerance included.
-        row_facts: what each row stands for.
+        row_facts: the budget of each row.
         links: ties on a part.
     """
 
@@ -84,7 +84,7 @@ class Program:
         return np.repeat(np.arange(len(self.units)), np.diff(self.start))
 
     def links_of(self, unit: int) -> tuple[Link, ...]:
-        """The links that a unit takes part in."""
+        """Return the links of a unit."""
         return tuple(link for link in self.links if unit in link.units)
 
     def variables(self, unit: int) -> range:
@@ -99,7 +99,7 @@ class Program:
         return found
 
     def restricted(self, rows: Sequence[int]) -> "Program":
-        """The same program with only some of its rows."""
+        """Keep only some of the rows."""
         index = np.array(rows, dtype=np.int64)
         return replace(
             self,
@@ -110,11 +110,11 @@ class Program:
         )
 
     def excess(self, selection: np.ndarray) -> np.ndarray:
-        """int64 ``[rows]``: by how much a selection exceeds every limit; negative is room left."""
+        """Compute the excess of a selection over every limit, int64 ``[rows]``; negative is room left."""
         return np.asarray(self.rows[:, selection].sum(axis=1) - self.limits)
 
     def selection_of(self, labels: Mapping[str, str]) -> np.ndarray | None:
-        """The selection of an assignment, label by name of group; None unless it keeps budgets and ties."""
+        """Convert labels by name of group to a selection; None unless it keeps budgets and ties."""
         picks = []
         for unit, names in enumerate(self.units):
             wanted = {labels.get(name) for name in names}
@@ -128,7 +128,7 @@ class Program:
         return selection if agrees and self.keeps_budgets(selection) else None
 
     def keeps_budgets(self, selection: np.ndarray) -> bool:
-        """Whether every limit is kept, exactly."""
+        """Tell if every limit is kept, exactly."""
         return not (self.excess(selection) > 0).any()
 
 
@@ -136,11 +136,11 @@ def compile_problem(problem: Problem) -> Program:
     """Merge tied groups, number the choices, turn numbers into quanta.
 
     Raises:
-        ConfigError: the problem is not sound (all mistakes are listed), or ties leave a group no choice.
+        ConfigError: the problem has mistakes (all are listed), or ties leave a group no choice.
     """
     found = mistakes(problem)
     if found:
-        raise ConfigError("\n  ".join(["not a sound problem:", *found]))
+        raise ConfigError("\n  ".join(["the problem has these mistakes:", *found]))
     members = _merge([group.name for group in problem.groups], (t for t in problem.ties if t.part is None))
     by_name = {group.name: group for group in problem.groups}
     start = np.cumsum([0, *(len(by_name[names[0]].choices) for names in members)])
@@ -178,7 +178,7 @@ def compile_problem(problem: Problem) -> Program:
 
 
 def affordable(program: Program) -> np.ndarray:
-    """Bool ``[variables]``: choices open to all of a link that do not alone break a limit."""
+    """Mark choices, bool ``[variables]``, open to all units of a link, that do not alone break a limit."""
     alive = program.open_to_links()
     least = np.array(
         [
@@ -191,11 +191,10 @@ def affordable(program: Program) -> np.ndarray:
 
 
 def survivors(program: Program) -> np.ndarray:
-    """Bool ``[variables]``: choices that an optimal selection may take.
+    """Mark choices, bool ``[variables]``, that an optimal selection may take.
 
-    Left out are, besides those that are not affordable, choices for which the unit has another one with
-    the same linked values that is no worse in the objective and in every row (of equal ones the first
-    listed stays).
+    Besides those that are not affordable, a choice is left out if the unit has another one with the same
+    linked values that is no worse in the objective and in every row (of equal ones the first listed stays).
     """
     alive = affordable(program)
     for unit in range(len(program.units)):
@@ -207,7 +206,7 @@ def survivors(program: Program) -> np.ndarray:
 
 
 def _dominated(facts: np.ndarray, signature: np.ndarray, alive: np.ndarray) -> np.ndarray:
-    """Bool ``[choices]``: columns of ``facts`` that an alive column with the same signature beats."""
+    """Mark columns of ``facts``, bool ``[choices]``, that an alive column with the same signature beats."""
     no_worse = (facts[:, :, None] <= facts[:, None, :]).all(axis=0)
     same = (signature[:, :, None] == signature[:, None, :]).all(axis=0)
     equal = no_worse & no_worse.T
@@ -229,7 +228,7 @@ def _merge(names: list[str], ties: Iterable[Tie]) -> tuple[tuple[str, ...], ...]
 
 
 def _exponent(values: list[float]) -> int:
-    """Power of two that brings the sum of magnitudes (times two, for good measure) below 2**60."""
+    """Choose the power of two that brings twice the sum of magnitudes below 2**60."""
     total = float(np.sum(np.abs(values)))
     return _SUM_BITS - 1 - int(np.frexp(total)[1]) if total > 0 else 0
 
@@ -241,7 +240,7 @@ def _quanta(value: float, exponent: int) -> int:
 def _rows(
     budgets: tuple[Budget, ...], costs: np.ndarray, exponents: list[int], groups: int
 ) -> list[tuple[Row, np.ndarray, int, int]]:
-    """Of every given bound: what it is, its row, its limit in quanta, and the exponent of both."""
+    """Compile every given bound: its budget, its row, its limit in quanta, and the exponent of both."""
     rows = []
     for budget, quanta, exponent in zip(budgets, costs, exponents):
         for side, sign, limit in (("maximum", 1, budget.maximum), ("minimum", -1, budget.minimum)):
@@ -293,5 +292,6 @@ def _check_links(program: Program) -> None:
         linked = [link.value_of[span] >= 0 for link in program.links_of(unit)]
         if linked and not np.all(linked, axis=0).any():
             raise ConfigError(
-                f"the ties leave group {names[0]!r} no choice that all groups tied to it also have"
+                f"the ties leave group {names[0]!r} no choice that all groups tied to it also have; add a "
+                "common one"
             )

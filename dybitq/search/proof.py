@@ -1,4 +1,4 @@
-"""Proof of optimality by lists: every selection that could still win, and nothing else.
+"""Proof of optimality by lists of every selection that could still be the best.
 
 With the prices of the relaxation every choice has an excess, the amount by which it lifts the bound
 of any selection that takes it. A selection whose excesses add up to more than the distance between
@@ -42,7 +42,7 @@ class _States:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pruning:
-    """Choices to consider, and what lets a state go."""
+    """Choices to consider, and the bounds by which states are dropped."""
 
     alive: np.ndarray  # bool [variables]
     excess: np.ndarray  # float64 [bounds, variables]
@@ -52,7 +52,7 @@ class _Pruning:
 def best_selection(
     program: Program, alive: np.ndarray, bound: Bound, incumbent: np.ndarray, most_states: int
 ) -> np.ndarray | None:
-    """The best selection, or None where a list grows longer than ``most_states`` (a few hundred bytes each).
+    """Find the best selection; None where a list grows longer than ``most_states`` (some 100 bytes each).
 
     Of selections with the same objective the one with the least use of the first budget row wins, then
     of the second, and so on, then the one that takes the earliest listed choice of the first unit, then of
@@ -92,8 +92,8 @@ def best_selection(
 def _pruning(program: Program, alive: np.ndarray, bound: Bound, incumbent: np.ndarray) -> _Pruning:
     """Bounds at the best prices and around them.
 
-    A selection that has spent more of a budget than the relaxation would, in the units decided so far, has
-    to save in the rest, where the price is then higher; at that price its bound is higher too.
+    A selection that has used more of a budget than the relaxation, in the units decided so far, has to save
+    in the rest, where the price is then higher; at that price its bound is higher too.
     """
     alive = alive & (bound.excess <= distance(program, bound, incumbent))
     bounds = [bound, *(relax_at(program, alive, prices) for prices in _nearby(bound.prices))]
@@ -103,7 +103,7 @@ def _pruning(program: Program, alive: np.ndarray, bound: Bound, incumbent: np.nd
 
 
 def _nearby(prices: np.ndarray) -> list[np.ndarray]:
-    """Each row's price changed alone, against the others, and all together."""
+    """Vary the prices: each row's alone, against the others, and all together."""
     found = []
     paid = np.flatnonzero(prices)
     for factor in _PRICE_FACTORS:
@@ -127,11 +127,11 @@ def _nothing_decided(program: Program, bounds: int) -> _States:
 
 
 def _order(program: Program, columns: list[np.ndarray], bound: Bound) -> list[tuple[int, list[int]]]:
-    """Units in the order to decide them, with the links that end at each.
+    """Order the units for deciding them; with the links that end at each.
 
     First those that the relaxation splits between choices: all of the distance to the optimum comes
     from them, and with them decided the bound of every state is nearly exact. Then those that move
-    the budgets most: what is left is then nearly divisible at will. Linked units stand together,
+    the budgets most: the rest of a budget is then nearly divisible at will. Linked units stand together,
     so that few links are open at a time.
     """
     spent = bound.prices @ program.rows
@@ -162,10 +162,10 @@ def _extend(
     pruning: _Pruning,
     room: np.ndarray,
 ) -> _States:
-    """Every state with every choice of a unit that agrees with open links, budgets and bounds.
+    """Extend every state by every choice of a unit that agrees with open links, budgets and bounds.
 
     Args:
-        room: int64 ``[rows]``, what may be used of every row so far.
+        room: int64 ``[rows]``, the part of every row's limit that may be used so far.
     """
     count = len(states.objective)
     old, new = np.repeat(np.arange(count), len(columns)), np.tile(columns, count)

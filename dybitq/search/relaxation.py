@@ -17,15 +17,15 @@ _ROUNDING = 2.0**-44
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Bound:
-    """What the relaxation proves.
+    """Bound that the relaxation proves.
 
     Attributes:
         value: no selection has a smaller objective, in quanta of the program's objective.
         prices: float64 ``[rows]``, at least 0: quanta of objective that one more quantum of a limit buys.
-        excess: float64 ``[variables]``, at least 0: how much taking a variable raises the bound, in
-            quanta; infinite for variables left out.
+        excess: float64 ``[variables]``, at least 0: the rise of the bound when a variable is taken,
+            in quanta; infinite for variables left out.
         shares: the relaxed solution, float64 ``[variables]``; sums to 1 over every unit.
-        rounding: by how much float64 may have got value and excesses wrong, in quanta.
+        rounding: bound on the rounding errors of value and excesses in float64, in quanta.
     """
 
     value: float
@@ -37,11 +37,11 @@ class Bound:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Root:
-    """Where every strategy starts: choices worth considering, and the relaxation over them.
+    """Start of every strategy: the choices that may be optimal, and the relaxation over them.
 
     Attributes:
         alive: bool ``[variables]``, see :func:`dybitq.search.program.survivors`.
-        bound: what the relaxation proves.
+        bound: of the relaxation.
         known: a selection that keeps budgets and links, int64 ``[units]``, if one is known.
     """
 
@@ -51,10 +51,10 @@ class Root:
 
 
 def root_of(program: Program, labels: Mapping[str, str] | None = None) -> Root | None:
-    """The root of a program; None if its relaxation has no solution.
+    """Relax a program; None if its relaxation has no solution.
 
     Args:
-        program: what to solve.
+        program: to be solved.
         labels: choices by name of group, which may be an assignment that keeps everything.
     """
     alive = survivors(program)
@@ -78,7 +78,7 @@ def relax(program: Program, alive: np.ndarray) -> Bound | None:
 
 
 def relax_at(program: Program, alive: np.ndarray, prices: np.ndarray) -> Bound:
-    """The bound at given prices (quanta of objective per quantum of a row) instead of the best ones.
+    """Compute the bound at given prices (quanta of objective per quantum of a row), not the best ones.
 
     It is weaker as a whole, and stronger for selections that spend the budgets in another way.
     """
@@ -118,7 +118,7 @@ def _bound(
 
 
 def distance(program: Program, bound: Bound, selection: np.ndarray) -> float:
-    """From the bound to the objective of a selection that keeps the budgets, in quanta, rounded up.
+    """Measure from the bound to the objective of a selection that keeps the budgets, in quanta, rounded up.
 
     A selection whose excesses add up to more cannot be as good.
     """

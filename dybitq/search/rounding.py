@@ -1,4 +1,4 @@
-"""From shares of choices (a relaxed solution) to a selection that keeps budgets and links."""
+"""Rounding of a relaxed solution (shares of choices) to a selection that keeps budgets and links."""
 
 import numpy as np
 
@@ -7,13 +7,14 @@ from dybitq.search.program import Program
 
 
 def round_shares(program: Program, shares: np.ndarray) -> np.ndarray | None:
-    """The choice with the largest share everywhere, then into the budgets, then up to their edge.
+    """Take the largest share of every unit, repair exceeded budgets, then use up what they leave.
 
     Args:
         shares: float64 ``[variables]``.
 
     Returns:
-        int64 ``[units]``; None where the walk into the budgets got stuck, from the least use of them too.
+        int64 ``[units]``; None where the repair failed, also from the selection with the least use of
+        budgets.
     """
     everywhere = len(program.units) + len(program.links)
     for value in (-shares, row_weights(program) @ program.rows):

@@ -1,4 +1,4 @@
-"""The answer to an allocation problem, and what is proven about it."""
+"""The solution of an allocation problem, and what is proven about it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetUse:
-    """How one limit came out.
+    """Use of one budget.
 
     Attributes:
         cost: name of the cost.
@@ -38,7 +38,7 @@ class Solution:
         bound: proven: no assignment has a smaller objective.
         gap: ``objective - bound``, at least 0, in the unit of the objective.
         relaxation: bound by the linear relaxation alone.
-        proof: one sentence on what stands behind ``bound``.
+        proof: one sentence that says how ``bound`` was proven.
     """
 
     status: str

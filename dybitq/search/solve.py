@@ -1,4 +1,4 @@
-"""From a problem and the name of a strategy to a solution with its certificate."""
+"""Solving of a problem by a named strategy, with a certificate."""
 
 import math
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ def solve(
     """Choose a label for every group.
 
     Args:
-        problem: what to solve; units are the caller's.
+        problem: to be solved; units are the caller's.
         strategy: registered name (``ilp``, ``greedy-speedup``, ``greedy-error``, ``ebs``, ``lagrangian``).
         settings: of the strategies; the defaults if None.
         known: an assignment that may be good, label by name of group; it saves time and changes no optimum.
@@ -39,7 +39,7 @@ def solve(
     found = None if root is None else run(program, root, settings or Settings())
     if root is None or found is None:
         raise diagnose(program) or ConfigError(
-            f"strategy {strategy!r} found no assignment within the budgets, though there is one; use 'ilp'"
+            f"strategy {strategy!r} found no assignment within the budgets, although there is one; use 'ilp'"
         )
     relaxed = root.bound
     objective = int(program.objective[found.selection].sum())
@@ -65,7 +65,7 @@ def solve(
 
 
 def _chosen(problem: Problem, program: Program, selection: np.ndarray) -> dict[str, Choice]:
-    """The choice of every group, in the order of the problem."""
+    """Return the choice of every group, in the order of the problem."""
     label_of = {name: program.labels[pick] for names, pick in zip(program.units, selection) for name in names}
     return {
         group.name: next(choice for choice in group.choices if choice.label == label_of[group.name])

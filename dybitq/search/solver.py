@@ -1,4 +1,4 @@
-"""The only door to HiGHS: programs scaled for it, solved silently and repeatably, answers checked."""
+"""The only use of HiGHS: programs are scaled for it, solved silently and repeatably, and answers checked."""
 
 from dataclasses import dataclass
 
@@ -88,7 +88,7 @@ def scale(
 
 
 def _tightened(row: np.ndarray, unit_of: np.ndarray, limit: int) -> np.ndarray:
-    """The row with what is smaller than needed raised, so that what matters spans fewer digits.
+    """Raise entries of a row that are smaller than needed, so that the row spans fewer digits.
 
     A choice that keeps the limit whatever all others are need not use less than leaves them room for that:
     the same selections keep the limit.
@@ -129,7 +129,7 @@ def _equalities(program: Program, columns: np.ndarray, unit_of: np.ndarray) -> E
 
 
 def _model(scaled: Scaled, *, integer: bool) -> highspy.HighsLp:
-    """The program as HiGHS takes it: one-hot rows, then budget rows, then link rows."""
+    """Build the program for HiGHS: one-hot rows, then budget rows, then link rows."""
     units, variables = int(scaled.unit_of.max()) + 1, len(scaled.columns)
     budgets, links = len(scaled.limits), scaled.equalities
     at, of = np.nonzero(scaled.rows)
@@ -154,13 +154,13 @@ class _Silent(highspy.Highs):
     """A solver that prints nothing: from 1.16 on the constructor already does, when it enables callbacks."""
 
     def enableCallbacks(self) -> None:
-        """Called by the constructor."""
+        """Do nothing; the constructor calls this."""
         self.setOptionValue("output_flag", False)
         super().enableCallbacks()
 
 
 def _solver(lp: highspy.HighsLp) -> highspy.Highs:
-    """A silent, single-threaded solver that stops at the optimum and nowhere before."""
+    """Make a silent, single-threaded solver that stops only at the optimum."""
     highs = _Silent()
     options = {
         "output_flag": False,
@@ -204,7 +204,7 @@ def relaxed(scaled: Scaled) -> Relaxed | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Minimum:
-    """What branch and bound found: a selection, int64 ``[units]``, and the proven bound in quanta."""
+    """Result of branch and bound: a selection, int64 ``[units]``, and the proven bound in quanta."""
 
     selection: np.ndarray
     bound: float
@@ -218,7 +218,7 @@ def minimise(
     relative_gap: float = 0.0,
     most_nodes: int | None = None,
 ) -> Minimum | None:
-    """Least objective over selections of the variables that are ``alive``, by branch and bound.
+    """Minimise the objective over selections of the variables that are ``alive``, by branch and bound.
 
     HiGHS calls a limit kept when it is exceeded by its tolerance; such selections are cut off one by
     one until it names one that keeps every limit to the last quantum.
@@ -256,7 +256,7 @@ def minimise(
 
 
 def _bound(highs: highspy.Highs, scaled: Scaled) -> float:
-    """What HiGHS has proven, in quanta; where it sees no gap, the objective of its selection.
+    """Return the bound that HiGHS has proven, in quanta; where it sees no gap, the selection's objective.
 
     Its variables are whole numbers to its tolerance only, and so is the objective that it reports.
     """
@@ -267,14 +267,14 @@ def _bound(highs: highspy.Highs, scaled: Scaled) -> float:
 
 
 def _selection(scaled: Scaled, values: np.ndarray) -> np.ndarray:
-    """The largest variable of every unit."""
+    """Take the largest variable of every unit."""
     order = np.lexsort([-values, scaled.unit_of])
     first = np.unique(scaled.unit_of[order], return_index=True)[1]
     return np.asarray(scaled.columns[order[first]])
 
 
 def _run(highs: highspy.Highs) -> bool:
-    """Solve; whether there is a solution. Ctrl-C reaches us while HiGHS works in a thread of its own."""
+    """Solve; True if there is a solution. HiGHS works in a thread of its own, so that Ctrl-C is handled."""
     highs.HandleUserInterrupt = True
     highs.startSolve()
     try:

@@ -1,4 +1,4 @@
-"""What a search may choose: formats of every layer's weights and activations, and what has to agree.
+"""Choices of a search: formats of every layer's weights and activations, and the ties between layers.
 
 A choice is a pair of recipe settings, ``weights`` and ``activations``. Settings may list several formats,
 separated by commas; a layer whose settings name one each has nothing to choose. Layers that read the same
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dybitq.encodings import formats
+from dybitq.encodings.widths import is_uniform, widths
 from dybitq.errors import ConfigError
 from dybitq.fit.activations.recode import as_read, check_recoding
 from dybitq.fit.auto import candidates, is_auto
@@ -21,7 +22,7 @@ from dybitq.plan.parts import with_narrow_parts
 from dybitq.plan.recipe import PLAIN, Recipe, Rule, Settings, activation_mode, make_plan, resolve_settings
 from dybitq.records.arithmetic import FLOAT_RESCALE
 from dybitq.records.layers import LayerKind, LayerWork
-from dybitq.records.plan import ActivationMode, Plan
+from dybitq.records.plan import ACTIVATION, FLOAT, ActivationMode, Plan
 
 Assignment = Mapping[str, tuple[str, str]]
 """By layer the settings ``(weights, activations)``."""
@@ -32,13 +33,13 @@ ACTIVATIONS = ",".join(("auto", *(f"int{bits}" for bits in range(2, 8)), "sparq4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerChoices:
-    """What one layer may take.
+    """Choices of one layer.
 
     Attributes:
         layer: its name.
         weights, activations: settings, widest first.
-        root: tensor whose codes it reads; None where it reads none, or not by choice.
-        reason: where the settings come from.
+        root: tensor whose codes it reads; None where it reads none, or has no choice about them.
+        reason: origin of the settings.
         asked: formats that the recipe names itself.
     """
 
@@ -52,11 +53,11 @@ class LayerChoices:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Space:
-    """Everything that a search may choose for one network.
+    """Choices of a search for one network.
 
     Attributes:
         network, layers: the network and its survey by name.
-        recipe: everything that is not searched.
+        recipe: settings that are not searched.
         choices: of every layer, in the survey's order.
         tied_activations: layers that read the same codes; two or more names each.
         tied_weights: layers that share a weight.
@@ -72,15 +73,15 @@ class Space:
     base: Plan
 
     def widest(self) -> dict[str, tuple[str, str]]:
-        """The first choice of every layer."""
+        """Take the first choice of every layer."""
         return {c.layer: (c.weights[0], c.activations[0]) for c in self.choices}
 
     def narrowest(self) -> dict[str, tuple[str, str]]:
-        """The last choice of every layer."""
+        """Take the last choice of every layer."""
         return {c.layer: (c.weights[-1], c.activations[-1]) for c in self.choices}
 
     def reduced(self, kept: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> "Space":
-        """The space with only some weight and activation settings of every layer.
+        """Keep only some weight and activation settings of every layer.
 
         Raises:
             ConfigError: layers that read the same codes have no activations left in common.
@@ -92,30 +93,28 @@ class Space:
         return replace(self, choices=_agreed(fewer, self.tied_activations))
 
     def plan(self, assignment: Assignment, reasons: Mapping[str, str] | None = None) -> Plan:
-        """The plan of an assignment.
+        """Make the plan of an assignment.
 
         Args:
             assignment: settings by layer.
-            reasons: what to write beside the layers, by name; None keeps where a setting comes from.
+            reasons: text to write beside the layers, by name; None keeps the origin of a setting.
         """
         plan = _planned(self.network, self.layers, self.recipe, assignment)
         why = {choice.layer: choice.reason for choice in self.choices} | dict(reasons or {})
         layers = tuple(
-            p if p.weights == "activation" else replace(p, reason=why.get(p.layer, p.reason))
+            p if p.weights == ACTIVATION else replace(p, reason=why.get(p.layer, p.reason))
             for p in plan.layers
         )
         return replace(plan, layers=layers)
 
 
 def bits_of(setting: str) -> int:
-    """Width that a setting asks for, for sorting and counting: 8 for ``auto``, 32 for ``float``."""
-    if setting == "float":
+    """Return the width of a setting, for sorting and counting: 8 for ``auto``, 32 for ``float``."""
+    if setting == FLOAT:
         return 32
-    if setting in ("auto", "dynamic8", "activation"):
+    if setting in ("auto", "dynamic8", ACTIVATION):
         return 8
-    if setting.startswith("sparq"):
-        return int(setting[5])
-    return formats.get(setting).bits
+    return widths(setting).multiplied
 
 
 def open_space(network: Network, layers: Mapping[str, LayerWork], recipe: Recipe) -> Space:
@@ -141,8 +140,8 @@ def open_space(network: Network, layers: Mapping[str, LayerWork], recipe: Recipe
     for layer in layers.values():
         weights, activations = listed[layer.name]
         if layer.kind is LayerKind.MATMUL_DYNAMIC:
-            weights = ("activation",)
-        elif weights[0] == "float":
+            weights = (ACTIVATION,)
+        elif weights[0] == FLOAT:
             weights = weights[:1]
         root = roots.get(layer.name)
         if recipe.arithmetic != FLOAT_RESCALE:
@@ -174,7 +173,7 @@ def _names(text: str) -> list[str]:
 
 
 def _asked(settings: Settings) -> frozenset[str]:
-    """Formats that are named, as opposed to those that are tried because nothing was said."""
+    """Return formats that the recipe names, as opposed to those of the default list."""
     weights = [] if settings.weights == WEIGHTS else _names(settings.weights or "")
     activations = [] if settings.activations == ACTIVATIONS else _names(settings.activations or "")
     return frozenset(weights) | frozenset(activations)
@@ -185,7 +184,7 @@ def _weights(layer: str, settings: Settings) -> tuple[str, ...]:
     for name in _names(settings.weights or ""):
         if is_auto(name):
             found += candidates(name, ActivationMode.STATIC)
-        elif name == "float":
+        elif name == FLOAT:
             found.append(name)
         else:
             try:
@@ -193,7 +192,10 @@ def _weights(layer: str, settings: Settings) -> tuple[str, ...]:
             except ConfigError as error:
                 raise ConfigError(f"layer {layer!r}: {error}") from None
             if not signed:
-                raise ConfigError(f"layer {layer!r}: {name} has no negative levels, but weights need some")
+                raise ConfigError(
+                    f"layer {layer!r}: {name} has no negative levels, but weights need some; name a signed "
+                    "format"
+                )
             found.append(name)
     if not found:
         raise ConfigError(f"layer {layer!r}: no weight format given; expected names such as int8,int4")
@@ -213,22 +215,22 @@ def _activations(layer: LayerWork, settings: Settings) -> tuple[str, ...]:
         return (names[0],)
     static = [name for name in names if activation_mode(layer, name) is ActivationMode.STATIC]
     others = [name for name in names if name not in static]
-    if others or not static:  # ranges found at every run, or arithmetic in float: nothing to search
+    if others or not static:  # ranges computed at every run, or arithmetic in float: nothing to search
         return tuple((others or names)[:1])
     static = ["int8" if name == "auto" else name for name in static]
     return tuple(sorted(dict.fromkeys(static), key=lambda name: (-bits_of(name), static.index(name))))
 
 
 def _integer_only(activations: Sequence[str]) -> tuple[str, ...]:
-    """Integer-only arithmetic takes plain codes."""
-    kept = tuple(name for name in activations if name in PLAIN or name.startswith("int"))
+    """Keep activation settings without re-coding, which integer-only arithmetic needs."""
+    kept = tuple(name for name in activations if name in PLAIN or is_uniform(name))
     return kept or tuple(activations)
 
 
 def _planned(
     network: Network, layers: Mapping[str, LayerWork], recipe: Recipe, assignment: Assignment
 ) -> Plan:
-    """The plan of a recipe with one rule for each layer: everything that a recipe checks is checked."""
+    """Make the plan by a recipe with one rule for each layer, so that all checks of a recipe apply."""
     rules = tuple(_rule(recipe, name, layers, *pair) for name, pair in assignment.items())
     whole = replace(
         recipe, defaults=replace(recipe.defaults, weights="int8", activations="auto"), rules=rules
@@ -248,7 +250,7 @@ def _roots(network: Network, layers: Mapping[str, LayerWork], base: Plan, recipe
     """By layer the tensor whose width it may choose."""
     tensors = Tensors(network)
     coded = {edge.tensor for edge in base.edges}
-    modes = {p.layer: p.activations for p in base.layers if p.weights not in ("float", "activation")}
+    modes = {p.layer: p.activations for p in base.layers if p.has_coded_weights}
     found = {}
     for layer in layers.values():
         if modes.get(layer.name) is ActivationMode.STATIC:
@@ -267,7 +269,7 @@ def _tied(choices: Sequence[LayerChoices]) -> tuple[tuple[str, ...], ...]:
 
 
 def _agreed(choices: Sequence[LayerChoices], tied: Sequence[Sequence[str]]) -> tuple[LayerChoices, ...]:
-    """The choices with only those activations that all readers of a tensor have."""
+    """Keep only those activations that all readers of a tensor have."""
     by_name = {choice.layer: choice for choice in choices}
     for names in tied:
         members = [by_name[name] for name in names]
@@ -282,6 +284,6 @@ def _agreed(choices: Sequence[LayerChoices], tied: Sequence[Sequence[str]]) -> t
 def _contradiction(members: Sequence[LayerChoices]) -> str:
     said = "; ".join(f"{m.layer!r} ({m.reason}): {', '.join(m.activations)}" for m in members)
     return (
-        f"layers that read the codes of {members[0].root!r} have to agree on their activations, but the "
-        f"recipe allows them nothing in common: {said}. Change one of the rules"
+        f"layers that read the codes of {members[0].root!r} need the same activation format, but the "
+        f"recipe allows them none in common: {said}. Change one of the rules"
     )

@@ -6,17 +6,16 @@ all its tensors, and starts from what the reference has computed so far, so that
 made. The outputs of the file as it is are compared as well.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from dybitq.errors import ModelError
 from dybitq.graph.stored.plain import PlainNode, StoredModel
+from dybitq.records.progress import Progress
 from dybitq.runtime.session import Session
 from dybitq.verify.interpreter import Computed, interpret
-
-Progress = Callable[[str, int, int], None]
 
 _PORTION_BYTES = 192 << 20  # of results held at once
 

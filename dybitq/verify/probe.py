@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dybitq.data.fidelity import sqnr_db
 from dybitq.fit.activations.ranges import bins
 from dybitq.graph.export import to_bytes
 from dybitq.graph.load import Network
@@ -53,13 +54,6 @@ def probe(model: bytes, network: Network, statistics: Statistics) -> ProbeResult
         signal += float(np.sum(value[sound].astype(np.float64) ** 2))
         noise += float(np.sum((value[sound].astype(np.float64) - found[name][sound]) ** 2))
     return ProbeResult(finite=finite, sqnr_db=sqnr_db(signal, noise))
-
-
-def sqnr_db(signal: float, noise: float) -> float:
-    """``10 log10(signal / noise)`` in dB; infinite without noise, nan without signal."""
-    if noise == 0:
-        return float("inf")
-    return float(10 * np.log10(signal / noise)) if signal > 0 else float("nan")
 
 
 def _draw(info: TensorInfo, statistics: Statistics, generator: np.random.Generator) -> np.ndarray:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from dybitq.graph import keys
 from dybitq.graph.stored.plain import PlainGraph, PlainNode
 from dybitq.verify.exact import Factor, NotDyadicError, factor_of
 
@@ -100,7 +101,7 @@ def _concat(graph: PlainGraph, node: PlainNode) -> list[str]:
 
 def _mean(graph: PlainGraph, node: PlainNode) -> list[str]:
     scale, under = _constant(graph, node, 1), _constant(graph, node, 3)
-    count = int(node.metadata.get("dybitq.count", "0"))
+    count = int(node.metadata.get(keys.COUNT, "0"))
     if scale is None or under is None:
         return ["a scale is computed at run time"]
     if count < 1:

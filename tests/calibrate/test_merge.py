@@ -142,5 +142,5 @@ def test_moments_of_other_geometry_are_refused():
     small = Moment(
         kind=MomentKind.DIAGONAL, rows=1, first=nothing, second=nothing, minimum=nothing, maximum=nothing
     )
-    with pytest.raises(StatisticsError, match="do not add up"):
+    with pytest.raises(StatisticsError, match="cannot be merged"):
         merge_moments(moment(MomentKind.FULL), small)

@@ -75,9 +75,9 @@ def test_relu_clip_and_moves_are_derived(network, layers):
 
 def test_lanes_do_not_change_a_bit(network, layers, source, tmp_path):
     """One lane and three give the same file."""
-    for lanes in (1, 3):
-        found = collect(network, layers, source, Settings(lanes=lanes, batch_size=5))
-        store.save(found, tmp_path / f"{lanes}.stats")
+    for workers in (1, 3):
+        found = collect(network, layers, source, Settings(workers=workers, batch_size=5))
+        store.save(found, tmp_path / f"{workers}.stats")
     assert (tmp_path / "1.stats").read_bytes() == (tmp_path / "3.stats").read_bytes()
 
 

@@ -56,7 +56,7 @@ def test_same_bytes(tmp_path):
 def test_other_models_are_refused(tmp_path):
     """The message says what to do."""
     store.save(statistics(3), tmp_path / "s.stats")
-    with pytest.raises(StatisticsError, match=r"made for another model .* run dybitq calibrate"):
+    with pytest.raises(StatisticsError, match=r"statistics of another model .* run dybitq calibrate"):
         store.check_model(store.load(tmp_path / "s.stats"), "00" * 32)
 
 
@@ -100,7 +100,7 @@ def test_newer_versions_are_refused(tmp_path):
     """A later format is named, not guessed at."""
     store.save(statistics(3), tmp_path / "s.stats")
     rewritten(tmp_path / "s.stats", lambda header: header.update(version=99))
-    with pytest.raises(StatisticsError, match="format version 99, this dybitq reads version 4"):
+    with pytest.raises(StatisticsError, match="format version 99; this dybitq reads version 4"):
         store.load(tmp_path / "s.stats")
 
 

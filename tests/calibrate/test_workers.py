@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from dybitq.calibrate.workers import Stopped, Turnstile, run_in_lanes
+from dybitq.calibrate.workers import OrderedFold, Stopped, run_workers
 
 
 def numbered(count: int):
@@ -13,34 +13,34 @@ def numbered(count: int):
     return ((i, 10 * i, i) for i in range(count))
 
 
-@pytest.mark.parametrize("lanes", [1, 2, 5])
-def test_totals_are_folded_in_order(lanes):
-    """However the lanes race, every total sees the batches in order."""
-    turns, seen, done = Turnstile(), {"a": [], "b": []}, []
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_totals_are_folded_in_order(workers):
+    """Every total sees the batches in order, however the workers race."""
+    folds, seen, done = OrderedFold(), {"a": [], "b": []}, []
 
     def work(number: int, first: int, item: int) -> None:
         assert first == 10 * number
         time.sleep(0.001 * ((number * 7) % 3))
         for key in seen:
-            turns.fold(key, number, lambda key=key: seen[key].append(item))
+            folds.fold(key, number, lambda key=key: seen[key].append(item))
 
-    run_in_lanes(numbered(20), work, done.append, turns, lanes)
+    run_workers(numbered(20), work, done.append, folds, workers)
     assert seen == {"a": list(range(20)), "b": list(range(20))}
     assert sorted(done) == list(range(20))
 
 
-@pytest.mark.parametrize("lanes", [1, 3])
-def test_the_first_failure_is_raised(lanes):
-    """Of several failing batches the first counts, and nobody waits for ever."""
-    turns = Turnstile()
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_first_failure_is_raised(workers):
+    """Of several failing batches the first is reported, and no worker waits for ever."""
+    folds = OrderedFold()
 
     def work(number: int, first: int, item: int) -> None:
         if number >= 4:
             raise ValueError(f"batch {number}")
-        turns.fold("a", number, lambda: None)
+        folds.fold("a", number, lambda: None)
 
     with pytest.raises(ValueError, match="batch 4"):
-        run_in_lanes(numbered(50), work, lambda item: None, turns, lanes)
+        run_workers(numbered(50), work, lambda item: None, folds, workers)
 
 
 def test_a_failing_reader_is_raised():
@@ -51,7 +51,7 @@ def test_a_failing_reader_is_raised():
         raise OSError("gone")
 
     with pytest.raises(OSError, match="gone"):
-        run_in_lanes(broken(), lambda *_: None, lambda item: None, Turnstile(), 2)
+        run_workers(broken(), lambda *_: None, lambda item: None, OrderedFold(), 2)
 
 
 def test_a_failing_progress_bar_is_raised():
@@ -61,21 +61,21 @@ def test_a_failing_progress_bar_is_raised():
         raise RuntimeError("terminal gone")
 
     with pytest.raises(RuntimeError, match="terminal gone"):
-        run_in_lanes(numbered(9), lambda *_: None, finished, Turnstile(), 2)
+        run_workers(numbered(9), lambda *_: None, finished, OrderedFold(), 2)
 
 
 def test_stopping_turns_waiting_lanes_away():
-    """Whoever waits for a turn that never comes is sent off."""
-    turns, outcome = Turnstile(), []
+    """A worker that waits for a turn that never comes is ended."""
+    folds, outcome = OrderedFold(), []
 
     def wait() -> None:
         try:
-            turns.fold("a", 5, lambda: None)
+            folds.fold("a", 5, lambda: None)
         except Stopped:
             outcome.append("stopped")
 
     thread = threading.Thread(target=wait)
     thread.start()
-    turns.stop()
+    folds.stop()
     thread.join(5)
     assert outcome == ["stopped"]

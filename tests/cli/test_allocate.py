@@ -87,7 +87,7 @@ def test_infeasible():
     result = run("p.json")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (
-        "Error: out of reach whatever is chosen: latency <= 2\n"
+        "Error: no plan can keep the budget latency <= 2, even without other budgets\n"
         "  latency <= 2: the least reachable is 2.5 (binds)\n"
     )
     document = json.loads(run("p.json", "--json").stdout)

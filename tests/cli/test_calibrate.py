@@ -87,14 +87,14 @@ def test_merge():
         (
             ["m.onnx", "--data", "d.npz", "-o", "s.stats", "--samples", "25"],
             1,
-            "24 samples, 25 were asked",
+            "24 samples, but 25 were asked",
         ),
         (["--merge", "m.onnx", "-o", "s.stats"], 2, "at least two statistics files, found 1"),
         (["--merge", "m.onnx", "d.npz", "-o", "s.stats"], 1, "is not a statistics file"),
         (
             ["--merge", "m.onnx", "d.npz", "-o", "s.stats", "--samples", "3"],
             2,
-            "--samples has no meaning with",
+            "--samples has no effect with",
         ),
     ],
 )

@@ -117,7 +117,10 @@ def test_layers_against_a_quantized_reference():
     """It is the reference that is named, not the model."""
     result = run("q.onnx", "--reference", "q.onnx", "--per-layer")
     assert result.exit_code == 2
-    assert "q.onnx: is quantized itself; --per-layer compares with the float32 network" in result.stderr
+    assert (
+        "q.onnx: this model is quantized itself; --per-layer compares with the float32 network"
+        in result.stderr
+    )
 
 
 def test_gates_kept_and_missed():

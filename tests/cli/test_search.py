@@ -10,7 +10,9 @@ from click.testing import CliRunner
 
 from dybitq.api.demo import demo
 from dybitq.cli.main import group
+from dybitq.errors import listed
 from dybitq.plan.store import read_plan
+from dybitq.search.space import ACTIVATIONS, WEIGHTS
 
 HARDWARE = "dybit_zcu102_like"
 
@@ -277,7 +279,7 @@ def test_fewer_samples_than_usual(run, digits, tmp_path):
     (tmp_path / "few.yaml").write_text(spec)
     words = ("--budget", "size=0.6", "--data", "few.yaml", "--weights", "int8,int4")
     assert search(run, *words).exit_code == 0
-    assert "9 samples, 12 were asked for" in search(run, *words, "--samples", "12", "--force").stderr
+    assert "9 samples, but 12 were asked for" in search(run, *words, "--samples", "12", "--force").stderr
 
 
 def test_statistics_of_another_model(run, digits, tmp_path):
@@ -290,7 +292,7 @@ def test_statistics_of_another_model(run, digits, tmp_path):
         *("--budget", "size=0.5", "-o", "plan.yaml"),
     )
     assert result.exit_code == 1
-    assert "made for another model" in result.stderr
+    assert "statistics of another model" in result.stderr
 
 
 @pytest.mark.parametrize("verb", ["search", "quantize"])
@@ -343,3 +345,13 @@ def test_an_output_is_kept(run):
     result = search(run, "--budget", "size=0.6")
     assert result.exit_code == 1
     assert "--force" in result.stderr
+
+
+def test_help_shows_the_real_defaults_in_sections(run):
+    """``search --help`` lists options in sections, with the formats that are really tried by default."""
+    shown = " ".join(run("search", "--help").stdout.split())
+    for formats in (WEIGHTS, ACTIVATIONS):
+        assert f"[default: {listed(formats.split(','))}]" in shown
+    titles = ("Options:", "Machine and budgets:", "Method:", "Recipe:", "Integer-only:", "Data:")
+    assert [shown.count(title) for title in titles] == [1] * len(titles)
+    assert sorted(titles, key=shown.index) == list(titles)

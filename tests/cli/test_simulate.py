@@ -171,7 +171,7 @@ def test_gate(folder):
         (("net.csv", "--hardware", "scalesim_default", "--set", "array.rows=0"), 2, "greater than 0"),
         (("net.csv", "--hardware", "scalesim_default", "--set", "array.rowz=4"), 2, "did you mean 'rows'"),
         (("net.csv", "--hardware", "scalesim_default", "--set", "rows"), 2, "expected FIELD=VALUE"),
-        (("net.csv", "--hardware", "scalesim_default", "--json", "--csv"), 2, "exclude each other"),
+        (("net.csv", "--hardware", "scalesim_default", "--json", "--csv"), 2, "cannot be combined"),
         (("net.onnx", "--hardware", "int8_sa", "--shape", "image"), 2, "expected NAME=D,D"),
         (("net.onnx", "--hardware", "int8_sa", "--shape", "x=1,4,12,12"), 2, "no such input"),
         (("net.onnx", "--hardware", "int8_sa", "--weights", "dybit"), 2, "Did you mean 'dybit8'"),

@@ -166,7 +166,7 @@ def test_the_last_batch_of_a_hook_is_cut(hook, spec):
 def test_too_few_from_a_hook(hook, spec):
     """Only draining tells, so the error comes at the end."""
     hook()
-    with pytest.raises(DataError, match="6 samples, 7 were asked for"):
+    with pytest.raises(DataError, match="6 samples, but 7 were asked for"):
         list(load_data(spec(HOOK), inputs=[info(None, 3)], samples=7))
 
 

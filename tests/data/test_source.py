@@ -97,5 +97,5 @@ def test_integers_pass_exactly():
 
 def test_no_samples():
     """An empty set is an error."""
-    with pytest.raises(DataError, match="here: no samples"):
+    with pytest.raises(DataError, match="here: holds no samples"):
         list(source_of([], IMAGE))

@@ -57,7 +57,7 @@ def test_iterating_again_reads_again(npz, spec):
         ("{x: x}", "{x: short}", r"different length \(short 9, y 10\)"),
         ("labels: y", "labels: x", "labels 'x' have the shape"),
         ("data.npz", "other.npz", "other.npz: no such file"),
-        ("path: data.npz,", "path: data.npz, function: f,", "'function' does not belong to the reader 'npz'"),
+        ("path: data.npz,", "path: data.npz, function: f,", "the reader 'npz' does not use 'function'"),
         ("reader: npz", "reader: npz\ninput: z", r"input 'z' is not one of the model's inputs \(x\)"),
         (
             "reader: npz",
@@ -98,7 +98,7 @@ def test_samples_are_spread_evenly(npz, spec):
 
 def test_too_few_samples(npz, spec):
     """Asking for more than there are is an error that says how many there are."""
-    with pytest.raises(DataError, match="10 samples, 11 were asked for; lower --samples"):
+    with pytest.raises(DataError, match="10 samples, but 11 were asked for; lower --samples"):
         load_data(spec(NPZ), inputs=[IMAGE], samples=11)
 
 

@@ -162,7 +162,7 @@ def make(
     if not data:
         data = [random_feeds(to_bytes(network.model), seed, extents=extents) for seed in range(3)]
     layers = survey(network)
-    statistics = collect(network, layers, source(network, data), Pass(lanes=1))
+    statistics = collect(network, layers, source(network, data), Pass(workers=1))
     recipe = Recipe(
         defaults=replace(DEFAULTS, **settings),
         rules=rules,

@@ -192,7 +192,7 @@ def test_the_rule_on_the_shift_is_sharp() -> None:
     ("call", "message"),
     [
         (lambda: dyadic.snap(np.array([0.5, 0.0])), r"factor 0.0 \(at index \(1,\)\)"),
-        (lambda: dyadic.convert(np.nan), "factor nan is no positive number"),
+        (lambda: dyadic.convert(np.nan), "factor nan is not a positive number"),
         (lambda: dyadic.snap(2.0**24), "does not fit a multiplier of 24 bits"),
         (lambda: dyadic.snap_pow2(2.0**25), "does not fit a float32 kernel"),
         (lambda: dyadic.rescale(np.array(2**32), 1, 1, TieRounding.HALF_UP), "does not fit 32 bits"),

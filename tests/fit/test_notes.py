@@ -89,4 +89,4 @@ def test_scarce_pairs():
     """At most four layers are named."""
     assert scarce_pairs_note({"fc": (3, 1024)}).startswith("1 layer fitted from the statistics")
     many = scarce_pairs_note({f"fc{i}": (i, 999) for i in range(9)})
-    assert "9 layers" in many and "fc3 3 of 999, ...)" in many and "fc4" not in many
+    assert "9 layers" in many and "fc3 3 of 999 and 5 more)" in many and "fc4" not in many

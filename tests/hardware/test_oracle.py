@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from dybitq.encodings.widths import widths
 from dybitq.errors import ConfigError
 from dybitq.hardware.machine import load_machine
 from dybitq.hardware.oracle import oracle
 from dybitq.hardware.price import simulate
-from dybitq.hardware.whatif import requantized
+from dybitq.hardware.widths import requantized
 from tests.hardware.reference import Layers, resnet18
 
 
@@ -19,7 +20,9 @@ def test_equals_simulation_at_uniform_widths(preset):
     work, machine = resnet18(), load_machine(preset)
     table = oracle(work, machine)
     for w, a in ((8, 8), (3, 5), (2, 4)):
-        report = simulate(requantized(work, weights=f"int{w}", activations=f"int{a}"), machine)
+        report = simulate(
+            requantized(work, weights=widths(f"int{w}"), activations=widths(f"int{a}")), machine
+        )
         layers = [layer for layer in report.layers if layer.macs]
         assert table.names == tuple(layer.name for layer in layers)
         cell = np.s_[:, w - 2, a - 2]

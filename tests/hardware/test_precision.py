@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from dybitq.encodings.widths import widths
 from dybitq.hardware.machine import load_machine
 from dybitq.hardware.precision import packed_bits, rates
 from dybitq.hardware.price import simulate
-from dybitq.hardware.whatif import requantized
+from dybitq.hardware.widths import requantized
 from tests.hardware.reference import Layers
 
 
@@ -76,7 +77,7 @@ def priced(preset, **formats):
     """One product at these formats: DyBit's 4-bit codes stand for 6-bit integers."""
     layers = Layers()
     layers.gemm("x", 64, 64, 64)
-    work = requantized(layers.workload(), integer_bits={"dybit4": 6, "dybit2": 2}, **formats)
+    work = requantized(layers.workload(), **{name: widths(value) for name, value in formats.items()})
     return simulate(work, load_machine(preset))
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dybitq.fit.weights.moments import Quadratic, flat
+from dybitq.fit.weights.moments import Hessian, uniform_hessian
 from dybitq.search.sensitivity.distances import kl_divergence, relative_error
 from dybitq.search.sensitivity.gain import loss, losses
 from dybitq.search.sensitivity.hutchinson import mean_trace, perturbation
@@ -23,12 +23,12 @@ def test_output_error_is_what_the_samples_show(random):
     weight = random.standard_normal((1, 4, 6)).astype(np.float32)
     rounded = np.round(weight * 2) / 2
     second = (patches.T @ patches / 50)[None]
-    form = Quadratic(matrix=second, diagonal=second[:, range(6), range(6)], mean=np.zeros((1, 6)), rows=50)
+    hessian = Hessian(matrix=second, diagonal=second[:, range(6), range(6)], mean=np.zeros((1, 6)), rows=50)
     before, after = patches @ weight[0].T, patches @ rounded[0].T
     expected = ((after - before) ** 2).sum() / (before**2).sum()
-    assert output_error(weight, rounded, form) == pytest.approx(expected, rel=1e-6)
-    assert output_error(weight, weight, form) == 0
-    assert output_error(np.zeros((1, 4, 6), np.float32), rounded, flat(1, 6)) == 0
+    assert output_error(weight, rounded, hessian) == pytest.approx(expected, rel=1e-6)
+    assert output_error(weight, weight, hessian) == 0
+    assert output_error(np.zeros((1, 4, 6), np.float32), rounded, uniform_hessian(1, 6)) == 0
 
 
 def test_normalised_rmse():

@@ -20,7 +20,7 @@ from dybitq.graph.rewrites.probes import probed
 from dybitq.graph.survey import survey
 from dybitq.plan.recipe import Recipe
 from dybitq.runtime.session import Session
-from dybitq.search.budgets import sqnr_db
+from dybitq.search.budgets import sqnr_of
 from dybitq.search.formulation import error_of
 from dybitq.search.sensitivity import SENSITIVITIES, Subject
 from dybitq.search.sensitivity.cache import folder_of, scores_of
@@ -71,7 +71,7 @@ def test_measured_gains_predict_the_sqnr_of_whole_plans(digits, subject, tmp_pat
         for i, c in enumerate(space.choices)
     }
     for assignment in (space.widest(), mixed, space.narrowest()):
-        predicted = sqnr_db(error_of(scores, assignment))
+        predicted = sqnr_of(error_of(scores, assignment))
         assert predicted == pytest.approx(measured_sqnr(digits, tmp_path, space, assignment), abs=3.0)
 
 

@@ -72,7 +72,7 @@ def quantize_net(
     network = load(path)
     layers = survey(network)
     batches = [net.data(seed) for seed in range(1, 4)]
-    statistics = collect(network, layers, source(network, batches), Pass(lanes=1))
+    statistics = collect(network, layers, source(network, batches), Pass(workers=1))
     recipe = Recipe(
         defaults=replace(DEFAULTS, rounding="nearest", **settings),
         first_last=None,

@@ -194,7 +194,7 @@ def test_options_of_integer_only_need_it(folder):
         "quantize", "net.onnx", "--statistics", "net.stats", "-o", "q.onnx", "--flavour", "explicit"
     )
     assert made.exit_code == 2
-    assert made.stderr == "Error: --flavour is about integer-only arithmetic; add --integer-only\n"
+    assert made.stderr == "Error: --flavour changes integer-only arithmetic; add --integer-only\n"
 
 
 def test_recipes_and_plans_carry_the_arithmetic(folder):

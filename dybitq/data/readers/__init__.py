@@ -1,4 +1,4 @@
-"""Readers, one a file: what a split of a data spec says, to samples."""
+"""Readers of samples, one per file; each opens a split of a data spec."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from dybitq.registry import Registry
 class Split:
     """One split of a data spec, with paths made absolute.
 
-    ``arrays``, ``function`` and ``args`` belong to single readers; None where the spec is silent.
+    ``arrays``, ``function`` and ``args`` belong to single readers; None where the spec does not name them.
     """
 
     where: str
     path: Path
     labels: str | None = None
-    folder: Path = Path()  # what relative paths start from
+    folder: Path = Path()  # base of relative paths
     arrays: tuple[tuple[str, str], ...] | None = None
     function: str | None = None
     args: tuple[tuple[str, object], ...] | None = None
@@ -36,11 +36,11 @@ def refuse_fields(split: Split, reader: str, *names: str) -> None:
     """Raise ConfigError if the split sets a field that ``reader`` does not use."""
     for name in names:
         if getattr(split, name) is not None:
-            raise ConfigError(f"{split.where}: the field {name!r} does not belong to the reader {reader!r}")
+            raise ConfigError(f"{split.where}: the reader {reader!r} does not use {name!r}; remove it")
 
 
 def single_input(split: Split, inputs: tuple[TensorInfo, ...], named: str | None) -> str:
-    """The one model input that a reader of one value per sample fills."""
+    """Return the model input that a reader of one value per sample fills."""
     if named is not None:
         return named
     if len(inputs) != 1:

@@ -16,20 +16,20 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", 
 
 @READERS.register("images")
 def open_images(split: Split, inputs: tuple[TensorInfo, ...], named: str | None) -> Opened:
-    """Hand out RGB images, uint8 ``[height, width, 3]``.
+    """Read RGB images, uint8 ``[height, width, 3]``.
 
     With ``labels`` the files and their order are those of the CSV; without, all image files below
     the folder in the order of their names.
 
     Raises:
-        DataError: the folder is missing or holds no image, the CSV does not fit it.
+        DataError: the folder is missing or holds no image, or the CSV does not fit it.
         UnsupportedError: Pillow is not installed.
     """
     refuse_fields(split, "images", "arrays", "function", "args")
     _require_pillow()
     name = single_input(split, inputs, named)
     if not split.path.is_dir():
-        raise DataError(f"{split.path}: no such folder of images")
+        raise DataError(f"{split.path}: there is no such folder; expected a folder of images")
     labelled = split.labels is not None
     entries = (
         read_labels(split.folder / split.labels, split.path)
@@ -46,7 +46,7 @@ def open_images(split: Split, inputs: tuple[TensorInfo, ...], named: str | None)
 
 
 def decode(path: Path) -> np.ndarray:
-    """An image file as RGB, uint8 ``[height, width, 3]``; grey and palette images are converted.
+    """Decode an image file to RGB, uint8 ``[height, width, 3]``; grey and palette images are converted.
 
     Raises:
         DataError: Pillow cannot read the file.
@@ -62,7 +62,7 @@ def decode(path: Path) -> np.ndarray:
 
 
 def read_labels(path: Path, folder: Path) -> list[tuple[Path, Label]]:
-    """The rows of a CSV with the header ``file,label``: image path and integer class.
+    """Read a CSV with the header ``file,label``: image paths and integer classes.
 
     Raises:
         DataError: another header, a row without an integer, a file that does not exist.

@@ -16,12 +16,12 @@ from dybitq.records.layers import TensorInfo
 
 @READERS.register("npz")
 def open_npz(split: Split, inputs: tuple[TensorInfo, ...], named: str | None) -> Opened:
-    """Load the arrays that the split names, once, and hand out their rows.
+    """Load the arrays that the split names, once, and return their rows as samples.
 
     Without ``arrays`` every model input is taken from the array of its own name.
 
     Raises:
-        DataError: not an .npz file, an array is missing, or arrays differ in length.
+        DataError: the file is not an .npz file, an array is missing, or arrays differ in length.
     """
     refuse_fields(split, "npz", "function", "args")
     if split.arrays is not None:
@@ -58,7 +58,7 @@ def open_npz(split: Split, inputs: tuple[TensorInfo, ...], named: str | None) ->
 
 
 def array_names(path: Path) -> list[str]:
-    """Names of the arrays in an .npz file.
+    """List the names of the arrays in an .npz file.
 
     Raises:
         DataError: the file is missing, damaged or no .npz.
@@ -68,7 +68,7 @@ def array_names(path: Path) -> list[str]:
 
 
 def load_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The named arrays of an .npz file.
+    """Load the named arrays of an .npz file.
 
     Raises:
         DataError: the file is missing, damaged or no .npz, or an array is missing or holds objects.
@@ -94,7 +94,7 @@ def _opened(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
             yield archive
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if "allow_pickle" in reason:  # what numpy says of anything else, and its advice is not for here
+        if "allow_pickle" in reason:  # numpy's message about any other file; its advice would mislead here
             reason = "it is no archive of plain arrays"
         raise DataError(f"{path}: cannot be read as .npz: {reason}") from error
 

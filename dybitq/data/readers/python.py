@@ -15,20 +15,20 @@ from dybitq.records.layers import TensorInfo
 
 @READERS.register("python")
 def open_python(split: Split, inputs: tuple[TensorInfo, ...], named: str | None) -> Opened:
-    """Call ``function(**args)`` of a Python file and drain the reader that it returns.
+    """Call ``function(**args)`` of a Python file and read from the reader that it returns.
 
     ``get_next()`` returns a mapping of model input to array ``[batch, ...]``, or None at the end; the
     batches are run as they come. ``labels`` names the key under which a mapping holds its labels.
 
     Raises:
         ConfigError: the file cannot be imported, or has no such function or class.
-        DataError: the hook fails, or hands out something else.
+        DataError: the hook fails, or returns something else.
     """
     refuse_fields(split, "python", "arrays")
     if split.function is None:
         raise ConfigError(f"{split.where}: the reader 'python' needs 'function:' or 'class:'")
     if named is not None:
-        raise ConfigError(f"{split.where}: 'input:' does not belong to the reader 'python'")
+        raise ConfigError(f"{split.where}: the reader 'python' does not use 'input:'; remove it")
     make = _load(split)
 
     def read(indices: Sequence[int] | None) -> Iterator[Sample]:
@@ -45,7 +45,7 @@ def open_python(split: Split, inputs: tuple[TensorInfo, ...], named: str | None)
 
 
 def _load(split: Split) -> Any:
-    """The function or class that the split names."""
+    """Import the function or class that the split names."""
     if not split.path.is_file():
         raise ConfigError(f"{split.where}: no such file: {split.path}")
     name = f"dybitq_hook_{split.path.stem}"
@@ -69,7 +69,7 @@ def _load(split: Split) -> Any:
 
 
 def _call(split: Split, function: Any) -> Any:
-    """Run a piece of the user's code; what it raises becomes a DataError."""
+    """Run the user's function; any exception becomes a DataError."""
     try:
         return function()
     except Exception as error:  # whatever the user's code raises

@@ -1,4 +1,4 @@
-"""Tasks, one a file: what evaluation measures on labelled samples."""
+"""Tasks, one per file: the metrics that evaluation measures on labelled samples."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ Agree = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """How to judge the first output of a model.
+    """Metrics of the first output of a model.
 
     Attributes:
-        headline: the metric that ``--max-drop`` looks at.
+        headline: the metric of ``--max-drop``.
         score: from (output ``[n, ...]``, labels ``[n]``, label_offset) to the metrics' values for each
             sample, float64 ``[n]`` each; a metric is their mean, in percent.
         agree: from (output, reference output, label_offset) to bool ``[n]``: the same decision.

@@ -9,9 +9,9 @@ from dybitq.errors import DataError
 
 
 def score(output: np.ndarray, labels: np.ndarray, offset: int) -> Mapping[str, np.ndarray]:
-    """Whether the label is the best, and among the five best scores: float64 ``[n]`` of 0 and 1.
+    """Test if the label has the best, or one of the five best scores: float64 ``[n]`` of 0 and 1.
 
-    Equal scores rank by class number, as argmax has it; NaN ranks last.
+    Equal scores rank by class number, as with argmax; NaN ranks last.
 
     Raises:
         DataError: a label is not one of the classes.
@@ -35,12 +35,12 @@ def score(output: np.ndarray, labels: np.ndarray, offset: int) -> Mapping[str, n
 
 
 def agree(output: np.ndarray, reference: np.ndarray, offset: int) -> np.ndarray:
-    """Whether both put the same class first, bool ``[n]``."""
+    """Test if both rank the same class first, bool ``[n]``."""
     return np.asarray(_scores(output, offset).argmax(1) == _scores(reference, offset).argmax(1))
 
 
 def _scores(output: np.ndarray, offset: int) -> np.ndarray:
-    """Class scores ``[n, classes]``: columns from ``offset`` on; trailing axes of 1 are dropped."""
+    """Return class scores ``[n, classes]``: columns from ``offset`` on; trailing axes of 1 are dropped."""
     flat = output.reshape(output.shape[0], -1)
     if flat.size != output.shape[0] * (output.shape[1] if output.ndim > 1 else 1):
         raise DataError(f"an output of shape {list(output.shape)} holds no class scores [n, classes]")

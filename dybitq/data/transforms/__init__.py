@@ -1,4 +1,4 @@
-"""Transforms of one sample ``[height, width, channels]``, a few to a file."""
+"""Transforms of one sample ``[height, width, channels]``."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ TRANSFORMS: Registry[MakeTransform] = Registry("transform", "dybitq.data.transfo
 
 
 def size_pair(argument: Any, transform: str) -> tuple[int, int]:
-    """``224`` or ``[height, width]`` as a pair of positive integers."""
+    """Parse ``224`` or ``[height, width]`` to a pair of positive integers."""
     pair = [argument, argument] if isinstance(argument, int) else argument
     good = isinstance(pair, list | tuple) and len(pair) == 2
     if not good or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in pair):
@@ -25,14 +25,14 @@ def size_pair(argument: Any, transform: str) -> tuple[int, int]:
 
 
 def number(argument: Any, transform: str) -> float:
-    """A finite number."""
+    """Parse a finite number."""
     if isinstance(argument, bool) or not isinstance(argument, int | float) or not np.isfinite(argument):
         raise ConfigError(f"{transform}: expected a number, found {argument!r}")
     return float(argument)
 
 
 def image_axes(value: np.ndarray, transform: str) -> tuple[int, int, int]:
-    """Height, width and channels of a sample that must be ``[height, width, channels]``."""
+    """Return height, width and channels of a sample that must be ``[height, width, channels]``."""
     if value.ndim != 3:
         raise ConfigError(
             f"{transform}: expected a sample [height, width, channels], found the shape {list(value.shape)}"

@@ -50,7 +50,7 @@ def pad(argument: Any) -> Transform:
 
 @TRANSFORMS.register("resize")
 def resize(argument: Any) -> Transform:
-    """Bilinear resize with antialiasing; a single number is the length of the shorter side."""
+    """Resize bilinearly with antialiasing; a single number is the length of the shorter side."""
     shorter = argument if isinstance(argument, int) else None
     pair = size_pair(argument, "resize")
 
@@ -81,7 +81,7 @@ def _resample(value: np.ndarray, height: int, width: int) -> np.ndarray:
 
 @TRANSFORMS.register("layout")
 def layout(argument: Any) -> Transform:
-    """``CHW`` moves the channels first; ``HWC`` leaves a sample as it is stored."""
+    """Move the channels first (``CHW``), or leave a sample as it is stored (``HWC``)."""
     if argument not in ("CHW", "HWC"):
         raise ConfigError(f"layout: expected CHW or HWC, found {argument!r}")
 

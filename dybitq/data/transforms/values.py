@@ -15,7 +15,7 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow's
 
 @TRANSFORMS.register("channels")
 def channels(argument: Any) -> Transform:
-    """``BGR`` reverses the channels of an RGB sample; ``RGB`` leaves them."""
+    """Reverse the channels of an RGB sample (``BGR``), or leave them (``RGB``)."""
     if argument not in ("RGB", "BGR"):
         raise ConfigError(f"channels: expected RGB or BGR, found {argument!r}")
 
@@ -29,7 +29,7 @@ def channels(argument: Any) -> Transform:
 
 @TRANSFORMS.register("grayscale")
 def grayscale(argument: Any) -> Transform:
-    """RGB to one channel of luma, float32 ``[height, width, 1]`` in the range of the input."""
+    """Convert RGB to one channel of luma, float32 ``[height, width, 1]`` in the range of the input."""
     if argument not in (None, True):
         raise ConfigError(f"grayscale: takes no argument, found {argument!r}")
 
@@ -45,7 +45,7 @@ def grayscale(argument: Any) -> Transform:
 
 @TRANSFORMS.register("to_float")
 def to_float(argument: Any) -> Transform:
-    """Cast to float32 and leave the values alone."""
+    """Cast to float32 without changing values."""
     if argument not in (None, True):
         raise ConfigError(f"to_float: takes no argument, found {argument!r}")
     return lambda value: value.astype(np.float32)

@@ -9,6 +9,7 @@ import onnx_ir as ir
 from dybitq.emit.integer.graph import Canvas
 from dybitq.emit.lookup import add_lookup
 from dybitq.emit.unpack import add_decode
+from dybitq.graph import keys
 from dybitq.records.integer_network import (
     Clamp,
     Convolution,
@@ -134,22 +135,22 @@ class IntegerWriter:
         if label and node is not None:
             node.name = label
         if name in self._scales and node is not None:
-            node.metadata_props["dybitq.step"] = f"{self._scales[name]:.9g}"
+            node.metadata_props[keys.STEP] = f"{self._scales[name]:.9g}"
         self.canvas.put(name, codes)
 
     def describe_mean(self, value: ir.Value, operation: Mean) -> None:
         """Say on the node of a mean what it averages: shapes are not part of the file."""
         node = value.producer()
         assert node is not None
-        node.metadata_props["dybitq.count"] = str(operation.count)
-        node.metadata_props["dybitq.axes"] = ",".join(str(axis) for axis in operation.axes)
+        node.metadata_props[keys.COUNT] = str(operation.count)
+        node.metadata_props[keys.AXES] = ",".join(str(axis) for axis in operation.axes)
 
     def describe(self, value: ir.Value, weight: Weight) -> None:
         """Say on the node of a layer what its weights are."""
         node = value.producer()
         assert node is not None
-        node.metadata_props["dybitq.weights"] = weight.format.name
-        node.metadata_props["dybitq.activations"] = "static"
+        node.metadata_props[keys.WEIGHTS] = weight.format.name
+        node.metadata_props[keys.ACTIVATIONS] = "static"
 
 
 def window_attributes(window: Window) -> dict[str, int | tuple[int, ...]]:

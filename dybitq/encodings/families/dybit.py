@@ -1,8 +1,8 @@
-"""DyBit of 2 to 8 bits: a run of leading ones is the exponent, the bits behind it are the mantissa.
+"""DyBit of 2 to 8 bits: a run of leading ones is the exponent, the bits after it are the mantissa.
 
 Format id ``dybit-r1``: the reading of "DyBit: Dynamic Bit-Precision Numbers for Efficient Quantized Neural
 Network Inference" (Zhou et al., arXiv 2302.12510) in which a magnitude code of ``m`` bits with ``i`` leading
-ones and ``k = m - i - 1`` bits behind the zero that ends the run stands for
+ones and ``k = m - i - 1`` bits after the zero that ends the run stands for
 
     i = 0         code / 2^(m-1)                 linear region, includes zero
     1 <= i < m    2^(i-1) * (1 + f / 2^k)        hidden one
@@ -18,12 +18,12 @@ import numpy as np
 from dybitq.encodings.formats import BOTH, Table, family, sign_magnitude
 
 FORMAT_ID = "dybit-r1"
-"""Which reading of the format the tables follow."""
+"""Id of the reading of the format that the tables follow."""
 
 
 @family("dybit", bits=range(2, 9), signs=BOTH)
 def dybit(bits: int, signed: bool) -> Table:
-    """The integers of DyBit codes: values times ``2**(m - 1)``, with m magnitude bits."""
+    """Tabulate the integers of DyBit codes: values times ``2**(m - 1)``, with m magnitude bits."""
     if not signed:
         return magnitudes(bits)
     return sign_magnitude(magnitudes(bits - 1)), (2 ** (bits - 1),)

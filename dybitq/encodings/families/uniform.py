@@ -11,7 +11,7 @@ from dybitq.encodings.formats import BOTH, SIGNED, Table, family
 
 @family("int", bits=range(2, 9), signs=BOTH)
 def integers(bits: int, signed: bool) -> Table:
-    """The integers of ``bits`` bits, code by code."""
+    """Tabulate the integers of ``bits`` bits, code by code."""
     codes = np.arange(2**bits, dtype=np.int64)
     if not signed:
         return codes
@@ -22,11 +22,11 @@ def integers(bits: int, signed: bool) -> Table:
 
 @family("int", bits=[1], signs=[False])
 def one_bit(bits: int, signed: bool) -> Table:
-    """``uint1``: zero and one; a signed integer of one bit would have zero alone."""
+    """Tabulate ``uint1``, zero and one; a signed integer of one bit would be always zero."""
     return integers(bits, signed)
 
 
 @family("ternary", bits=[2], signs=SIGNED, name="ternary")
 def ternary(bits: int, signed: bool) -> Table:
-    """Minus one, zero and one in two bits: the same codes as ``int2``."""
+    """Tabulate minus one, zero and one in two bits: the same codes as ``int2``."""
     return integers(bits, signed)

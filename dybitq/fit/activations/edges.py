@@ -67,15 +67,12 @@ def joined_edge(own: FittedEdge, parts: Sequence[FittedEdge]) -> FittedEdge:
     An encoding much coarser than ``own``, which was fitted to the concatenation itself, is not taken.
     """
     widest = max(parts, key=lambda part: part.scale * (part.high - part.low), default=own)
-    (low, high), step = _real_range(widest), widest.scale
-    covers = all(low <= a + step / 2 and b <= high + step / 2 for a, b in map(_real_range, parts))
+    (low, high), step = widest.real_range, widest.scale
+    ranges = [part.real_range for part in parts]
+    covers = all(low <= first + step / 2 and last <= high + step / 2 for first, last in ranges)
     if not parts or not covers or widest.format != own.format or step > own.scale * _COARSER:
         return own
     return widest
-
-
-def _real_range(edge: FittedEdge) -> tuple[float, float]:
-    return (edge.low - edge.zero_point) * edge.scale, (edge.high - edge.zero_point) * edge.scale
 
 
 def clamp_codes(bounds: tuple[float, float] | None, scale: float, zero_point: int) -> tuple[int, int]:

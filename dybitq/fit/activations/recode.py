@@ -16,9 +16,9 @@ from dybitq.fit.activations.ranges import bins
 from dybitq.patches import reduction_axis
 from dybitq.records.fitted import FittedEdge, Recoding
 from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.plan import NO_RECODING
 from dybitq.records.statistics import TensorStatistics
 
-NONE = "none"
 _STEPS = 48  # steps tried for a format that is not uniform
 
 
@@ -29,7 +29,7 @@ def is_recoding(name: str) -> bool:
     """
     known = set(formats.FORMATS)
     both_forms = name in known and f"u{name}" in known
-    return name in set(sparq.RECODINGS) or (both_forms and formats.get(name).bits < 8)
+    return sparq.has_windows(name) or (both_forms and formats.get(name).bits < 8)
 
 
 def as_read(name: str, layer: LayerWork) -> str:
@@ -38,7 +38,7 @@ def as_read(name: str, layer: LayerWork) -> str:
     Values without a partner have both multipliers of a pair to themselves; in a depthwise convolution that
     is all of them.
     """
-    if name not in set(sparq.RECODINGS) or layer.kind is not LayerKind.CONV:
+    if not sparq.has_windows(name) or layer.kind is not LayerKind.CONV:
         return name
     recoding = sparq.get(name)
     _, count, groups = reduction_axis(layer)
@@ -46,7 +46,7 @@ def as_read(name: str, layer: LayerWork) -> str:
     return "int8" if alone and (recoding.single == np.arange(256)).all() else name
 
 
-def check_recoding(name: str, kind: str = "re-coding", besides: Sequence[str] = (NONE,)) -> None:
+def check_recoding(name: str, kind: str = "re-coding", besides: Sequence[str] = (NO_RECODING,)) -> None:
     """Refuse an unknown name.
 
     Args:
@@ -73,12 +73,11 @@ def fit_recoding(name: str, edge: FittedEdge, statistics: TensorStatistics) -> R
         edge: the 8-bit codes that arrive.
         statistics: of the tensor that the layer reads.
     """
-    if name in set(sparq.RECODINGS):
+    if sparq.has_windows(name):
         return sparq.get(name, edge.zero_point)
     fmt = formats.get(name, signed=edge.zero_point != 0)
     centres, counts = bins(statistics)
-    codes = np.clip(np.rint(centres / edge.scale) + edge.zero_point, edge.low, edge.high)
-    counts = np.bincount(codes.astype(np.int64), weights=counts, minlength=256)
+    counts = np.bincount(edge.encode(centres), weights=counts, minlength=256)
     if fmt.family == "int":
         candidates = _uniform_tables(fmt.bits, edge.zero_point)
     else:

@@ -52,7 +52,7 @@ def window_readers(
     coded = {edge.tensor for edge in plan.edges}
     found: dict[str, tuple[Reader, ...]] = {}
     for layer_plan in plan.layers:
-        if layer_plan.recode not in set(sparq.RECODINGS):
+        if not sparq.has_windows(layer_plan.recode):
             continue
         layer = layers[layer_plan.layer]
         root = tensors.coded_root(layer.input, coded)
@@ -94,12 +94,12 @@ def _scaled(edge: FittedEdge, factor: float, clamp: tuple[float, float] | None) 
 
 def windowed_error(edge: FittedEdge, reader: Reader, values: np.ndarray, counts: np.ndarray) -> float:
     """Sum of the squared errors of ``values``, of each as many as ``counts``, behind codes and windows."""
-    codes = np.clip(np.rint(values / edge.scale) + edge.zero_point, edge.low, edge.high).astype(np.int64)
+    codes = edge.encode(values)
     zeros = float(counts[codes == edge.zero_point].sum() / max(counts.sum(), 1.0))
     recoding = sparq.get(reader.recode, edge.zero_point)
     alone = sparq.share_alone(reader.count, reader.groups, zeros) if recoding.paired else 0.0
     error = 0.0
     for table, share in ((recoding.single, alone), (recoding.both, 1 - alone)):
-        real = (table[codes].astype(np.float64) - edge.zero_point) * edge.scale
+        real = edge.decode(table[codes], np.float64)
         error += share * float((real - values) ** 2 @ counts)
     return error

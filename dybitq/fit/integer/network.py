@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dybitq.errors import StatisticsError, UnsupportedError
+from dybitq.errors import UnsupportedError
 from dybitq.fit.integer import channels, elementwise, regions, residual
 from dybitq.fit.integer import layers as weighted
 from dybitq.fit.integer.assembly import Assembly
@@ -23,9 +23,8 @@ from dybitq.records.fitted import Fitted, FittedEdge, FittedWeight
 from dybitq.records.integer_network import Operation, Program
 from dybitq.records.layers import LayerKind, LayerWork
 from dybitq.records.plan import EdgePlan, LayerPlan, Plan
+from dybitq.records.progress import Progress
 from dybitq.records.statistics import Statistics
-
-Progress = Callable[[str, int, int], None]
 
 _ASSEMBLE: dict[StepKind, Callable[[Assembly, Step], list[Operation]]] = {
     StepKind.QUANTIZE: Assembly.quantize,
@@ -129,12 +128,7 @@ def _fit_edges(plan: Plan, statistics: Statistics, steps: IntegerSteps) -> dict[
     """Encoding of every coded tensor; those that share one differ in the codes that they are clamped to."""
     found: dict[str, Encodings] = {}
     for edge in plan.edges:
-        seen = statistics.tensors.get(edge.tensor)
-        if seen is None:
-            raise StatisticsError(
-                f"tensor {edge.tensor}: not in the statistics, which hold {len(statistics.tensors)} tensors; "
-                "calibrate this model again"
-            )
+        seen = statistics.tensor(edge.tensor)
         found[edge.tensor] = encodings_of(
             edge, seen, steps.responses.get(edge.tensor), steps.bounds.get(edge.tensor)
         )

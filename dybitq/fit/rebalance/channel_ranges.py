@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dybitq import log_histogram
+from dybitq.errors import counted
 from dybitq.fit.activations.edges import fit_edge
 from dybitq.fit.rebalance.rescale import (
     OverlaidMoments,
@@ -30,7 +31,7 @@ from dybitq.fit.rebalance.rescale import (
     input_channels,
     scaled_moment,
 )
-from dybitq.fit.weights.moments import Quadratic
+from dybitq.fit.weights.moments import Hessian
 from dybitq.graph.load import Network
 from dybitq.graph.pointwise import Response
 from dybitq.graph.rewrites.chains import with_parameters
@@ -80,7 +81,7 @@ def give_channel_ranges(
     if not found:
         return unchanged
     chosen = {stretch: factors for stretch in found if (factors := work.carry_out(stretch)) is not None}
-    count = f"{len(found)} function{'' if len(found) == 1 else 's'} between layers"
+    count = f"{counted(len(found), 'function')} between layers"
     notes = (f"channel ranges: {count} found, {len(chosen)} given ranges of their channels, in float",)
     if not chosen:
         return replace(unchanged, notes=notes)
@@ -167,12 +168,12 @@ class _Work:
         if not noise >= _WORTH:
             return None
         before, behind = source.best(weight), result.best(weight)
-        forms = {name: self._form(self._moment(name)) for name in readers}
-        left = {name: reader.left(forms[name]) for name, reader in readers.items()}
+        hessians = {name: self._hessian(self._moment(name)) for name in readers}
+        left = {name: reader.left(hessians[name]) for name, reader in readers.items()}
 
         def lost(scale: np.ndarray) -> float:
             changed = {n: scaled_moment(self._moment(n), self.layers[n], scale) for n in readers}
-            return sum(left[n] * r.lost(scale, self._form(changed[n])) for n, r in readers.items())
+            return sum(left[n] * r.lost(scale, self._hessian(changed[n])) for n, r in readers.items())
 
         tried = []
         for share in _SHARES:
@@ -215,9 +216,11 @@ class _Work:
     def _reader(self, name: str) -> Reader:
         layer = self.layers[name]
         assert layer.weight is not None
-        return Reader.of(layer, self.plans[name], self._array(layer.weight), self._form(self._moment(name)))
+        return Reader.of(
+            layer, self.plans[name], self._array(layer.weight), self._hessian(self._moment(name))
+        )
 
-    def _form(self, moment: Moment) -> Quadratic:
+    def _hessian(self, moment: Moment) -> Hessian:
         return form_of_moment(moment, correct_bias=self.bias_correction)
 
     def _edge(self, name: str) -> FittedEdge:
@@ -256,7 +259,7 @@ class _Work:
 
 def _on_codes(layer: LayerWork, plan: LayerPlan) -> bool:
     matrix = layer.kind in (LayerKind.CONV, LayerKind.GEMM) and layer.bias_node is None
-    return matrix and plan.weights != "float" and plan.activations is ActivationMode.STATIC
+    return matrix and not plan.in_float and plan.activations is ActivationMode.STATIC
 
 
 def _resolved(seen: ChannelStatistics) -> bool:

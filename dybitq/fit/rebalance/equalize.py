@@ -23,8 +23,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dybitq import log_histogram
+from dybitq.errors import counted
 from dybitq.fit.activations.edges import fit_edge
-from dybitq.fit.activations.recode import NONE
 from dybitq.fit.rebalance.rescale import (
     OverlaidMoments,
     by_input,
@@ -93,7 +93,7 @@ def equalize(
         return unchanged
     work = _Work(network, plan, statistics)
     done = [pair for pair in pairs if work.equalize(pair)]
-    count = f"{len(pairs)} pair{'' if len(pairs) == 1 else 's'} of layers"
+    count = f"{counted(len(pairs), 'pair')} of layers"
     notes = (f"cross-layer equalization: {count} found, {len(done)} equalized",)
     if not done:
         return replace(unchanged, found=len(pairs), notes=notes)
@@ -121,8 +121,8 @@ def _pairs(
             continue
         first, second = layers[chain.first], layers[chain.second]
         both = plans[chain.first], plans[chain.second]
-        fits = all(p.weights not in ("float", "activation") for p in both)
-        one_scale = any(p.granularity == "tensor" for p in both) and all(p.recode == NONE for p in both)
+        fits = all(p.has_coded_weights for p in both)
+        one_scale = any(p.granularity == "tensor" for p in both) and all(not p.recodes for p in both)
         known = all(moment_key(layer) in statistics.moments for layer in (first, second))
         aligned = _matrix_kind(first) and _matrix_kind(second) and input_channels(second) == _outputs(first)
         if fits and known and aligned:
@@ -222,8 +222,8 @@ class _Work:
         return [np.exp2(-np.minimum(np.floor(share * np.log2(room)), _MOST)) for share in _SHARES]
 
     def _lost(self, layer: LayerWork, plan: LayerPlan, weight: np.ndarray, moment: Moment) -> np.ndarray:
-        form = form_of_moment(moment, correct_bias=self.bias_correction)
-        return rounding_error(layer, plan, weight, form)
+        hessian = form_of_moment(moment, correct_bias=self.bias_correction)
+        return rounding_error(layer, plan, weight, hessian)
 
     def _coded(self, pair: _Pair) -> tuple[str, ...]:
         """The tensors between the layers that are coded: what the second reads, and what the first writes."""

@@ -8,7 +8,7 @@ import numpy as np
 from dybitq.fit.auto import width_of
 from dybitq.fit.weights.kernel_range import bounds_weights
 from dybitq.fit.weights.layers import LayerArrays, round_matrix
-from dybitq.fit.weights.moments import Quadratic, quadratic
+from dybitq.fit.weights.moments import Hessian, hessian_from
 from dybitq.patches import row_channels, to_matrix
 from dybitq.records.layers import LayerKind, LayerWork
 from dybitq.records.plan import LayerPlan
@@ -34,12 +34,12 @@ class OverlaidMoments(Mapping[str, Moment]):
         return len(set(self._rest) | set(self._changed))
 
 
-def form_of_moment(moment: Moment, *, correct_bias: bool) -> Quadratic:
+def form_of_moment(moment: Moment, *, correct_bias: bool) -> Hessian:
     """H of a layer with this moment."""
-    return quadratic(moment, moment.first.shape[1], centred=correct_bias)
+    return hessian_from(moment, moment.first.shape[1], centred=correct_bias)
 
 
-def rounding_error(layer: LayerWork, plan: LayerPlan, weight: np.ndarray, form: Quadratic) -> np.ndarray:
+def rounding_error(layer: LayerWork, plan: LayerPlan, weight: np.ndarray, hessian: Hessian) -> np.ndarray:
     """Energy in H of the rounding error of every row of ``weight``, float64 ``[groups, rows]``.
 
     Of a large matrix every n-th row stands for n. Every format counts as the integers of its width, so that
@@ -53,8 +53,8 @@ def rounding_error(layer: LayerWork, plan: LayerPlan, weight: np.ndarray, form: 
         channels = np.arange(matrix.shape[1])[None]
     arrays = LayerArrays(weight=matrix, bias=None, input_scale=None, bounded=bounds_weights(layer, plan))
     trial = replace(plan, weights=f"int{max(2, width_of(plan.weights))}")
-    found = round_matrix(trial, arrays, matrix, channels, form, thorough=False)
-    return form.energy(matrix - found.rounded) * share
+    found = round_matrix(trial, arrays, matrix, channels, hessian, thorough=False)
+    return hessian.energy(matrix - found.rounded) * share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -71,26 +71,26 @@ class Reader:
     signal: float
 
     @classmethod
-    def of(cls, layer: LayerWork, plan: LayerPlan, weight: np.ndarray, form: Quadratic) -> "Reader":
+    def of(cls, layer: LayerWork, plan: LayerPlan, weight: np.ndarray, hessian: Hessian) -> "Reader":
         """A layer with its weight and H as they are."""
-        signal = float(form.energy(to_matrix(weight, layer)).sum())
+        signal = float(hessian.energy(to_matrix(weight, layer)).sum())
         return cls(layer=layer, plan=plan, weight=weight, signal=signal)
 
-    def left(self, form: Quadratic) -> float:
+    def left(self, hessian: Hessian) -> float:
         """Share of the error of nearest rounding that the plan's own rounding leaves."""
         plans = replace(self.plan, rounding="nearest"), self.plan
-        most, left = (float(rounding_error(self.layer, p, self.weight, form).sum()) for p in plans)
+        most, left = (float(rounding_error(self.layer, p, self.weight, hessian).sum()) for p in plans)
         return left / most if most > 0 else 1.0
 
-    def lost(self, scale: np.ndarray, form: Quadratic) -> float:
+    def lost(self, scale: np.ndarray, hessian: Hessian) -> float:
         """What nearest rounding of its weights costs, which needs no factorisation of H.
 
-        ``form`` is H of the tensor divided by ``scale``.
+        ``hessian`` is that of the tensor divided by ``scale``.
         """
         if self.signal <= 0:
             return 0.0
         weight, nearest = by_input(self.weight, scale, self.layer), replace(self.plan, rounding="nearest")
-        return float(rounding_error(self.layer, nearest, weight, form).sum()) / self.signal
+        return float(rounding_error(self.layer, nearest, weight, hessian).sum()) / self.signal
 
     def gain(self, scale: np.ndarray) -> np.ndarray:
         """What a squared error of 1 in each channel of the divided tensor costs, float64 ``[channels]``."""

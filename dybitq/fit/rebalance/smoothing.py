@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dybitq.encodings import formats
-from dybitq.fit.activations.recode import NONE
+from dybitq.errors import counted
 from dybitq.fit.auto import is_auto
 from dybitq.fit.rebalance.rescale import (
     OverlaidMoments,
@@ -75,15 +75,15 @@ def smooth(network: Network, layers: Mapping[str, LayerWork], plan: Plan, statis
     features = {}
     for names, plans in groups.items():
         moment = statistics.moments[moment_key(layers[names[0]])]
-        form = form_of_moment(moment, correct_bias=plan.bias_correction)
+        hessian = form_of_moment(moment, correct_bias=plan.bias_correction)
         readers = [
-            Reader.of(layers[n], p, tensors.array(layers[n].weight or ""), form)
+            Reader.of(layers[n], p, tensors.array(layers[n].weight or ""), hessian)
             for n, p in zip(names, plans, strict=True)
         ]
-        read = _best({r: r.left(form) for r in readers}, moment, correct_bias=plan.bias_correction)
+        read = _best({r: r.left(hessian) for r in readers}, moment, correct_bias=plan.bias_correction)
         if read is not None:
             features[names] = read
-    count = f"{len(groups)} input{'' if len(groups) == 1 else 's'} with ranges of the run"
+    count = f"{counted(len(groups), 'input')} with ranges of the run"
     split = sum(read.split for read in features.values())
     with_split = f", {split} of them with split features" if split else ""
     notes = (f"smoothing: {count} found, {len(features)} smoothed{with_split}",)
@@ -115,7 +115,7 @@ def _groups(
     shared = Counter(layer.weight for layer in layers.values())
     for layer_plan in plan.layers:
         layer = layers[layer_plan.layer]
-        dynamic = layer_plan.activations is ActivationMode.DYNAMIC and layer_plan.recode == NONE
+        dynamic = layer_plan.activations is ActivationMode.DYNAMIC and not layer_plan.recodes
         known = moment_key(layer) in statistics.moments
         if dynamic and known and _has_codes(layer_plan.weights):
             found.setdefault(layer.input, []).append(layer_plan)
@@ -144,13 +144,13 @@ def _best(readers: Mapping[Reader, float], moment: Moment, *, correct_bias: bool
 
     def error(read: Features) -> float:
         seen = _moment_of(moment, layer, read)
-        form = form_of_moment(seen, correct_bias=correct_bias)
+        hessian = form_of_moment(seen, correct_bias=correct_bias)
         step = float(np.maximum(seen.maximum, 0).max() - np.minimum(seen.minimum, 0).min()) / 255
         total = 0.0
         for reader, left in readers.items():
             changed = replace(reader, weight=read.rows(reader.weight))
             unit = np.ones(len(read.index))
-            total += left * changed.lost(unit, form) + step**2 / 12 * float(changed.gain(unit).sum())
+            total += left * changed.lost(unit, hessian) + step**2 / 12 * float(changed.gain(unit).sum())
         return total
 
     whole = _whole(len(largest))

@@ -7,7 +7,7 @@ import numpy as np
 from dybitq.encodings import formats, pow2
 from dybitq.fit.weights.grid import ScaleGrid
 from dybitq.fit.weights.kernel_range import weight_format
-from dybitq.fit.weights.moments import Quadratic, flat, quadratic
+from dybitq.fit.weights.moments import Hessian, hessian_from, uniform_hessian
 from dybitq.fit.weights.rounding import roundings
 from dybitq.fit.weights.scales import scale_methods
 from dybitq.patches import from_matrix, row_channels, to_matrix
@@ -82,11 +82,11 @@ def fit_layer(
     matrix = to_matrix(arrays.weight, layer).astype(np.float32)
     channels = row_channels(layer)
     takes_mean = correct_bias and moment is not None and has_own_rows(channels)
-    form = form_of(matrix, moment, centred=takes_mean)
-    found = round_matrix(plan, arrays, matrix, channels, form)
+    hessian = hessian_of(matrix, moment, centred=takes_mean)
+    found = round_matrix(plan, arrays, matrix, channels, hessian)
     if not takes_mean:
         return found.fitted(layer, plan, arrays.bias)
-    lost = np.einsum("grk,gk->gr", (matrix - found.rounded).astype(np.float64), form.mean)
+    lost = np.einsum("grk,gk->gr", (matrix - found.rounded).astype(np.float64), hessian.mean)
     return found.fitted(layer, plan, shifted_bias(layer, lost, arrays.bias))
 
 
@@ -95,11 +95,11 @@ def has_own_rows(channels: np.ndarray) -> bool:
     return channels.size == int(channels.max()) + 1
 
 
-def form_of(matrix: np.ndarray, moment: Moment | None, *, centred: bool) -> Quadratic:
-    """H of the layer with this weight matrix; every input counts alike where nothing was measured."""
+def hessian_of(matrix: np.ndarray, moment: Moment | None, *, centred: bool) -> Hessian:
+    """Hessian of the layer with this weight matrix; every input counts alike where nothing was measured."""
     if moment is None or not moment.rows:
-        return flat(matrix.shape[0], matrix.shape[2])
-    return quadratic(moment, matrix.shape[2], centred=centred)
+        return uniform_hessian(matrix.shape[0], matrix.shape[2])
+    return hessian_from(moment, matrix.shape[2], centred=centred)
 
 
 def round_matrix(
@@ -107,7 +107,7 @@ def round_matrix(
     arrays: LayerArrays,
     matrix: np.ndarray,
     channels: np.ndarray,
-    form: Quadratic,
+    hessian: Hessian,
     *,
     start: np.ndarray | None = None,
     thorough: bool = True,
@@ -123,7 +123,7 @@ def round_matrix(
         arrays: for its grid and for what the bias asks of the scale; the weights are not looked at.
         matrix: float32 ``[groups, rows, K]``.
         channels: output channel of every row, int64 ``[groups, rows]``.
-        form: H.
+        hessian: H.
         start: what :func:`first_scale` gives, where it is at hand.
         thorough: whether to try all scales and to take the last step of the rounding. Both cost most and
             gain every format about as much: comparisons can do without.
@@ -131,16 +131,16 @@ def round_matrix(
     fmt = weight_format(plan.weights, bounded=arrays.bounded)
     if plan.scale == "pow2" and arrays.grid is None:
         arrays = replace(arrays, grid=ScaleGrid(unit=1.0, pow2=True, max_shift=pow2.MAX_EXPONENT))
-    scale = _floor(first_scale(plan, fmt, matrix, channels, form) if start is None else start, arrays)
+    scale = _floor(first_scale(plan, fmt, matrix, channels, hessian) if start is None else start, arrays)
     if plan.granularity == "tensor":
         channels = np.zeros_like(channels)
     trials = _trials(plan, scale, arrays.grid, weights=matrix.size, thorough=thorough)
-    scale, codes = _round(plan, fmt, matrix, channels, trials, form)
+    scale, codes = _round(plan, fmt, matrix, channels, trials, hessian)
     better = roundings.get(plan.rounding).improve
     if thorough and better is not None:
-        codes = better(codes, matrix, scale[channels][..., None], fmt, form)
+        codes = better(codes, matrix, scale[channels][..., None], fmt, hessian)
     integers = fmt.table[codes].astype(np.float32)
-    moved, moved_integers = form.times(matrix), form.times(integers)  # what both steps below need of H
+    moved, moved_integers = hessian.times(matrix), hessian.times(integers)  # what both steps below need of H
     over = _by_channel(_dot(moved, integers), channels)
     under = _by_channel(_dot(moved_integers, integers), channels)
     fits = (over > 0) & (under > 0)  # the codes carry energy; elsewhere the scale stays
@@ -162,22 +162,22 @@ def _dot(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.einsum("grk,grk->gr", left, right, dtype=np.float64)
 
 
-def importance_of(form: Quadratic) -> np.ndarray:
+def importance_of(hessian: Hessian) -> np.ndarray:
     """Diagonal of H as float32 ``[groups, 1, K]``, mean 1, floored; ones where it is all zero."""
-    mean = form.diagonal.mean()
+    mean = hessian.diagonal.mean()
     if not mean > 0:
-        return np.ones((len(form.diagonal), 1, form.diagonal.shape[1]), np.float32)
-    return np.maximum(form.diagonal / mean, _IMPORTANCE_FLOOR)[:, None, :].astype(np.float32)
+        return np.ones((len(hessian.diagonal), 1, hessian.diagonal.shape[1]), np.float32)
+    return np.maximum(hessian.diagonal / mean, _IMPORTANCE_FLOOR)[:, None, :].astype(np.float32)
 
 
 def first_scale(
-    plan: LayerPlan, fmt: NumberFormat, matrix: np.ndarray, channels: np.ndarray, form: Quadratic
+    plan: LayerPlan, fmt: NumberFormat, matrix: np.ndarray, channels: np.ndarray, hessian: Hessian
 ) -> np.ndarray:
     """Scale of every channel (or the one of the tensor) by the plan's method; float32 ``[channels]``."""
     if plan.granularity == "tensor":
         channels = np.zeros_like(channels)
     method = scale_methods.get(plan.scale)
-    weights = np.broadcast_to(importance_of(form), matrix.shape)
+    weights = np.broadcast_to(importance_of(hessian), matrix.shape)
     count, width = int(channels.max()) + 1, matrix.shape[2]
     order = np.argsort(channels.reshape(-1), kind="stable")  # all channels have the same number of rows
     rows = matrix.reshape(-1, width)[order].reshape(count, -1)
@@ -219,7 +219,7 @@ def _round(
     matrix: np.ndarray,
     channels: np.ndarray,
     trials: np.ndarray,
-    form: Quadratic,
+    hessian: Hessian,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scale and codes with the least energy of the error among the trial scales ``[trials, channels]``."""
     count = len(trials)
@@ -228,7 +228,7 @@ def _round(
     stacked = np.broadcast_to(matrix[:, None], (groups, count, rows, width))
     shape = (groups, count * rows)
     codes, energy = roundings.get(plan.rounding).round(
-        stacked.reshape(*shape, width), row_scale.reshape(*shape, 1), fmt, form
+        stacked.reshape(*shape, width), row_scale.reshape(*shape, 1), fmt, hessian
     )
     codes, energy = codes.reshape(stacked.shape), energy.reshape(groups, count, rows)
     by_channel = np.stack([_by_channel(energy[:, t], channels) for t in range(count)])

@@ -1,4 +1,4 @@
-"""The quadratic form that weight errors are measured with: ``E |dW (x - m)|^2 = tr(dW H dW^T)``.
+"""Hessian of a layer's output error in its weights: ``E |dW (x - m)|^2 = tr(dW H dW^T)``.
 
 Where the bias takes up the mean error, what is left is the error around the mean, so ``H`` is the
 covariance of the patches; where it cannot, ``H`` is their second moment.
@@ -13,14 +13,16 @@ from dybitq.records.statistics import Moment, MomentKind
 
 _SHRINKAGE = 0.2  # times K / rows: the share of the off-diagonal that is taken to be chance
 _MOST_SHRINKAGE = 0.5
-_DAMPING = 0.01  # of the mean diagonal, added to all of it: the value of GPTQ, and
-_SCARCE_DAMPING = 0.25  # times K / rows, where that is more
+DAMPING = 0.01
+"""Share of the mean diagonal that is added to all of it, as in GPTQ."""
+
+_SCARCE_DAMPING = 0.25  # times K / rows, where that is more than the usual damping
 _ATTEMPTS = 8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Quadratic:
-    """``H`` of one layer.
+class Hessian:
+    """Hessian ``H`` of one layer's output error, from the patches that its weights multiply.
 
     Attributes:
         matrix: float64 ``[groups, K, K]``, or None if only the diagonal is known. A block-diagonal
@@ -60,7 +62,7 @@ class Quadratic:
     def _damping(self) -> np.ndarray:
         mean = self.diagonal.mean(axis=1, keepdims=True)
         scarce = _SCARCE_DAMPING * self.diagonal.shape[1] / max(1, self.rows)
-        return np.where(mean > 0, mean, 1.0) * max(_DAMPING, scarce)
+        return np.where(mean > 0, mean, 1.0) * max(DAMPING, scarce)
 
     @functools.cached_property
     def factor(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -88,7 +90,7 @@ class Quadratic:
                 damping = damping * 10
         else:  # nothing to compensate with
             lower = np.broadcast_to(eye, self.matrix.shape)
-        # Row k of R = L^T weighs e_k and the errors behind it, which come first when the order is turned.
+        # Row k of R = L^T weighs e_k and the errors after it, which come first when the order is turned.
         diagonal = np.diagonal(lower, axis1=1, axis2=2)
         ratios = (lower / diagonal[:, None, :]).swapaxes(1, 2)[:, ::-1, ::-1]
         return (
@@ -98,8 +100,8 @@ class Quadratic:
         )
 
 
-def quadratic(moment: Moment, width: int, *, centred: bool) -> Quadratic:
-    """Turn the sums of a moment into ``H``; ``width`` is K without the padding of blocks.
+def hessian_from(moment: Moment, width: int, *, centred: bool) -> Hessian:
+    """Hessian from the sums of a moment; ``width`` is K without the padding of blocks.
 
     One patch has no covariance, only what float32 leaves of it: then ``H`` is the second moment.
     """
@@ -107,7 +109,7 @@ def quadratic(moment: Moment, width: int, *, centred: bool) -> Quadratic:
     mean = moment.first[:, :width] / rows
     shift = mean if centred else np.zeros_like(mean)
     if moment.kind is MomentKind.DIAGONAL:
-        return Quadratic(
+        return Hessian(
             matrix=None, diagonal=np.maximum(moment.second / rows - shift**2, 0), mean=mean, rows=moment.rows
         )
     if moment.kind is MomentKind.FULL:
@@ -116,7 +118,7 @@ def quadratic(moment: Moment, width: int, *, centred: bool) -> Quadratic:
         matrix = _from_blocks(moment.second / rows, shift, width)
     matrix = shrunk(matrix, moment.rows)
     diagonal = np.maximum(np.diagonal(matrix, axis1=1, axis2=2), 0)
-    return Quadratic(matrix=matrix, diagonal=diagonal.copy(), mean=mean, rows=moment.rows)
+    return Hessian(matrix=matrix, diagonal=diagonal.copy(), mean=mean, rows=moment.rows)
 
 
 def shrunk(matrix: np.ndarray, rows: int) -> np.ndarray:
@@ -144,6 +146,6 @@ def _from_blocks(blocks: np.ndarray, shift: np.ndarray, width: int) -> np.ndarra
     return matrix[:, :width, :width]
 
 
-def flat(groups: int, width: int) -> Quadratic:
-    """All inputs alike: what is left where nothing was measured."""
-    return Quadratic(matrix=None, diagonal=np.ones((groups, width)), mean=np.zeros((groups, width)), rows=0)
+def uniform_hessian(groups: int, width: int) -> Hessian:
+    """Hessian in which every input counts alike, for a layer of which nothing was measured."""
+    return Hessian(matrix=None, diagonal=np.ones((groups, width)), mean=np.zeros((groups, width)), rows=0)

@@ -1,4 +1,4 @@
-"""The normal form: an explicit list of passes, each one transformation in one file.
+"""The normal form: a list of passes, each one transformation in one file.
 
 A pass takes the model, changes it in place and returns notes for the user, one sentence each. The
 order matters: each file says what it relies on.
@@ -61,7 +61,7 @@ def normalise(model: ir.Model, name: str) -> tuple[str, ...]:
     """Run every pass on ``model``, in place, and return their notes in order.
 
     Raises:
-        DybitqError: as the passes raise it, with ``name`` in front of the message.
+        DybitqError: of a pass, with ``name`` before the message.
     """
     notes: list[str] = []
     for step in PASSES:

@@ -7,7 +7,7 @@ from dybitq.graph.values import is_constant, is_op, shape_of
 
 
 def resolve_auto_pad(model: ir.Model) -> tuple[str, ...]:
-    """Rewrite the attributes; needs inferred shapes. What cannot be resolved stays and is noted later."""
+    """Rewrite the attributes; needs inferred shapes. Others stay and are noted later."""
     for node in model.graph:
         if not is_op(node, "Conv", "ConvTranspose") or not is_constant(node.inputs[1]):
             continue

@@ -2,7 +2,7 @@
 
 y = gamma * (x - mean) / sqrt(variance + epsilon) + beta is a scale and a shift per channel. It stays
 where the layer's raw output has other readers, where its parameters are computed or not finite, in
-training mode, and where nothing precedes it that could take it in.
+training mode, and where it follows none of these layers.
 """
 
 import numpy as np
@@ -49,7 +49,7 @@ def _fold(model: ir.Model, node: ir.Node) -> bool:
 
 
 def affine_of(node: ir.Node) -> tuple[np.ndarray, np.ndarray] | None:
-    """Scale and shift per channel in float64, or None where they are not fixed and finite."""
+    """Compute scale and shift per channel in float64; None where they are not fixed and finite."""
     if int_attribute(node, "training_mode", 0):
         return None
     if any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
@@ -66,7 +66,7 @@ def affine_of(node: ir.Node) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _layer_before(model: ir.Model, source: ir.Value) -> ir.Node | None:
-    """The layer that computes ``source``; a MatMul of matrices (and its bias Add) becomes a Gemm."""
+    """Find the layer that computes ``source``; a MatMul of matrices (and its bias Add) becomes a Gemm."""
     layer = source.producer()
     if layer is None or is_op(layer, "Conv", "ConvTranspose", "Gemm"):
         return layer

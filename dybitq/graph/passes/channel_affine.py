@@ -1,7 +1,7 @@
-"""Mul, Div, Add and Sub by per-channel constants behind a Conv, ConvTranspose or Gemm go into its weights.
+"""Mul, Div, Add and Sub by per-channel constants after a Conv, ConvTranspose or Gemm are folded into it.
 
 Frozen normalisation layers are exported this way. Only constants that vary along the channel axis alone
-are folded; a MatMul keeps the Add behind it, which is its bias.
+are folded; a MatMul keeps the Add after it, which is its bias.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from dybitq.graph.values import absorb, constant, is_op, sole_consumer
 
 
 def fold_channel_affine(model: ir.Model) -> tuple[str, ...]:
-    """Fold until the node behind each layer is something else."""
+    """Fold until each layer is followed by another kind of node."""
     for layer in list(model.graph):
         if layer.graph is None:  # folded into an earlier layer
             continue
@@ -56,7 +56,7 @@ def _affine_of(layer: ir.Node, follower: ir.Node) -> tuple[np.ndarray, np.ndarra
 
 
 def _per_channel(array: np.ndarray, channels: int, rank: int) -> np.ndarray | None:
-    """The constant as float64 ``[channels]``, or None where it varies along other axes or adds axes.
+    """Return the constant as float64 ``[channels]``; None where it varies along other axes or adds axes.
 
     The channel is axis 1 of the layer's output, which has the rank of the weight.
     """

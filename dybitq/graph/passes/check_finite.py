@@ -1,4 +1,4 @@
-"""NaN and infinity in weights are refused by name."""
+"""Refusal of NaN and infinity in weights, by the tensor's name."""
 
 import contextlib
 
@@ -14,10 +14,10 @@ _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "P
 def check_finite(model: ir.Model) -> tuple[str, ...]:
     """Check all constant operands of weighted operators, and float tables that Gather reads.
 
-    Other constants may hold infinity: the -inf of an attention mask does so rightly.
+    Other constants may hold infinity, such as the -inf of an attention mask.
 
     Raises:
-        ModelError: names the tensor, the layer and how many values are not finite.
+        ModelError: with the tensor, the layer and the number of values that are not finite.
     """
     for node in model.graph:
         operands = (
@@ -39,14 +39,14 @@ def check_finite(model: ir.Model) -> tuple[str, ...]:
 
 
 def _not_finite(array: np.ndarray) -> int:
-    """How many values are not finite; extremes first, because they need no memory."""
+    """Count values that are not finite; extremes first, because they need no memory."""
     if not array.size or (np.isfinite(array.min()) and np.isfinite(array.max())):
         return 0
     return array.size - int(np.isfinite(array).sum())
 
 
 def _release(value: ir.Value) -> None:
-    """Let go of a mapped file, so that a large model is not held in memory from here on."""
+    """Release a mapped file, so that a large model is not held in memory from here on."""
     if isinstance(value.const_value, ir.ExternalTensor):
-        with contextlib.suppress(BufferError):  # somebody else still looks at it
+        with contextlib.suppress(BufferError):  # another view of it is in use
             value.const_value.release()

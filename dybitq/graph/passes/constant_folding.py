@@ -36,7 +36,7 @@ _FOLDED = frozenset(
         ),
     }
 )
-"""What prepares weights, masks and shapes, and means the same in the reference and in every runtime."""
+"""Operators that prepare weights, masks and shapes, with equal results in the reference and every runtime."""
 
 _SMALL_BYTES = 1 << 16
 _GROWTH = 4  # int8 to float32, the widest Cast worth folding
@@ -46,7 +46,7 @@ _ROUNDS = 8
 def fold_constants(model: ir.Model) -> tuple[str, ...]:
     """Fold until nothing changes; each round may reveal static shapes that the next one uses."""
     for number in range(_ROUNDS):
-        # The first round sees to weights that are decoded in the graph; following their values is slow.
+        # The first round folds weights that are decoded in the graph; following their values is slow.
         inferred = infer(model, values=number > 0)
         changed = [_fold(model, node, inferred) for node in list(model.graph)]
         if number > 0 and not any(changed):
@@ -73,7 +73,7 @@ def _fold(model: ir.Model, node: ir.Node, inferred: set[str]) -> bool:
 
 
 def _is_number(value: ir.Value) -> bool:
-    """Whether the value is a constant of a type that numpy has, so not of strings."""
+    """Tell if the value is a constant of a numeric type, so not of strings."""
     return is_constant(value) and value.dtype is not None and value.dtype != ir.DataType.STRING
 
 
@@ -92,7 +92,7 @@ def _fold_shape(model: ir.Model, node: ir.Node, inferred: set[str]) -> bool:
 
 
 def _worth_it(node: ir.Node) -> bool:
-    """Whether the results are small, or not much larger than the operands."""
+    """Tell if the results are small, or not much larger than the operands."""
     tensors = [value.const_value for value in node.inputs if value is not None]
     known = sum(tensor.nbytes for tensor in tensors if tensor is not None)
     size = 0.0
@@ -105,7 +105,7 @@ def _worth_it(node: ir.Node) -> bool:
 
 
 def _evaluate(model: ir.Model, node: ir.Node) -> list[np.ndarray] | None:
-    """Results of the node, or None where the reference cannot compute them."""
+    """Compute the results of the node; None where the reference cannot."""
     values = {v.name: v for v in node.inputs if v is not None and v.name}
     arrays = {name: constant(value) for name, value in values.items()}
     graph = onnx.helper.make_graph(

@@ -26,7 +26,7 @@ def lift_constants(model: ir.Model) -> tuple[str, ...]:
 
 
 def _tensor_of(attribute: ir.Attr) -> ir.TensorProtocol | None:
-    """The tensor of a Constant's one attribute, or None for strings and sparse tensors."""
+    """Return the tensor of a Constant's one attribute, or None for strings and sparse tensors."""
     match attribute.name:
         case "value":
             return attribute.as_tensor()

@@ -57,14 +57,14 @@ def _split_bias(model: ir.Model, node: ir.Node, namer: Namer) -> None:
         factor = namer.initializer(np.array(beta, np.float32), base=f"{node.name}_beta")
         nodes.append(namer.node("Mul", [bias, factor], base=f"{node.name}_scaled_bias", like=bias))
         bias = nodes[0].outputs[0]
-    _append_behind(model, node, nodes, "Add", bias, namer)
+    _append(model, node, nodes, "Add", bias, namer)
     node.resize_inputs(2)
 
 
-def _append_behind(
+def _append(
     model: ir.Model, node: ir.Node, before: list[ir.Node], op_type: str, operand: ir.Value, namer: Namer
 ) -> None:
-    """``node`` is followed by ``op_type(result, operand)``, which takes over its output name."""
+    """Let ``op_type(result, operand)`` follow ``node`` and take over its output name."""
     result = node.outputs[0]
     added = namer.node(op_type, [result, operand], base=f"{node.name}_{op_type.lower()}", like=result)
     model.graph.insert_after(node, [*before, added])
@@ -96,7 +96,7 @@ def _fold_alpha(model: ir.Model, node: ir.Node) -> None:
 
 
 def _to_matmul(model: ir.Model, node: ir.Node, namer: Namer) -> None:
-    """B is computed: MatMul(A, B), with a Transpose and a Mul where transB and alpha ask for them."""
+    """Rewrite to MatMul(A, B) where B is computed, with a Transpose and a Mul for transB and alpha."""
     right = node.inputs[1]
     if int_attribute(node, "transB", 0) and right is not None:
         turned = namer.node(
@@ -115,4 +115,4 @@ def _to_matmul(model: ir.Model, node: ir.Node, namer: Namer) -> None:
         replace_constant(model, node, 0, (left * np.float32(alpha)).astype(left.dtype))
         return
     factor = namer.initializer(np.array(alpha, np.float32), base=f"{node.name}_alpha")
-    _append_behind(model, node, [], "Mul", factor, namer)
+    _append(model, node, [], "Mul", factor, namer)

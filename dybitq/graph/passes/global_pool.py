@@ -1,4 +1,4 @@
-"""ReduceMean over all spatial axes becomes GlobalAveragePool, which the runtime has an int8 kernel for."""
+"""ReduceMean over all spatial axes becomes GlobalAveragePool, for which the runtime has an int8 kernel."""
 
 import onnx_ir as ir
 

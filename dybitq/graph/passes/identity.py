@@ -6,7 +6,7 @@ from dybitq.graph.values import absorb, constant, int_attribute, is_op
 
 
 def remove_identities(model: ir.Model) -> tuple[str, ...]:
-    """Remove them, also in front of graph outputs, whose names stay.
+    """Remove them, also before graph outputs, whose names stay.
 
     One stays where its input is a graph input, an initializer or an output itself and its result is a
     graph output: that is the only way to write such a graph.
@@ -29,7 +29,7 @@ def _returns_its_input(node: ir.Node) -> bool:
 
 
 def _is_inference_dropout(node: ir.Node) -> bool:
-    """The mask is unused, and training mode is absent or the constant false."""
+    """Tell if the mask is unused, and training mode is absent or the constant false."""
     if any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
         return False
     training = node.inputs[2] if len(node.inputs) > 2 else None

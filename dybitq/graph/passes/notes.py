@@ -1,4 +1,4 @@
-"""Names what stays in float: subgraph bodies, recurrent layers, operators outside ONNX, odd layers."""
+"""Notes on parts that stay in float: subgraphs, recurrent layers, operators outside ONNX, other layers."""
 
 import onnx_ir as ir
 
@@ -17,15 +17,14 @@ _QUANTIZERS = (
 
 
 def note_float_parts(model: ir.Model) -> tuple[str, ...]:
-    """:func:`float_parts`, what can be overridden, and whether the model is quantized already."""
+    """Note float parts, inputs with defaults, and operators of a model that is quantized already."""
     notes = list(float_parts(model))
     quantized = quantizing_operators(model)
     if quantized:
-        notes.append(
-            f"the model is quantized already: {quantized} quantizing operators were left as they are"
-        )
+        notes.append(f"the model is quantized already: its {quantized} quantizing operators were not changed")
     notes.extend(
-        f"input {value.name!r} {shape_of(value)} has a default and can be overridden: no weight"
+        f"input {value.name!r} {shape_of(value)} has a default value; it is not treated as a weight, because "
+        "a caller can override it"
         for value in model.graph.inputs
         if value.const_value is not None
     )
@@ -33,12 +32,12 @@ def note_float_parts(model: ir.Model) -> tuple[str, ...]:
 
 
 def quantizing_operators(model: ir.Model) -> int:
-    """How many operators of the graph make codes, read them or multiply them."""
+    """Count operators of the graph that make codes, read them or multiply them."""
     return sum(is_op(node, *_QUANTIZERS) for node in model.graph)
 
 
 def float_parts(model: ir.Model) -> tuple[str, ...]:
-    """One sentence for each node that multiplies or may multiply, and that quantization passes over."""
+    """Write a sentence for each node that multiplies, or may multiply, and is not quantized."""
     notes: list[str] = []
     shapes = known_shapes(model)
     sizes = Sizes(shown=shapes, single=shapes)
@@ -48,7 +47,7 @@ def float_parts(model: ir.Model) -> tuple[str, ...]:
         elif is_op(node, *_RECURRENT):
             notes.append(f"{node.op_type} {node.name!r}: recurrent layers are not quantized")
         elif node.domain not in ("", "ai.onnx"):
-            notes.append(f"{node.domain}.{node.op_type} {node.name!r}: not an ONNX operator, stays as it is")
+            notes.append(f"{node.domain}.{node.op_type} {node.name!r}: not an ONNX operator, stays unchanged")
         elif (reason := why_float(node, sizes)) is not None:
             notes.append(f"{node.op_type} {node.name!r} stays in float: {reason}")
     return tuple(notes)

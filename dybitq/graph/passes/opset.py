@@ -13,7 +13,7 @@ from dybitq.graph.shapes import infer
 from dybitq.graph.values import Namer, int_attribute, ints_attribute, is_op, rank_of, take_over
 
 TARGET_OPSET = 13
-IR_VERSION = 10  # metadata on nodes needs it; what every onnxruntime since 1.18 reads
+IR_VERSION = 10  # metadata on nodes needs it; every onnxruntime since 1.18 reads it
 
 
 def upgrade_opset(model: ir.Model) -> tuple[str, ...]:
@@ -64,7 +64,7 @@ def _attribute_to_input(node: ir.Node, attribute: str, namer: Namer) -> None:
 
 
 def _along_one_axis(node: ir.Node, namer: Namer) -> None:
-    """Opset 12 flattens the input to ``[prod(shape[:axis]), prod(shape[axis:])]`` and works on its rows."""
+    """Flatten to ``[prod(shape[:axis]), prod(shape[axis:])]``, as opset 12 does, and work on its rows."""
     axis = int_attribute(node, "axis", 1)
     data = node.inputs[0]
     rank = rank_of(data)

@@ -1,4 +1,4 @@
-"""A Pad with zeros in front of a Conv becomes part of the Conv's own pads."""
+"""A Pad with zeros before a Conv becomes part of the Conv's own pads."""
 
 import onnx_ir as ir
 
@@ -29,7 +29,7 @@ def merge_pads(model: ir.Model) -> tuple[str, ...]:
 
 
 def _zero_pads(node: ir.Node) -> tuple[int, ...] | None:
-    """Amounts of a Pad for all axes, begins then ends; None unless they are fixed, zero-filled, and >= 0."""
+    """Return the pads of a Pad, begins before ends; None unless they are fixed, zero-filled, and >= 0."""
     if string_attribute(node, "mode", "constant") != "constant":
         return None
     amounts = constant(node.inputs[1]) if len(node.inputs) > 1 else None

@@ -6,7 +6,7 @@ from dybitq.graph.values import is_op
 
 
 def two_operand_sums(model: ir.Model) -> tuple[str, ...]:
-    """Rename the operator; both broadcast alike. Residual networks of older exporters are written so."""
+    """Rename the operator; both broadcast alike. Older exporters write residual networks this way."""
     for node in model.graph:
         if is_op(node, "Sum") and len(node.inputs) == 2:
             node.op_type = "Add"

@@ -21,19 +21,19 @@ def sort_nodes(model: ir.Model) -> tuple[str, ...]:
 
 
 def remove_unused(model: ir.Model) -> tuple[str, ...]:
-    """Remove what no output depends on; graph inputs stay."""
+    """Remove nodes and initializers that no output depends on; graph inputs stay."""
     RemoveUnusedNodesPass()(model)
     RemoveUnusedOpsetsPass()(model)
     return ()
 
 
 def infer_types(model: ir.Model) -> tuple[str, ...]:
-    """Types of all values of the main graph, and the shapes that come with them."""
+    """Infer types of all values of the main graph, and the shapes that come with them."""
     infer(model, values=False)
     return ()
 
 
 def infer_everything(model: ir.Model) -> tuple[str, ...]:
-    """Shapes and types of all values of the main graph; unknown ones stay unknown."""
+    """Infer shapes and types of all values of the main graph; unknown ones stay unknown."""
     infer(model)
     return ()

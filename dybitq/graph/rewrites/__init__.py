@@ -1,1 +1,1 @@
-"""Rewrites of a float network that keep its function: factors between layers, probes."""
+"""Rewrites of a float network: factors between layers, divided features, probes."""

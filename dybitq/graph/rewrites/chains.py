@@ -19,10 +19,10 @@ class Chain:
     Attributes:
         first, second: their names; no parameter of theirs has another reader.
         between: name of the tensor that the second reads.
-        bound: what a Clip between them cuts it off at, infinite without one. Factors commute with the Clip
-            only where the bound is never reached.
-        slope: what negative values are multiplied with between them, a number or one for each channel
-            ``[n]``; 1 with nothing between, 0 behind a Relu or Clip.
+        bound: upper bound of a Clip between them, infinite without one. Factors commute with the Clip only
+            where the bound is never reached.
+        slope: factor of negative values between them, a number or one for each channel ``[n]``; 1 with
+            nothing between, 0 after a Relu or Clip.
     """
 
     first: str
@@ -33,7 +33,7 @@ class Chain:
 
 
 def chains(network: Network, layers: Mapping[str, LayerWork]) -> tuple[Chain, ...]:
-    """Pairs in topological order.
+    """Find pairs, in topological order.
 
     Between them stands nothing, a Relu, a Clip that starts at zero, or a LeakyRelu or PRelu whose slopes are
     not negative.
@@ -73,7 +73,7 @@ def _chain(node: ir.Node, layers: Mapping[str, LayerWork]) -> Chain | None:
 
 
 def _slope(node: ir.Node) -> np.ndarray | None:
-    """Slopes of a LeakyRelu or PRelu, one or one for each channel; None if negative, or of another shape."""
+    """Return slopes of a LeakyRelu or PRelu, one or one per channel; None if negative or of another shape."""
     if node.op_type == "LeakyRelu":
         slope = np.array([float_attribute(node, "alpha", 0.01)])
     else:
@@ -87,7 +87,7 @@ def _slope(node: ir.Node) -> np.ndarray | None:
 
 
 def with_parameters(network: Network, arrays: Mapping[str, np.ndarray]) -> Network:
-    """The network with other values for some of its initializers, by name; shapes stay, dtype is float32."""
+    """Replace values of some initializers, by name; shapes stay, dtype is float32."""
     model = network.model.clone()
     values = values_by_name(model)
     for name, array in arrays.items():

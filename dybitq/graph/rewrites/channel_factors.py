@@ -1,4 +1,4 @@
-"""Functions of one tensor between layers, and the same network with other factors on both sides of them."""
+"""Functions of one tensor between layers, and networks with other channel factors on both sides of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,12 +18,12 @@ class Stretch:
     """A layer, a function of its output, and the layers that read the result; no other operator reads either.
 
     Attributes:
-        first: name of the layer in front; no parameter of it has another reader.
-        source, result: names of its output and of what the function makes of it.
+        first: name of the layer before; no parameter of it has another reader.
+        source, result: names of its output and of the function's result.
         nodes: names of the operators between.
         inner: names of the tensors between, which no operator outside reads.
-        readers: names of the layers behind; their weights have no other reader.
-        function: what is computed, elementwise.
+        readers: names of the layers after; their weights have no other reader.
+        function: the elementwise function.
     """
 
     first: str
@@ -36,7 +36,7 @@ class Stretch:
 
 
 def stretches(network: Network, layers: Mapping[str, LayerWork]) -> tuple[Stretch, ...]:
-    """Stretches of the main graph, in topological order."""
+    """Find stretches of the main graph, in topological order."""
     found = (_stretch(group, layers) for group in pointwise_groups(network.model.graph).values())
     return tuple(stretch for stretch in found if stretch is not None)
 
@@ -72,10 +72,10 @@ def _stretch(group: Group, layers: Mapping[str, LayerWork]) -> Stretch | None:
 def with_factors_around(
     network: Network, factors: Mapping[Stretch, tuple[np.ndarray, np.ndarray]]
 ) -> Network:
-    """Multiply the channels of ``source`` and of ``result`` of some stretches, their names staying with them.
+    """Multiply the channels of ``source`` and of ``result`` of some stretches; the tensors keep their names.
 
-    In front of the function stands a Mul that takes the first factors back, behind it one with the second.
-    The layers on both sides are left as they are: who calls this changes their parameters
+    A Mul before the function takes the first factors back, one after it applies the second. The layers on
+    both sides are not changed: the caller changes their parameters
     (:func:`dybitq.graph.rewrites.chains.with_parameters`).
 
     Args:
@@ -102,7 +102,7 @@ def with_factors_around(
 
 
 def _multiplied(model: ir.Model, namer: Namer, value: ir.Value, factor: np.ndarray) -> ir.Node:
-    """A Mul of the channels of ``value``, axis 1, with ``factor``."""
+    """Multiply the channels of ``value``, axis 1, by ``factor``."""
     rank = 2 if value.shape is None else len(value.shape)
     shaped = factor.astype(np.float32).reshape(-1, *[1] * (rank - 2))
     constant = namer.initializer(shaped, base=f"{value.name}_factors")

@@ -25,7 +25,7 @@ class Probed:
 
 
 def probed(network: Network, weights: Sequence[str], tensors: Mapping[str, Collection[str]]) -> Probed:
-    """The normalised network with its ``weights`` as optional inputs, and one more input for each tensor.
+    """Make ``weights`` optional inputs of the normalised network, and add one input for each tensor.
 
     Args:
         network: not changed.

@@ -1,4 +1,4 @@
-"""The same network with features of a tensor divided and split, and the matrices that read it changed."""
+"""Networks with features of a tensor divided and split, and the matrices that read it changed accordingly."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,12 +13,12 @@ from dybitq.records.layers import LayerWork
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Features:
-    """What is read of a tensor with K features.
+    """Selection and scaling of the K features of a tensor, as its layers read them.
 
     Attributes:
-        index: the feature that each one that is read comes from, int64 ``[K']``: all K in their order, then
-            further copies of some.
-        scale: what each of them is divided by, float64 ``[K']``, alike for copies of one feature.
+        index: source feature of each of the K' features that are read, int64 ``[K']``: all K in their order,
+            then further copies of some.
+        scale: divisor of each, float64 ``[K']``, equal for copies of one feature.
     """
 
     index: np.ndarray
@@ -26,16 +26,16 @@ class Features:
 
     @property
     def split(self) -> bool:
-        """Whether any feature is read more than once."""
+        """True where any feature is read more than once."""
         return self.index.size > int(self.index.max()) + 1
 
     @property
     def copies(self) -> np.ndarray:
-        """How often the feature of each one that is read is read, int64 ``[K']``."""
+        """Number of copies of each feature that is read, int64 ``[K']``."""
         return np.asarray(np.bincount(self.index)[self.index])
 
     def rows(self, weight: np.ndarray) -> np.ndarray:
-        """Rows of a matrix ``[K, N]`` by which the same product comes out, float64 ``[K', N]``."""
+        """Rewrite a matrix ``[K, N]`` to ``[K', N]``, float64, such that the product stays the same."""
         return np.asarray(weight[self.index] * (self.scale / self.copies)[:, None])
 
 
@@ -51,8 +51,8 @@ def with_features(
             nothing is split, no product changes by a bit.
 
     Returns:
-        The network, with one Mul in front of each of these groups of layers and, where features are
-        split, a Gather and a Concat before it; and its survey.
+        The network, with one Mul before each of these groups of layers and, where features are split, a
+        Gather and a Concat before it; and its survey.
     """
     model = network.model.clone()
     nodes, values, namer = nodes_by_name(model), values_by_name(model), Namer(model)
@@ -74,7 +74,7 @@ def with_features(
 
 
 def _reading(namer: Namer, value: ir.Value, read: Features) -> list[ir.Node]:
-    """Operators from ``value`` to what is read of it."""
+    """Make the operators from ``value`` to its divided and split features."""
     added = []
     source, width = value, len(np.unique(read.index))
     if read.split:
@@ -98,7 +98,7 @@ def _with_last(shape: ir.Shape | None, extent: int) -> ir.Shape | None:
 
 
 def _widened(layer: LayerWork, width: int, *, input: str, weight: str | None) -> LayerWork:
-    """The survey of a MatMul that reads ``width`` features."""
+    """Change the record of a MatMul such that it reads ``width`` features."""
     gemm = None if layer.gemm is None else (*layer.gemm[:2], width, layer.gemm[3])
     return replace(
         layer,
@@ -112,6 +112,6 @@ def _widened(layer: LayerWork, width: int, *, input: str, weight: str | None) ->
 
 
 def _first(order: Sequence[object], names: Sequence[str]) -> str:
-    """The one of the nodes ``names`` that comes first."""
+    """Return the first one of the nodes ``names``."""
     wanted = frozenset(names)
     return next(name for node in order if (name := getattr(node, "name", None)) in wanted)

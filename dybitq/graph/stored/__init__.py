@@ -1,1 +1,1 @@
-"""Quantized files read back: what is stored in how many bits, and how it is multiplied."""
+"""Reading of quantized files: stored tensors and their bits, and the widths of products."""

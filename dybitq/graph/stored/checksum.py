@@ -1,9 +1,9 @@
-"""A seal over a written model: whether its numbers and nodes are still those that were written.
+"""Checksum of a written model, by which later changes of its numbers and nodes are found.
 
-A weight that is changed to another weight makes another network that is as integer as the first, so no
-examination of the file alone can find it. The seal is a hash of every initializer, and one of the nodes,
-functions, inputs and outputs. It finds damage and edits; it is no signature, since whoever edits the file
-can seal it again. Loading and saving a model without changing it keeps the seal whole.
+A network with a changed weight is as integer as the original, so an examination of the file alone cannot find
+the change. The checksum is a hash of every initializer, and one of the nodes, functions, inputs and outputs.
+It finds damage and edits; it is no signature, since an editor of the file can write a new one. Loading and
+saving a model without changes keeps the checksum valid.
 """
 
 import hashlib
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-KEY = "dybitq.seal"
+from dybitq.graph import keys
+
 _TENSOR_DIGITS = 8  # enough to name what was changed
 _GRAPH_DIGITS = 16
 
@@ -23,7 +24,7 @@ class Change:
     """One difference from what was written.
 
     Attributes:
-        operator: name of the operator that reads the initializer; empty where it is about the graph.
+        operator: name of the operator that reads the initializer; empty for differences of the graph.
         problem: a sentence.
     """
 
@@ -31,35 +32,35 @@ class Change:
     problem: str
 
 
-def seal(model: ir.Model) -> None:
-    """Write the seal into the metadata of a finished model."""
-    model.metadata_props[KEY] = json.dumps(_hashes(model), separators=(",", ":"), sort_keys=True)
+def write_checksum(model: ir.Model) -> None:
+    """Write the checksum into the metadata of a finished model."""
+    model.metadata_props[keys.CHECKSUM] = json.dumps(_hashes(model), separators=(",", ":"), sort_keys=True)
 
 
 def changes(model: ir.Model) -> tuple[Change, ...]:
-    """What differs from the seal; nothing for a model without one.
+    """List differences from the checksum; none for a model without one.
 
     Args:
         model: exactly as stored.
     """
-    written = model.metadata_props.get(KEY)
+    written = model.metadata_props.get(keys.CHECKSUM)
     if written is None:
         return ()
     try:
         expected = json.loads(written)
         tensors, graph = dict(expected["tensors"]), str(expected["graph"])
     except (ValueError, TypeError, KeyError):
-        return (Change(operator="", problem=f"the metadata {KEY!r} cannot be read"),)
-    found = _hashes(model)
-    assert isinstance(found["tensors"], dict)
-    names = sorted(tensors.keys() | found["tensors"].keys())
-    differing = [name for name in names if tensors.get(name) != found["tensors"].get(name)]
+        return (Change(operator="", problem=f"the metadata {keys.CHECKSUM!r} cannot be read"),)
+    present = _hashes(model)
+    assert isinstance(present["tensors"], dict)
+    names = sorted(tensors.keys() | present["tensors"].keys())
+    differing = [name for name in names if tensors.get(name) != present["tensors"].get(name)]
     readers = {name: _reader(model, name) for name in differing}
     result = [
         Change(operator=readers[name], problem=f"initializer {name!r} is not what dybitq wrote")
         for name in differing
     ]
-    if graph != found["graph"]:
+    if graph != present["graph"]:
         result.append(Change(operator="", problem="nodes, inputs or outputs are not what dybitq wrote"))
     return tuple(result)
 
@@ -93,7 +94,7 @@ def _graph_parts(model: ir.Model) -> Iterator[bytes]:
 
 
 def _reader(model: ir.Model, name: str) -> str:
-    """The operator that an initializer goes to, through constant nodes without a name."""
+    """Find the operator that reads an initializer, through constant nodes without a name."""
     value = model.graph.initializers.get(name)
     for _ in range(len(model.graph)):
         use = None if value is None else next(iter(value.uses()), None)

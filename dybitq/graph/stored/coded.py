@@ -1,4 +1,4 @@
-"""Tensors of any quantized model that stand for float tensors of the original, as codes or as they are."""
+"""Tensors of any quantized model that stand for float tensors of the original, as codes or floats."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -6,13 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from dybitq.graph import keys
 from dybitq.graph.values import constant, is_op
-
-TENSOR_KEY = "dybitq.tensor"
-"""Node metadata: the tensor of the float model that the node's output stands for."""
-
-WEIGHTS_KEY = "dybitq.weights"
-"""Node metadata of layers whose weights are quantized."""
 
 Values = Mapping[str, np.ndarray]
 
@@ -37,11 +32,11 @@ class StaticCodes:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Tensors that :meth:`decode` needs of a run."""
+        """List the tensors of a run that :meth:`decode` needs."""
         return (self.codes,)
 
     def decode(self, values: Values) -> np.ndarray:
-        """The float32 values that the codes stand for."""
+        """Return the float32 values that the codes stand for."""
         real = values[self.codes].astype(np.float32)  # exact up to 16 bits
         shape = [1] * real.ndim
         if self.scale.size > 1:
@@ -53,7 +48,7 @@ class StaticCodes:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DynamicCodes:
-    """Codes with a scale that each run finds; all but ``tensor`` are names in the quantized model."""
+    """Codes with a scale that each run computes; all but ``tensor`` are names in the quantized model."""
 
     tensor: str
     codes: str
@@ -62,11 +57,11 @@ class DynamicCodes:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Tensors that :meth:`decode` needs of a run."""
+        """List the tensors of a run that :meth:`decode` needs."""
         return (self.codes, self.scale, self.zero_point)
 
     def decode(self, values: Values) -> np.ndarray:
-        """The float32 values that the codes stand for."""
+        """Return the float32 values that the codes stand for."""
         centred = values[self.codes].astype(np.float32) - values[self.zero_point].astype(np.float32)
         return np.asarray(centred * values[self.scale])
 
@@ -79,11 +74,11 @@ class FloatOutput:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Tensors that :meth:`decode` needs of a run."""
+        """List the tensors of a run that :meth:`decode` needs."""
         return (self.tensor,)
 
     def decode(self, values: Values) -> np.ndarray:
-        """The values themselves."""
+        """Return the values unchanged."""
         return values[self.tensor]
 
 
@@ -91,13 +86,12 @@ Counterpart = StaticCodes | DynamicCodes | FloatOutput
 
 
 def counterparts(model: ir.Model, known: Collection[str]) -> tuple[Counterpart, ...]:
-    """The activations of a quantized model that stand for tensors of the float model.
+    """Find the activations of a quantized model that stand for tensors of the float model.
 
     In topological order, one for each float tensor:
 
-    - computed inputs of a DequantizeLinear with constant scales. What the tensor is called in the float model
-      is told by node metadata, or is the name of the DequantizeLinear's output or of the QuantizeLinear's
-      input;
+    - computed inputs of a DequantizeLinear with constant scales. The tensor's name in the float model is in
+      node metadata, or is the name of the DequantizeLinear's output or of the QuantizeLinear's input;
     - inputs of a DynamicQuantizeLinear, by their name;
     - float outputs of layers that dybitq has quantized weights for, unless they are outputs of the model, or
       a quantizer reads them: to fetch these would keep the runtime from fusing it.
@@ -144,7 +138,7 @@ def _static(node: ir.Node, known: Collection[str]) -> StaticCodes | None:
 
 
 def _element_type(codes: ir.Value) -> ir.DataType:
-    """Of codes that nothing declares: int32 if they are sums of products, behind biases and shapes."""
+    """Infer the type of codes without a declared one: int32 if they are sums, before biases and shapes."""
     producer = codes.producer()
     while is_op(producer, "Add", "Reshape", "Flatten") and producer is not None and producer.inputs[0]:
         producer = producer.inputs[0].producer()
@@ -163,7 +157,7 @@ def _dynamic(node: ir.Node, known: Collection[str]) -> DynamicCodes | None:
 
 
 def _float(node: ir.Node, known: Collection[str]) -> FloatOutput | None:
-    if WEIGHTS_KEY not in node.metadata_props or node.outputs[0].name not in known:
+    if keys.WEIGHTS not in node.metadata_props or node.outputs[0].name not in known:
         return None
     value = node.outputs[0]
     if value.is_graph_output() or any(is_op(use.node, "QuantizeLinear") for use in value.uses()):
@@ -173,17 +167,17 @@ def _float(node: ir.Node, known: Collection[str]) -> FloatOutput | None:
 
 
 def _tensor(node: ir.Node, known: Collection[str]) -> str | None:
-    """The float tensor that a DequantizeLinear restores, None where nothing says."""
+    """Name the float tensor that a DequantizeLinear restores; None where it is unknown."""
     producer = node.inputs[0].producer() if node.inputs[0] is not None else None
     while producer is not None and is_op(producer, "Clip", "Max", "Min"):  # clamps on codes
         before = producer.inputs[0].producer() if producer.inputs[0] is not None else None
-        named = producer.metadata_props.get(TENSOR_KEY)
+        named = producer.metadata_props.get(keys.TENSOR)
         if named is not None or before is None:
             break
         producer = before
     told = (
-        node.metadata_props.get(TENSOR_KEY),
-        producer.metadata_props.get(TENSOR_KEY) if producer is not None else None,
+        node.metadata_props.get(keys.TENSOR),
+        producer.metadata_props.get(keys.TENSOR) if producer is not None else None,
         node.outputs[0].name,
         _quantized_input(producer),
     )

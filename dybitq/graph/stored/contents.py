@@ -1,4 +1,4 @@
-"""Every tensor that an ONNX file holds, wherever in it."""
+"""Tensors that an ONNX file holds, in all its graphs and functions."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class StoredTensor:
 
     Attributes:
         name: of the initializer; constants in functions are called ``<function>/<value>``.
-        element_type: as numpy spells it (``float32``, ``uint8``, ``int4``).
+        element_type: in numpy's spelling (``float32``, ``uint8``, ``int4``).
         shape: static.
         size_bytes: bytes of its data in the file.
         layer: the first layer that uses it for its weight or bias; None for all others.
@@ -29,10 +29,10 @@ class StoredTensor:
 
 
 def stored_tensors(model: ir.Model, users: Mapping[str, str]) -> tuple[StoredTensor, ...]:
-    """Initializers and Constant nodes of the graph, then those of its subgraphs and functions.
+    """List initializers and Constant nodes of the graph, then those of its subgraphs and functions.
 
     Args:
-        model: as it was read.
+        model: exactly as read.
         users: layer by the name of an initializer of the main graph.
     """
     found = []

@@ -1,8 +1,8 @@
-"""Any ONNX file as plain records: what verification and export look at, without graph objects.
+"""ONNX files as plain records without graph objects, for verification and export.
 
 A file is read in two forms. The *outer* one has the nodes as they are stored, calls of model-local functions
 included. In the *inner* one functions are inlined, so that every node is a standard or a runtime operator.
-In both, what hangs on constants alone is a constant, computed by the ONNX reference operators.
+In both, values that depend on constants alone are constants, computed by the ONNX reference operators.
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,8 +54,8 @@ class PlainGraph:
 
     Attributes:
         nodes: those that compute something at run time.
-        constants: initializers, and what is computed from them alone, by name.
-        inputs: what a caller has to provide.
+        constants: initializers, and values computed from them alone, by name.
+        inputs: values that a caller has to provide.
         outputs: names.
         opset: of the default domain.
         metadata: properties of the model.
@@ -79,7 +79,7 @@ class StoredModel:
         outer: nodes as stored.
         inner: with functions inlined.
         model: the inlined model.
-        changes: what differs from the seal that dybitq wrote into the file.
+        changes: differences from the checksum that dybitq wrote into the file.
     """
 
     source: ModelSource
@@ -90,7 +90,7 @@ class StoredModel:
     changes: tuple[Change, ...] = ()
 
     def observed(self, names: Sequence[str]) -> bytes:
-        """The inlined model with the tensors ``names`` as additional outputs."""
+        """Serialise the inlined model with the tensors ``names`` as additional outputs."""
         copy = self.model.clone()
         values = values_by_name(copy)
         present = {value.name for value in copy.graph.outputs}
@@ -100,7 +100,7 @@ class StoredModel:
         return to_bytes(copy)
 
     def segment(self, inputs: Mapping[str, str], outputs: Sequence[str]) -> bytes:
-        """The part of the inlined model that computes ``outputs`` from ``inputs``, names to numpy types."""
+        """Serialise the part of the inlined model that computes ``outputs`` from ``inputs`` (with types)."""
         graph = ir.convenience.extract(self.model.graph, list(inputs), list(outputs))
         for value in graph.inputs:
             value.type = ir.TensorType(ir.DataType.from_numpy(np.dtype(inputs[str(value.name)])))
@@ -134,7 +134,7 @@ def read_plain(source: ModelSource) -> StoredModel:
 
 
 def _plain(model: ir.Model, source: ModelSource, known: Mapping[str, np.ndarray]) -> PlainGraph:
-    """Records of one form; ``known`` are constants that the other form has computed."""
+    """Make records of one form; ``known`` are constants that the other form has computed."""
     graph = model.graph
     opset = graph.opset_imports.get("", 0)
     initializers = {name: constant(value) for name, value in graph.initializers.items()}
@@ -151,7 +151,7 @@ def _plain(model: ir.Model, source: ModelSource, known: Mapping[str, np.ndarray]
             nodes.append(plain)
     inputs = tuple(_info(value) for value in graph.inputs if value.const_value is None)
     if any(not info.dtype for info in inputs):
-        raise ModelError(f"{source}: an input is no tensor of numbers")
+        raise ModelError(f"{source}: an input is not a tensor of numbers, which dybitq does not support")
     return PlainGraph(
         nodes=tuple(nodes),
         constants=constants,
@@ -204,7 +204,7 @@ def _numpy_name(dtype: ir.DataType) -> str:
 
 
 def evaluate(node: PlainNode, inputs: Sequence[np.ndarray | None], opset: int) -> list[np.ndarray]:
-    """Results of one node of the default domain by the ONNX reference operators.
+    """Evaluate one node of the default domain by the ONNX reference operators.
 
     Raises:
         ModelError: the reference cannot compute it.

@@ -1,4 +1,4 @@
-"""The survey of any model as it is stored: for every layer its work, and the bits of each of its operands.
+"""Survey of any model as stored: for every layer its work, and the bits of each of its operands.
 
 Float models, models with QuantizeLinear and DequantizeLinear, models of integer operators, those of
 onnxruntime's own quantizers, and what dybitq emits all go the same way: the operands are traced in the
@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
+from dybitq.encodings.widths import known_widths
+from dybitq.graph import keys
 from dybitq.graph.passes.gemm import canonical_gemm
 from dybitq.graph.passes.notes import float_parts
 from dybitq.graph.stored.contents import StoredTensor, stored_tensors
@@ -26,8 +28,7 @@ from dybitq.graph.stored.storage import (
     Stored,
     WeightStorage,
     declared_format,
-    format_bits,
-    scale_behind,
+    scale_after,
     trace,
 )
 from dybitq.graph.stored.widths import Width, input_width, output_width
@@ -35,12 +36,6 @@ from dybitq.graph.survey import survey_model
 from dybitq.graph.values import all_value_names, int_attribute, is_op, shape_of, unique
 from dybitq.records.formats import PerBlock
 from dybitq.records.layers import LayerKind, LayerWork, QuantizedLayer, Shape
-
-REASON_KEY = "dybitq.reason"
-RESCALED_KEY = "dybitq.rescaled"  # metadata: names of tensors whose channels have other factors
-RECODE_KEY = "dybitq.recode"
-ORIGIN_KEY = "dybitq.model_sha256"  # metadata: hash of the float32 file
-LAYER_KEY = "dybitq.layer"
 
 # Where the scale and the zero point of the weight are, for operators that take them as inputs.
 _SCALES: Mapping[str, tuple[int, int]] = {
@@ -63,7 +58,7 @@ _MULTIPLIES = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Operands:
-    """What the stored graph says about one layer."""
+    """Operands of one layer in the stored graph."""
 
     name: str
     op_type: str
@@ -71,13 +66,13 @@ class _Operands:
     left: Width
     right: Width
     output: Width
-    bias: tuple[ir.Value, ...]  # what the bias is computed from
+    bias: tuple[ir.Value, ...]  # values that the bias is computed from
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredSurvey:
-    """What a file holds: its layers, its tensors in their order, and notes on what stays in float."""
+    """Contents of a file: its layers, its tensors in their order, and notes on parts in float."""
 
     layers: tuple[QuantizedLayer, ...]
     tensors: tuple[StoredTensor, ...]
@@ -87,7 +82,7 @@ class StoredSurvey:
 def quantized_survey(
     model: ir.Model, shapes: Mapping[str, tuple[int, ...]] | None = None
 ) -> tuple[QuantizedLayer, ...]:
-    """Every layer of any model that multiplies, with the stored and multiplied widths of its operands.
+    """List the layers of any model, with the stored and multiplied widths of their operands.
 
     Args:
         model: as :func:`dybitq.graph.read.read` returns it. Its nodes are sorted, otherwise it is not
@@ -106,7 +101,7 @@ def quantized_survey(
 
 
 def stored_survey(model: ir.Model, shapes: Mapping[str, tuple[int, ...]] | None = None) -> StoredSurvey:
-    """:func:`quantized_survey` with all stored tensors and with notes."""
+    """Survey a model as :func:`quantized_survey` does, with all stored tensors and notes."""
     own = frozenset([*model.graph.initializers, *(v.name or "" for n in model.graph for v in n.outputs)])
     prepared = prepare(model)
     stored = Stored(prepared, own)
@@ -127,7 +122,7 @@ def stored_survey(model: ir.Model, shapes: Mapping[str, tuple[int, ...]] | None 
 
 
 def _multiplies(node: ir.Node, stored: Stored) -> bool:
-    """Whether the node may be a layer: a product, or a look-up in a table that is stored."""
+    """Tell if the node may be a layer: a product, or a look-up in a table that is stored."""
     if stored.computes(node):
         return False
     if is_op(node, "Gather"):
@@ -138,7 +133,7 @@ def _multiplies(node: ir.Node, stored: Stored) -> bool:
 
 
 def _is_table(node: ir.Node) -> bool:
-    """A matrix of floats or of codes; wide integers are indices or shapes, a single column is a scale."""
+    """Tell if a look-up reads a matrix of floats or codes; wide integers are indices, a column a scale."""
     data = node.inputs[0]
     shape = shape_of(data)
     wide_integer = data is not None and data.dtype is not None and data.dtype.is_integer()
@@ -158,7 +153,7 @@ def _operands(node: ir.Node, stored: Stored) -> _Operands:
     scale_at, zero_at = _SCALES.get(node.op_type, (-1, -1))
     scale, zero = _input(node, scale_at), _input(node, zero_at)
     if scale is None and node.op_type in ("ConvInteger", "MatMulInteger", "Gather"):
-        scale = scale_behind(node)
+        scale = scale_after(node)
     weight = None
     if right is not None:
         weight = trace(
@@ -175,29 +170,28 @@ def _operands(node: ir.Node, stored: Stored) -> _Operands:
         left, right = right, left
     codes = [_code_width(_input(node, index)) for index in _CODES.get(node.op_type, (-1, -1, -1))]
     width = codes[0] or input_width(left)
-    recoded = node.metadata_props.get(RECODE_KEY, "")
-    bits = format_bits(recoded)
-    if bits is not None:
-        width = Width(bits=bits, format=recoded)
+    recoded = known_widths(node.metadata_props.get(keys.RECODE, ""))
+    if recoded is not None:
+        width = Width(bits=recoded.multiplied, format=recoded.name)
     if node.op_type in _DYNAMIC:
         width = Width(bits=8, format="dynamic uint8")
     if weight is not None and node.op_type == "MatMulNBits":
         bits, size = int_attribute(node, "bits", 4), int_attribute(node, "block_size", 32)
         weight = replace(weight, bits=bits, format=f"int{bits}", granularity=PerBlock(axis=0, size=size))
     return _Operands(
-        name=node.metadata_props.get(LAYER_KEY, node.name or ""),
+        name=node.metadata_props.get(keys.LAYER, node.name or ""),
         op_type=node.op_type,
         weight=weight,
         left=width,
         right=codes[1] or input_width(right),
         output=codes[2] or output_width(node),
         bias=stored.sources(_input(node, _bias_index(node))) or (),
-        reason=node.metadata_props.get(REASON_KEY, ""),
+        reason=node.metadata_props.get(keys.REASON, ""),
     )
 
 
 def _positions(node: ir.Node) -> tuple[ir.Value | None, ir.Value | None]:
-    """The activation and the weight, or the two factors, of a node."""
+    """Return the activation and the weight, or the two factors, of a node."""
     if is_op(node, "Gather"):
         return node.inputs[1], node.inputs[0]
     positions = AS_FLOAT.get((node.domain, node.op_type), ("", (0, 1)))[1]
@@ -205,7 +199,7 @@ def _positions(node: ir.Node) -> tuple[ir.Value | None, ir.Value | None]:
 
 
 def _code_width(zero_point: ir.Value | None) -> Width | None:
-    """Width of the codes that a zero point belongs to; None where there is none."""
+    """Return the width of the codes that a zero point belongs to; None where there is none."""
     return None if zero_point is None else input_width(zero_point)
 
 
@@ -214,7 +208,7 @@ def _input(node: ir.Node, index: int) -> ir.Value | None:
 
 
 def _channel_axis(node: ir.Node) -> int:
-    """Axis of the weight along which a scale given per channel runs."""
+    """Return the axis of the weight along which a scale per channel runs."""
     as_float = AS_FLOAT.get((node.domain, node.op_type), (node.op_type, ()))[0]
     if as_float == "MatMul" or (as_float == "Gemm" and not int_attribute(node, "transB", 0)):
         return -1
@@ -257,7 +251,7 @@ def _simplify(model: ir.Model, operands: Mapping[str, _Operands], stored: Stored
 
 
 def _weight_index(node: ir.Node, stored: Stored) -> int:
-    """Which input holds the weight: the right operand if it is stored, otherwise the left one."""
+    """Index the input with the weight: the right operand if it is stored, otherwise the left one."""
     if is_op(node, "Gather"):
         return 0
     left, right = AS_FLOAT.get((node.domain, node.op_type), ("", (0, 1)))[1][:2]
@@ -265,7 +259,7 @@ def _weight_index(node: ir.Node, stored: Stored) -> int:
 
 
 def _bias_index(node: ir.Node) -> int:
-    """Which input holds the bias; -1 where there is none."""
+    """Index the input with the bias; -1 where there is none."""
     positions = AS_FLOAT.get((node.domain, node.op_type), ("", (0, 1, 2)))[1]
     has_bias = not is_op(node, "Gather", "MatMul") and len(positions) > 2 and len(node.inputs) > positions[2]
     return positions[2] if has_bias else -1

@@ -1,4 +1,4 @@
-"""Any model, quantized in whatever style, as a float skeleton: the same nodes, standard operators.
+"""Models of any quantized style as float skeletons: the same nodes with standard operators.
 
 Quantized operators (of ONNX and of onnxruntime's own domain) become the float operators that they stand
 for, so that shape inference and the survey see one kind of graph. The skeleton is never run: its
@@ -47,15 +47,15 @@ AS_FLOAT: Mapping[tuple[str, str], tuple[str, tuple[int, ...]]] = {
     (MICROSOFT, "QuantizeLinear"): ("QuantizeLinear", (0, 1, 2)),
     (MICROSOFT, "DequantizeLinear"): ("DequantizeLinear", (0, 1, 2)),
 }
-"""Quantized operator to float operator, and which of its inputs that one takes."""
+"""By quantized operator the float operator, and the inputs that it takes."""
 
 _FLOAT_RESULTS = ("DynamicQuantizeMatMul", "MatMulIntegerToFloat", "DequantizeLinear")
 
 
 def prepare(model: ir.Model) -> ir.Model:
-    """A copy with inlined functions, unique names, no Constant nodes, and shapes where they are known.
+    """Copy a model with inlined functions, unique names, no Constant nodes, and shapes where they are known.
 
-    Nothing is folded, so what the file stores is still there.
+    Nothing is folded, so all stored tensors remain.
 
     Raises:
         ModelError: the graph contains a cycle.
@@ -65,7 +65,7 @@ def prepare(model: ir.Model) -> ir.Model:
     copy = model.clone()
     for step in (inline_functions, upgrade_opset, unique_names, lift_constants):
         step(copy)
-    infer(copy, values=False)  # weights are decoded here, and their values are of no interest
+    infer(copy, values=False)  # weights are decoded here, and their values are not needed
     _type_foreign_outputs(copy)
     return copy
 
@@ -116,7 +116,7 @@ def _become(node: ir.Node, op_type: str, inputs: list[ir.Value | None]) -> None:
 
 
 def placeholder(model: ir.Model, name: str, shape: tuple[int, ...]) -> ir.Value:
-    """An initializer of zeros that takes no memory."""
+    """Make an initializer of zeros that takes no memory."""
     zeros = np.broadcast_to(np.zeros((), np.float32), shape)
     tensor = ir.LazyTensor(
         lambda: ir.Tensor(zeros), dtype=ir.DataType.FLOAT, shape=ir.Shape(shape), name=name
@@ -127,12 +127,12 @@ def placeholder(model: ir.Model, name: str, shape: tuple[int, ...]) -> ir.Value:
 
 
 def refresh_shapes(model: ir.Model) -> None:
-    """Drop what is dead and infer the shapes again, after operators and weights were replaced."""
+    """Drop unused nodes and infer the shapes again, after operators and weights were replaced."""
     remove_unused(model)
     infer(model)
     resolve_auto_pad(model)
 
 
 def packed_matmul_shape(node: ir.Node) -> tuple[int, int]:
-    """Shape ``[K, N]`` of the weight of a MatMulNBits."""
+    """Return the shape ``[K, N]`` of the weight of a MatMulNBits."""
     return int_attribute(node, "K", 1), int_attribute(node, "N", 1)

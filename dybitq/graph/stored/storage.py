@@ -1,36 +1,34 @@
-"""From the weight operand of a layer back to what the file stores: codes, scales, tables, and their bits.
+"""Tracing of a layer's weight operand back to the stored codes, scales and tables, and their bits.
 
 A weight that is computed from constants alone (Cast, Gather from a table, DequantizeLinear, Reshape, shifts
-and masks, or anything else) is followed to the initializers at the far end. The main road at an operator
-with several operands is the one that leads to the most stored bytes; what joins it in DequantizeLinear or
-in a product are scales and zero points.
+and masks, or anything else) is traced to the initializers. At an operator with several operands the trace
+follows the one with the most stored bytes; the other operands of a DequantizeLinear or of a product are
+scales and zero points.
 """
 
-import re
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from dybitq.encodings import formats
+from dybitq.encodings.widths import known_widths
+from dybitq.graph import keys
 from dybitq.graph.values import has_subgraph, int_attribute, is_constant, is_op, shape_of
 from dybitq.records.formats import Granularity, PerBlock, PerChannel, PerTensor
 from dybitq.records.layers import Shape
 
 _FLOAT_BITS = 16
-"""Stored floats of this many bits and more are no quantization."""
-
-FORMAT_KEY = "dybitq.weights"
+"""Stored floats of this many bits and more count as not quantized."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class WeightStorage:
-    """What a file stores for one weight.
+    """Storage of one weight in a file.
 
     Attributes:
         codes: the initializer with the codes (or the plain weight).
-        stored: all initializers behind the weight, codes first.
+        stored: all initializers that the weight is computed from, codes first.
         bits: stored bits of one weight.
-        format: registered format name if the model says it, otherwise the element type.
+        format: registered format name if the model states one, otherwise the element type.
         granularity: of the scales; None for a float weight.
     """
 
@@ -42,12 +40,12 @@ class WeightStorage:
 
     @property
     def quantized(self) -> bool:
-        """Whether the weight is stored in codes rather than in floats."""
+        """True where the weight is stored in codes rather than in floats."""
         return self.granularity is not None
 
 
 class Stored:
-    """Which values of a prepared model come from the file alone, and from which initializers.
+    """Values of a prepared model that depend on stored tensors alone, with their initializers.
 
     Args:
         model: as :func:`dybitq.graph.stored.skeleton.prepare` returns it.
@@ -66,44 +64,44 @@ class Stored:
             self._sources.update(dict.fromkeys(node.outputs, tuple(union)))
 
     def sources(self, value: ir.Value | None) -> tuple[ir.Value, ...] | None:
-        """The initializers that a value is computed from; None where a graph input is among its sources."""
+        """List the initializers that a value is computed from; None where it depends on a graph input."""
         if value is None:
             return None
         return (value,) if is_constant(value) else self._sources.get(value)
 
     def computes(self, node: ir.Node) -> bool:
-        """Whether the node only prepares stored values, so that a runtime can do its work once."""
+        """Tell if the node only prepares stored values, so that a runtime can compute it once."""
         return any(value in self._sources for value in node.outputs)
 
     def size(self, value: ir.Value) -> int:
-        """Bytes that the main graph stores for an initializer."""
+        """Return the bytes that the main graph stores for an initializer."""
         held = value.const_value if value.name in self._own else None
         return 0 if held is None else held.nbytes
 
     def total(self, value: ir.Value | None) -> int:
-        """Bytes stored for everything that a value is computed from."""
+        """Sum the bytes stored for everything that a value is computed from."""
         return sum(map(self.size, self.sources(value) or ()))
 
 
 def stored_bits(value: ir.Value) -> int:
-    """Bits of one element of an initializer; 0 where the type is unknown."""
+    """Return the bits of one element of an initializer; 0 where the type is unknown."""
     return 0 if value.const_value is None else value.const_value.dtype.bitwidth
 
 
 def type_name(kind: ir.DataType | None) -> str:
-    """Element type as numpy spells it: ``float32``, ``uint8``, ``int4``; float32 where it is unknown."""
+    """Name the element type in numpy's spelling: ``float32``, ``uint8``, ``int4``; float32 if unknown."""
     if kind is None:
         return "float32"
     return {"FLOAT": "float32", "DOUBLE": "float64"}.get(kind.name, kind.name.lower())
 
 
 def declared_format(node: ir.Node) -> str | None:
-    """Format that the model gives for a layer's weights, on its node or (for a look-up) right behind it."""
+    """Return the format that the model states for a layer's weights, on its node or after a look-up."""
     current: ir.Node | None = node
     for _ in range(4):
         if current is None:
             return None
-        name = current.metadata_props.get(FORMAT_KEY)
+        name = current.metadata_props.get(keys.WEIGHTS)
         if name is not None:
             return name
         uses = tuple(current.outputs[0].uses())
@@ -111,16 +109,8 @@ def declared_format(node: ir.Node) -> str | None:
     return None
 
 
-def format_bits(name: str) -> int | None:
-    """Width of a format or re-coding by its name (``dybit4``, ``sparq4-5opt``); None where it has none."""
-    if name in set(formats.FORMATS):
-        return formats.get(name).bits
-    digits = re.match(r"\D*(\d+)", name)
-    return int(digits.group(1)) if digits else None
-
-
-def scale_behind(node: ir.Node) -> ir.Value | None:
-    """Stored scale of an integer product or of a look-up in codes, which is multiplied in further on."""
+def scale_after(node: ir.Node) -> ir.Value | None:
+    """Find the stored scale of an integer product or of a look-up in codes, multiplied in by a later node."""
     value = node.outputs[0]
     for _ in range(4):
         uses = tuple(value.uses())
@@ -136,7 +126,7 @@ def scale_behind(node: ir.Node) -> ir.Value | None:
 
 
 def _stored_factor(value: ir.Value | None) -> ir.Value | None:
-    """The constant factor in a scale: itself, picked by a Gather, or one side of a product."""
+    """Find the constant factor in a scale: itself, picked by a Gather, or one side of a product."""
     if value is None or is_constant(value):
         return value
     node = value.producer()
@@ -159,20 +149,20 @@ def trace(
     zero: ir.Value | None = None,
     channel_axis: int = 0,
 ) -> WeightStorage | None:
-    """What is stored for a weight operand; None where it depends on graph inputs.
+    """Trace a weight operand to its storage; None where it depends on graph inputs.
 
     Args:
         stored: of the model.
         value: the operand.
         shape: of the weight as the layer uses it, if known.
-        declared: format that the model gives.
-        scale, zero: stored outside the operand, as inputs of the layer or behind it.
+        declared: format that the model states.
+        scale, zero: stored outside the operand, as inputs of the layer or after it.
         channel_axis: along which such a scale runs.
     """
     sources = stored.sources(value)
     if not sources:
         return None
-    road = _Road(stored, value)
+    road = _Trace(stored, value)
     codes = road.follow()
     if road.scale is None and scale is not None:
         road.scale, road.axis = scale, channel_axis
@@ -189,7 +179,8 @@ def trace(
         bits = max(1, 8 * stored.size(codes) // count)
         kind = f"codes{bits}"
     if declared is not None:
-        kind, bits = declared, format_bits(declared) or bits
+        known = known_widths(declared)
+        kind, bits = declared, bits if known is None else known.stored
     is_float = declared in (None, "float") and not road.decoded and bits >= _FLOAT_BITS
     granularity = None if is_float else road.granularity(shape)
     return WeightStorage(codes=codes, stored=tensors, bits=bits, format=kind, granularity=granularity)
@@ -204,8 +195,8 @@ def _count(shape: Shape | None) -> int | None:
     return count
 
 
-class _Road:
-    """The way from a weight operand back to its codes, and the scale met on it."""
+class _Trace:
+    """The trace from a weight operand back to its codes, and the scale found on it."""
 
     def __init__(self, stored: Stored, value: ir.Value) -> None:
         self.stored = stored
@@ -216,7 +207,7 @@ class _Road:
         self.decoded = False
 
     def follow(self) -> ir.Value:
-        """The initializer at the end of the main road."""
+        """Follow the trace to its initializer."""
         current = self.value
         while not is_constant(current):
             node = current.producer()
@@ -250,7 +241,7 @@ class _Road:
         return main
 
     def _are_codes(self, index: ir.Value | None) -> bool:
-        """Whether an index comes from a stored tensor of narrow integers: real positions are int64."""
+        """Tell if an index comes from a stored tensor of narrow integers: real positions are int64."""
         sources = self.stored.sources(index) or ()
         return bool(sources) and 0 < stored_bits(max(sources, key=self.stored.size)) <= _FLOAT_BITS
 
@@ -259,7 +250,7 @@ class _Road:
             self.scale = scale
 
     def granularity(self, shape: Shape | None) -> Granularity:
-        """What shares one scale, from the number of scales and the axis they run along."""
+        """Infer the granularity from the number of scales and the axis that they run along."""
         extents = None if self.scale is None else shape_of(self.scale)
         count = _count(extents)
         if extents is None or count is None or count <= 1:
@@ -277,7 +268,7 @@ class _Road:
 
 
 def _varying_axis(scale: ir.Value) -> int:
-    """Axis from the end along which a broadcast scale varies, as a negative number."""
+    """Return the axis along which a broadcast scale varies, as a negative number."""
     shape = shape_of(scale) or ()
     varying = [axis - len(shape) for axis, extent in enumerate(shape) if extent != 1]
     return varying[0] if varying else -1

@@ -1,11 +1,11 @@
-"""At how many bits an activation meets a multiplier, and is handed on: found by walking along the graph."""
+"""Widths of activations at the multiplier and in memory, found by following the graph."""
 
 import math
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from dybitq.graph.stored.storage import format_bits, type_name
+from dybitq.graph.stored.storage import type_name
 from dybitq.graph.values import constant, is_constant, is_op
 
 _MOVES = (
@@ -13,12 +13,11 @@ _MOVES = (
     *("MaxPool", "Tile", "DepthToSpace", "SpaceToDepth", "Pad", "Gather", "Resize"),
 )
 _STEPS = 32
-EDGE_KEY = "dybitq.format"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Width:
-    """Bits of one element, and the format or element type behind them."""
+    """Bits of one element, and their format or element type."""
 
     bits: int
     format: str
@@ -29,24 +28,15 @@ def _of_type(value: ir.Value) -> Width:
 
 
 def _of_zero_point(node: ir.Node, codes: ir.Value) -> Width:
-    """Element type of codes, from the zero point beside them where inference does not know it."""
+    """Return the element type of codes; from their zero point where inference does not know it."""
     zero = node.inputs[2] if len(node.inputs) > 2 else None
     return _of_type(zero if codes.dtype is None and zero is not None else codes)
 
 
-def _declared(node: ir.Node) -> Width | None:
-    name = node.metadata_props.get(EDGE_KEY)
-    bits = format_bits(name) if name else None
-    return None if name is None or bits is None else Width(bits=bits, format=name)
-
-
 def _of_codes(codes: ir.Value, node: ir.Node) -> Width:
-    """Width of quantized codes; a Clip right behind the quantizer narrows them."""
-    declared = _declared(node)
-    if declared is not None:
-        return declared
+    """Return the width of quantized codes; a Clip right after the quantizer narrows them."""
     own = _of_zero_point(node, codes)
-    clip = _behind_moves(codes).producer()
+    clip = _before_moves(codes).producer()
     if clip is None or not is_op(clip, "Clip") or not clip.inputs or clip.inputs[0] is None:
         return own
     quantizer = clip.inputs[0].producer()
@@ -58,8 +48,8 @@ def _of_codes(codes: ir.Value, node: ir.Node) -> Width:
     return own if bits >= own.bits else Width(bits=bits, format=f"{own.format.rstrip('0123456789')}{bits}")
 
 
-def _behind_moves(value: ir.Value) -> ir.Value:
-    """The value before the operators that only moved it."""
+def _before_moves(value: ir.Value) -> ir.Value:
+    """Return the value before the operators that only move it."""
     for _ in range(_STEPS):
         node = value.producer()
         if node is None or not is_op(node, *_MOVES) or not node.inputs or node.inputs[0] is None:
@@ -69,10 +59,10 @@ def _behind_moves(value: ir.Value) -> ir.Value:
 
 
 def input_width(value: ir.Value | None) -> Width:
-    """Width of an operand, seen through operators that only move values.
+    """Return the width of an operand, through operators that only move values.
 
-    Codes read by an integer operator count as they are; float values that come from a DequantizeLinear
-    count as the codes it read.
+    Codes read by an integer operator have their own width; float values from a DequantizeLinear have that of
+    the codes that it read.
     """
     current = value
     for _ in range(_STEPS):
@@ -92,7 +82,7 @@ def input_width(value: ir.Value | None) -> Width:
 
 
 def output_width(node: ir.Node) -> Width:
-    """Width in which a node's result is handed on: that of a quantizer behind it, clamps and bias between."""
+    """Return the width of a node's result in memory: that of a quantizer after it, beyond clamps and bias."""
     value = node.outputs[0]
     for _ in range(_STEPS):
         uses = tuple(value.uses())
@@ -112,9 +102,6 @@ def output_width(node: ir.Node) -> Width:
 
 def _quantized_by(quantizer: ir.Node) -> Width:
     codes = quantizer.outputs[0]
-    declared = _declared(quantizer)
-    if declared is not None:
-        return declared
     uses = tuple(codes.uses())
     if len(uses) == 1 and is_op(uses[0].node, "Clip"):
         return _of_codes(uses[0].node.outputs[0], uses[0].node)

@@ -55,7 +55,7 @@ _CONVOLUTIONS = frozenset({"Conv", "ConvInteger", "FusedConv", "QLinearConv"})
 
 
 def product(node: ir.Node, shapes: tuple[Shape, Shape, Shape], *, weight_on_left: bool) -> Product | None:
-    """The products of a node.
+    """Describe the products of a node.
 
     Args:
         node: one of ``PRODUCTS``.
@@ -92,7 +92,7 @@ def _convolution(node: ir.Node, left: Shape, right: Shape, out: Shape) -> Produc
 
 
 def _geometry(node: ir.Node, left: Shape, right: Shape, out: Shape, group: int) -> ConvWork | None:
-    """Window geometry of a 1-D or 2-D convolution; others are priced as plain products."""
+    """Return the window geometry of a 1-D or 2-D convolution; others are priced as plain products."""
     axes = len(left) - 2
     if axes > 2:
         return None

@@ -1,12 +1,11 @@
-"""Re-codings between a quantizer and a layer: steps on codes that hardware does at the edge of its array."""
+"""Re-codings between a quantizer and a layer: operators on codes that run at the edge of the array."""
 
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from dybitq.graph import keys
 from dybitq.graph.values import constant, is_op, sole_consumer
-
-RECODE_KEY = "dybitq.recode"
 
 _STEPS = frozenset(
     [
@@ -18,11 +17,11 @@ _STEPS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Recodings:
-    """Nodes that only re-code, and what each of their results stands for.
+    """Nodes that only re-code, and the codes that they start from.
 
     Attributes:
         nodes: not priced.
-        source: the codes behind each re-coded value, by name.
+        source: the original codes of each re-coded value, by name.
     """
 
     nodes: frozenset[ir.Node]
@@ -30,11 +29,11 @@ class Recodings:
 
 
 def find_recodings(model: ir.Model, constant: set[str]) -> Recodings:
-    """All re-codings of layers that say in their metadata that they have one."""
+    """Find the re-codings of layers whose metadata name one."""
     nodes: set[ir.Node] = set()
     source: dict[str, ir.Value] = {}
     for node in model.graph:
-        if RECODE_KEY not in node.metadata_props:
+        if keys.RECODE not in node.metadata_props:
             continue
         for value in node.inputs:
             dequantize = None if value is None else value.producer()
@@ -43,15 +42,15 @@ def find_recodings(model: ir.Model, constant: set[str]) -> Recodings:
             codes = dequantize.inputs[0]
             if codes is None or (codes.name or "") in constant:
                 continue
-            steps, origins = _walk(codes, constant)
+            steps, origins = _trace_back(codes, constant)
             if steps and len(origins) == 1:
                 nodes |= steps
                 source[codes.name or ""] = next(iter(origins))
     return Recodings(nodes=frozenset(nodes), source=source)
 
 
-def _walk(codes: ir.Value, constant: set[str]) -> tuple[set[ir.Node], set[ir.Value]]:
-    """Steps back to the quantized codes, and the codes they start from."""
+def _trace_back(codes: ir.Value, constant: set[str]) -> tuple[set[ir.Node], set[ir.Value]]:
+    """Collect the nodes back to the quantized codes, and those codes."""
     steps: set[ir.Node] = set()
     origins: set[ir.Value] = set()
     pending = [codes]
@@ -69,7 +68,7 @@ def _walk(codes: ir.Value, constant: set[str]) -> tuple[set[ir.Node], set[ir.Val
 
 
 def clamped_code_bits(node: ir.Node) -> int | None:
-    """Width of the codes that a Clip cuts unsigned 8-bit codes to; None for anything else."""
+    """Return the width to which a Clip limits unsigned 8-bit codes; None for other nodes."""
     source = node.inputs[0] if node.inputs else None
     if not is_op(node, "Clip") or source is None or source.dtype != ir.DataType.UINT8 or len(node.inputs) < 3:
         return None

@@ -10,17 +10,17 @@ from dybitq.graph.stored.skeleton import packed_matmul_shape, placeholder, to_fl
 from dybitq.graph.values import all_value_names, unique
 
 BATCH, SEQUENCE, EXTENT = 1, 128, 224
-"""What open extents become: the leading one, those of inputs of up to three axes, those of images."""
+"""Assumed extents: of the batch, of inputs of up to three axes, and of images."""
 
 Shape = tuple[int, ...]
 
 
 def bind_shapes(model: ir.Model, shapes: Mapping[str, Shape]) -> tuple[dict[str, Shape], list[str]]:
-    """A fixed shape for every graph input, and notes on the extents that were assumed.
+    """Fix the shape of every graph input; also return notes on the extents that were assumed.
 
     Raises:
         ConfigError: ``shapes`` names no input or contradicts the model.
-        ModelError: an input has not even a rank.
+        ModelError: an input has no rank.
     """
     inputs = {value.name or "": value for value in model.graph.inputs if value.const_value is None}
     for name in shapes:
@@ -49,7 +49,7 @@ def _is_open(dim: int | ir.SymbolicDim, known: Mapping[str, int]) -> bool:
 
 
 def _symbols(inputs: Mapping[str, ir.Value], shapes: Mapping[str, Shape]) -> dict[str, int]:
-    """What the given shapes say about named extents."""
+    """Read named extents from the given shapes."""
     known: dict[str, int] = {}
     for name, shape in shapes.items():
         declared = inputs[name].shape
@@ -79,10 +79,10 @@ def _extent(dim: int | ir.SymbolicDim, axis: int, rank: int, known: Mapping[str,
 
 
 def shaped(model: ir.Model, bound: Mapping[str, Shape]) -> ir.Model | None:
-    """A copy whose values carry shapes; operators that inference does not know stand there as float ones.
+    """Copy a model with shapes on its values; operators unknown to inference are replaced by float ones.
 
     Returns:
-        None where inference fails altogether.
+        None where inference fails.
     """
     copy = model.clone()
     names = all_value_names(copy)

@@ -1,4 +1,4 @@
-"""Operators beside the products: how many elementary operations per element they are on a vector unit."""
+"""Operators that are no products: their elementary operations per element on a vector unit."""
 
 import math
 from collections.abc import Sequence
@@ -182,7 +182,7 @@ DROPPED = frozenset(
 
 
 def passes(node: ir.Node, inputs: Sequence[Shape], out: Shape) -> int:
-    """Elementary operations of one vector operator."""
+    """Count the elementary operations of one vector operator."""
     kind = PASSES[node.op_type]
     window = math.prod(ints_attribute(node, "kernel_shape") or (1,))
     linear = node.op_type in ("Resize", "Upsample") and _mode(node) != "nearest"

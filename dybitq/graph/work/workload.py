@@ -1,8 +1,10 @@
-"""A model as a workload for the simulator: products, vector operators, and the width of every tensor.
+"""Models as workloads for the simulator: products, vector operators, and the width of every tensor.
 
-Any ONNX goes: float (every tensor 32 bits), QDQ, QLinear or packed of any tool, and our own files. The widths
-of products come from ``graph.quantized``. Quantizers, casts and reshapes move nothing and vanish;
-concatenation and slicing are views on one storage; re-codings happen at the edge of the array.
+Every kind of ONNX model is read: float (all tensors 32 bits), QDQ, QLinear or packed by any tool, and
+    dybitq's
+files. The widths of products come from ``graph.stored.quantized``. Quantizers, casts and reshapes move no
+data and are left out; concatenation and slicing are views on one storage; re-codings run at the edge of the
+array.
 """
 
 import math
@@ -12,14 +14,15 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from dybitq.encodings.widths import known_widths
 from dybitq.errors import ModelError
+from dybitq.graph import keys
 from dybitq.graph.passes import normalise
 from dybitq.graph.read import read
 from dybitq.graph.stored.quantized import quantized_survey
 from dybitq.graph.values import has_subgraph, int_attribute, shape_of
-from dybitq.graph.work.formats import known_integer_bits
 from dybitq.graph.work.products import PRODUCTS, Product, product
-from dybitq.graph.work.recoding import RECODE_KEY, clamped_code_bits, find_recodings
+from dybitq.graph.work.recoding import clamped_code_bits, find_recodings
 from dybitq.graph.work.shapes import Shape, bind_shapes, shaped
 from dybitq.graph.work.vector import DROPPED, MERGING, PASSES, RENAMING, passes
 from dybitq.records.layers import QuantizedLayer
@@ -33,7 +36,7 @@ _INDEX_TYPES = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL)
 class _Tensor:
     """A tensor under construction; other names of it may narrow it.
 
-    ``needs``: widths at which its readers take it, if all of them say so.
+    ``needs``: widths at which its readers take it, if all of them state one.
     """
 
     name: str
@@ -62,7 +65,7 @@ def read_workload(source: ModelSource, shapes: Mapping[str, Shape] | None = None
 
 
 def workload_of_model(model: ir.Model, *, name: str, shapes: Mapping[str, Shape] | None = None) -> Workload:
-    """:func:`read_workload` of a model as it was read; it is brought into normal form in place."""
+    """Convert a model to a workload, see :func:`read_workload`; it is normalised in place."""
     bound, notes = bind_shapes(model, shapes or {})
     stored = {layer.layer.name: layer for layer in quantized_survey(model)}
     for value in model.graph.inputs:
@@ -97,7 +100,7 @@ def _dtype_width(dtype: ir.DataType | None) -> tuple[int, str]:
 
 
 class _Builder:
-    """Walks the nodes in order and collects tensors and operators."""
+    """Collects tensors and operators, node by node."""
 
     def __init__(
         self,
@@ -125,7 +128,7 @@ class _Builder:
                 self._constant.update(value.name or "" for value in node.outputs)
 
     def finished(self) -> tuple[TensorWork, ...]:
-        """The tensors; one that every reader takes narrower is written so."""
+        """Return the tensors; one that all its readers take narrower is written narrower."""
         return tuple(
             TensorWork(
                 name=t.name,
@@ -138,7 +141,7 @@ class _Builder:
         )
 
     def shape(self, value: ir.Value | None) -> Shape | None:
-        """Extents of a value, None where any of them is unknown."""
+        """Return the extents of a value; None where any of them is unknown."""
         if value is None:
             return None
         name = value.name or ""
@@ -151,7 +154,7 @@ class _Builder:
         return None
 
     def index(self, value: ir.Value) -> int:
-        """The tensor behind a value; made on first sight for graph inputs and constants."""
+        """Index the tensor of a value; for graph inputs and constants it is made on first use."""
         name = value.name or ""
         if name not in self._index:
             self._new(value, math.prod(self.shape(value) or (0,)), constant=name in self._constant)
@@ -198,7 +201,7 @@ class _Builder:
         return value is not None and (value.name or "") in self._constant
 
     def _is_bookkeeping(self, node: ir.Node) -> bool:
-        """Arithmetic on indices, or on single numbers such as scales."""
+        """Tell if a node computes indices, or single numbers such as scales."""
         single = all(
             value is None or self.shape(value) in ((), (1,)) for value in (*node.inputs, node.outputs[0])
         )
@@ -210,7 +213,7 @@ class _Builder:
         self.skipped.append(Skipped(name=node.name or "", op_type=node.op_type, reason=reason, macs=macs))
 
     def _alias(self, node: ir.Node) -> None:
-        """Outputs are another name of the first input; a quantizer narrows the tensor behind it."""
+        """Make outputs other names of the first input; a quantizer narrows that tensor."""
         source = node.inputs[0]
         if source is None:
             return
@@ -225,7 +228,7 @@ class _Builder:
     # ------------------------------------------------------------------ vector operators
 
     def _data_inputs(self, node: ir.Node) -> tuple[int, ...]:
-        """Tensors that really flow, activations first; constants of one element are no traffic."""
+        """List tensors that are really moved, activations first; constants of one element are no traffic."""
         streams: list[int] = []
         constants: list[int] = []
         for value in node.inputs:
@@ -281,7 +284,7 @@ class _Builder:
         )
 
     def _add_views(self, node: ir.Node, read: tuple[int, ...], bits: int) -> None:
-        """Concatenation and splitting: every output is part of one storage with the inputs."""
+        """Join the inputs and outputs of a concatenation or split to one storage."""
         for place, value in enumerate(node.outputs):
             output = self._new(value, math.prod(self.shape(value) or ()))
             self.tensors[output].bits = min(self.tensors[output].bits, bits)
@@ -291,7 +294,7 @@ class _Builder:
             )
 
     def _add_lookup(self, node: ir.Node) -> None:
-        """Rows of an embedding table (only what is picked moves), or a table applied to every code."""
+        """Add rows of an embedding table (only the picked rows move), or a table applied to every code."""
         out = self.shape(node.outputs[0])
         table, indices = node.inputs[0], node.inputs[1]
         if out is None or table is None or indices is None:
@@ -336,17 +339,18 @@ class _Builder:
     ) -> None:
         a, w = self.tensors[activation], self.tensors[weight]
         found = self._stored.get(node.name or "")
-        recode = node.metadata_props.get(RECODE_KEY, "none")
+        recode = node.metadata_props.get(keys.RECODE, "none")
         if found is not None:
             w.bits, w.format = (found.weight_bits, found.weight_format) if weighted else (w.bits, w.format)
-            # What a re-coding takes is narrower than what lies in memory.
+            # A re-coding's result is narrower than the tensor in memory.
             a.bits = min(a.bits, found.activation_bits) if recode == "none" else a.bits
         w.constant = w.constant or weighted
-        a_bits, a_format = a.bits, a.format
-        if recode != "none":
-            a_bits, a_format = _digits(recode.split("-")[0], a_bits), recode
-        # A SPARQ window needs all 8 bits in memory; any other re-coding can be done before writing.
-        a.needs.append(a.bits if recode.startswith("sparq") else a_bits)
+        recoding, own_w, own_a = known_widths(recode), known_widths(w.format), known_widths(a.format)
+        own_a = recoding or own_a
+        windowed = own_a is not None and own_a.windowed
+        a_bits = a.bits if recoding is None else recoding.multiplied
+        # A window needs all 8 bits in memory; any other re-coding can be done before writing.
+        a.needs.append(a.bits if windowed else a_bits)
         if not weighted:
             w.needs.append(w.bits)
         self.ops.append(
@@ -362,22 +366,17 @@ class _Builder:
                 output=self._new(node.outputs[0], math.prod(self.shape(node.outputs[0]) or ())),
                 w_bits=w.bits,
                 a_bits=a_bits,
-                w_format=w.format,
-                a_format=a_format,
-                w_integer_bits=known_integer_bits(w.format),
-                a_integer_bits=known_integer_bits(a_format),
+                w_family="" if own_w is None else own_w.family,
+                a_family="" if own_a is None else own_a.family,
+                w_integer_bits=0 if own_w is None else own_w.integer,
+                a_integer_bits=0 if own_a is None else own_a.integer,
+                a_windowed=windowed,
             )
         )
 
 
-def _digits(number_format: str, default: int) -> int:
-    """Width in a format's name, ``dybit4`` -> 4."""
-    digits = "".join(char for char in number_format if char.isdigit())
-    return int(digits) if digits else default
-
-
 def _recurrent_macs(node: ir.Node, shapes: Sequence[Shape | None]) -> int:
-    """MACs of an LSTM, GRU or RNN, so that its share can be told; 0 for anything else."""
+    """Count MACs of an LSTM, GRU or RNN, to report its share; 0 for other operators."""
     if node.op_type not in ("LSTM", "GRU", "RNN") or len(shapes) < 3 or None in shapes[:3]:
         return 0
     steps, batch, _ = shapes[0] or (0, 0, 0)

@@ -24,12 +24,12 @@ def price(machine: Machine, prepared: Prepared, widths: Widths) -> Costs:
     Raises:
         ConfigError: the machine cannot hold one tile of a layer.
     """
-    array, kernels = need(machine.array, machine, "array"), prepared.kernels
-    rate = rates(machine, widths.w, widths.a, (kernels.m == 1)[:, None])
+    array, launches = need(machine.array, machine, "array"), prepared.launches
+    rate = rates(machine, widths.w, widths.a, (launches.m == 1)[:, None])
     spread = layout(
-        array.dataflow, kernels.m[:, None], -(-kernels.k[:, None] // rate.depth), kernels.n[:, None]
+        array.dataflow, launches.m[:, None], -(-launches.k[:, None] // rate.depth), launches.n[:, None]
     )
     fold_r = np.ceil(spread.rows / (array.rows * rate.rows))
     fold_c = np.ceil(spread.cols / (array.cols * rate.cols))
-    folds = kernels.groups[:, None] * fold_r * fold_c
+    folds = launches.groups[:, None] * fold_r * fold_c
     return bounded_costs(machine, prepared, widths, rate, folds * spread.time * rate.serial, folds)

@@ -18,9 +18,9 @@ from dybitq.hardware.precision import rates
 
 
 def _first(prepared: Prepared) -> Array:
-    """Which launches read an input of the network, bool ``[L, 1]``."""
-    written = set(prepared.kernels.output.tolist())
-    return np.array([index not in written for index in prepared.kernels.input.tolist()])[:, None]
+    """Mark launches that read an input of the network, bool ``[L, 1]``."""
+    written = set(prepared.launches.output.tolist())
+    return np.array([index not in written for index in prepared.launches.input.tolist()])[:, None]
 
 
 @engines.register("bitfusion")
@@ -30,16 +30,16 @@ def price(machine: Machine, prepared: Prepared, widths: Widths) -> Costs:
     Raises:
         ConfigError: the machine cannot hold one tile of a layer.
     """
-    array, kernels = need(machine.array, machine, "array"), prepared.kernels
-    rate = rates(machine, widths.w, widths.a, (kernels.m == 1)[:, None])
+    array, launches = need(machine.array, machine, "array"), prepared.launches
+    rate = rates(machine, widths.w, widths.a, (launches.m == 1)[:, None])
     depth = array.rows * rate.depth
-    whole = np.ceil(kernels.k[:, None] / depth)
-    by_channel = kernels.taps[:, None] * np.ceil(kernels.channels[:, None] / depth)
+    whole = np.ceil(launches.k[:, None] / depth)
+    by_channel = launches.taps[:, None] * np.ceil(launches.channels[:, None] / depth)
     if prepared.workload.convention == "scalesim":
-        lowered = kernels.taps[:, None] == 1
+        lowered = launches.taps[:, None] == 1
     else:
-        lowered = _first(prepared) | (kernels.taps[:, None] == 1)
-    passes = np.where(lowered, whole, by_channel) * np.ceil(kernels.n[:, None] / array.cols)
-    groups = kernels.groups[:, None].astype(np.float64)
-    compute = groups * kernels.m[:, None] * passes
+        lowered = _first(prepared) | (launches.taps[:, None] == 1)
+    passes = np.where(lowered, whole, by_channel) * np.ceil(launches.n[:, None] / array.cols)
+    groups = launches.groups[:, None].astype(np.float64)
+    compute = groups * launches.m[:, None] * passes
     return bounded_costs(machine, prepared, widths, rate, compute, groups * passes)

@@ -20,25 +20,25 @@ from dybitq.schema.machine import Dpu
 
 def block_cycles(dpu: Dpu, prepared: Prepared) -> Array:
     """Cycles of each launch when every block takes one, float64 ``[L, 1]``; 0 for vector launches."""
-    kernels = prepared.kernels
+    launches = prepared.launches
     m, n, channels, taps, groups = (
-        getattr(kernels, name).astype(np.float64) for name in ("m", "n", "channels", "taps", "groups")
+        getattr(launches, name).astype(np.float64) for name in ("m", "n", "channels", "taps", "groups")
     )
     steps = taps * np.ceil(channels / dpu.in_channels)
     if dpu.augment_channels:
-        packed = kernels.kernel_h * np.ceil(channels * kernels.kernel_w / dpu.in_channels)
+        packed = launches.kernel_h * np.ceil(channels * launches.kernel_w / dpu.in_channels)
         steps = np.where(channels < dpu.in_channels, np.minimum(packed, steps), steps)
     dense = groups * np.ceil(m / dpu.pixels) * np.ceil(n / dpu.out_channels) * steps
     depthwise = np.ceil(m / dpu.depthwise_pixels) * np.ceil(groups * n / dpu.in_channels) * taps
     is_depthwise = (groups > 1) & (channels == 1)
-    return (np.where(is_depthwise, np.minimum(depthwise, dense), dense) * kernels.is_gemm)[:, None]
+    return (np.where(is_depthwise, np.minimum(depthwise, dense), dense) * launches.is_gemm)[:, None]
 
 
 @engines.register("dpu")
 def price(machine: Machine, prepared: Prepared, widths: Widths) -> Costs:
     """Price every launch."""
     dpu = need(machine.dpu, machine, "dpu")
-    rate = rates(machine, widths.w, widths.a, (prepared.kernels.m == 1)[:, None])
+    rate = rates(machine, widths.w, widths.a, (prepared.launches.m == 1)[:, None])
     cycles = block_cycles(dpu, prepared) / dpu.efficiency
     dram = moved_once(prepared, widths)
     moving = dram.total / bytes_per_cycle(machine)

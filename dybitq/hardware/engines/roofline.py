@@ -41,11 +41,11 @@ def price(machine: Machine, prepared: Prepared, widths: Widths) -> Costs:
     """Price every launch; cycles are those of the machine's clock."""
     roofline = need(machine.roofline, machine, "roofline")
     rate, bandwidth, fixed, w, a = _points(machine, widths)
-    macs = prepared.kernels.macs[:, None].astype(np.float64)
+    macs = prepared.launches.macs[:, None].astype(np.float64)
     dram = moved_once(prepared, widths)
     if roofline.out_bits is not None:
-        wide = np.ceil(prepared.kernels.out_elements[:, None] * roofline.out_bits / 8.0)
-        gemm = prepared.kernels.is_gemm[:, None]
+        wide = np.ceil(prepared.launches.out_elements[:, None] * roofline.out_bits / 8.0)
+        gemm = prepared.launches.is_gemm[:, None]
         dram = Operands(input=dram.input, weight=dram.weight, output=np.where(gemm, wide, dram.output))
     computing = macs / (rate * 1e6) * machine.clock_mhz
     moving = dram.total / (bandwidth * 1e3) * machine.clock_mhz

@@ -17,9 +17,9 @@ from dybitq.hardware.scalesim_memory import distinct_words, input_words, weight_
 def price(machine: Machine, prepared: Prepared, widths: Widths) -> Costs:
     """Price every launch; widths have no influence, every word is one byte."""
     array, buffers = need(machine.array, machine, "array"), need(machine.buffers, machine, "buffers")
-    kernels = prepared.kernels
-    m, k, n = kernels.m[:, None], kernels.k[:, None], kernels.n[:, None]
-    used = kernels.is_gemm[:, None] * kernels.groups[:, None]
+    launches = prepared.launches
+    m, k, n = launches.m[:, None], launches.k[:, None], launches.n[:, None]
+    used = launches.is_gemm[:, None] * launches.groups[:, None]
     rows, cols, flow = array.rows, array.cols, array.dataflow
     spread = layout(flow, m, k, n)
     fold_r, fold_c = ceil_div(spread.rows, rows), ceil_div(spread.cols, cols)
@@ -43,8 +43,8 @@ def price(machine: Machine, prepared: Prepared, widths: Widths) -> Costs:
     zero, mapping = np.zeros(shape), spread.rows * spread.cols / (folds * rows * cols)
     utilisation = macs / (cycles * rows * cols)
     dram = Operands(
-        input=wide(input_words(kernels, buffers, flow, rows, fold_c)),
-        weight=wide(weight_words(kernels, buffers, flow, fold_r, fold_c)),
+        input=wide(input_words(launches, buffers, flow, rows, fold_c)),
+        weight=wide(weight_words(launches, buffers, flow, fold_r, fold_c)),
         output=wide(m * n if flow == "os" else writes),
     )
     return Costs(
@@ -62,7 +62,7 @@ def price(machine: Machine, prepared: Prepared, widths: Widths) -> Costs:
         sram_reads=Operands(input=wide(reads_i), weight=wide(reads_w), output=zero),
         sram_writes=Operands(input=zero, weight=zero, output=wide(writes)),
         dram=dram,
-        distinct=Operands(input=wide(distinct_words(kernels)), weight=wide(k * n), output=wide(m * n)),
+        distinct=Operands(input=wide(distinct_words(launches)), weight=wide(k * n), output=wide(m * n)),
         bound=np.zeros(shape, dtype=np.int64),
         extra={
             "scalesim_total_cycles": wide(printed),

@@ -1,8 +1,8 @@
-"""A systolic array behind double-buffered memories and one DRAM port: the native timing model.
+"""A systolic array with double-buffered memories and one DRAM port: the native timing model.
 
 Array cycles are the closed forms of ``array_core`` on every tile, at the rates of the machine's multiplier;
-tiles, loop order and the pipeline come from ``tiling``. Requantization of results is taken to ride on the
-output path; what a layer's fused operators compute runs on the vector unit beside the array.
+tiles, loop order and the pipeline come from ``tiling``. Requantization of results is taken to be
+part of the output path; a layer's fused operators run on the vector unit beside the array.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from dybitq.hardware.array_core import array_cycles, layout
 from dybitq.hardware.costs import Array, Costs, Widths
 from dybitq.hardware.engine import Machine, Prepared, engines, need
 from dybitq.hardware.precision import Rates, rates
-from dybitq.hardware.selection import Launches, Ports, best_tiles, distinct_launches, ports, tile_numbers
+from dybitq.hardware.selection import Ports, Products, best_tiles, distinct_products, ports, tile_numbers
 from dybitq.hardware.tiling import N_OUTER_HOLD, pipeline, transfers
 from dybitq.hardware.traffic import Tiles, distinct, tile_bytes, traffic
 from dybitq.hardware.vector import merged, no_products, vector_launches
@@ -29,22 +29,22 @@ class _Work(NamedTuple):
 
 
 def _packed_groups(machine: Machine, prepared: Prepared, rate: Rates) -> Array:
-    """How many groups of a grouped convolution fit on the array block-diagonally, float64 ``[L, P]``.
+    """Count groups of a grouped convolution that fit on the array block-diagonally, float64 ``[L, P]``.
 
     Powers of two, so that twice the array never does more than twice the work.
     """
-    array, kernels = need(machine.array, machine, "array"), prepared.kernels
-    shape = np.broadcast_shapes((len(kernels.heads), 1), rate.serial.shape)
+    array, launches = need(machine.array, machine, "array"), prepared.launches
+    shape = np.broadcast_shapes((len(launches.heads), 1), rate.serial.shape)
     if not array.pack_groups:
         return np.ones(shape)
     spread = layout(
         array.dataflow,
-        -(-kernels.m[:, None] // rate.m_lanes),
-        -(-kernels.k[:, None] // rate.depth),
-        -(-kernels.n[:, None] // rate.n_lanes),
+        -(-launches.m[:, None] // rate.m_lanes),
+        -(-launches.k[:, None] // rate.depth),
+        -(-launches.n[:, None] // rate.n_lanes),
     )
     room = np.minimum(array.rows * rate.rows // spread.rows, array.cols * rate.cols // spread.cols)
-    most = np.ceil(np.log2(kernels.groups[:, None]))
+    most = np.ceil(np.log2(launches.groups[:, None]))
     return 2.0 ** np.minimum(np.floor(np.log2(np.maximum(room, 1))), most)
 
 
@@ -85,11 +85,11 @@ def price(machine: Machine, prepared: Prepared, widths: Widths) -> Costs:
     Raises:
         ConfigError: the machine cannot hold one tile of a layer.
     """
-    rate = rates(machine, widths.w, widths.a, (prepared.kernels.m == 1)[:, None])
+    rate = rates(machine, widths.w, widths.a, (prepared.launches.m == 1)[:, None])
     beside = vector_launches(machine, prepared, widths)
-    if not prepared.kernels.is_gemm.any():
+    if not prepared.launches.is_gemm.any():
         return merged(prepared, no_products(rate, widths), beside)
-    launches = distinct_launches(prepared, widths, rate, _packed_groups(machine, prepared, rate))
+    products = distinct_products(prepared, widths, rate, _packed_groups(machine, prepared, rate))
 
     def busy(tiles: Tiles, speed: Rates) -> Array:
         return tiles.steps * _work(machine, tiles, speed).step
@@ -97,22 +97,22 @@ def price(machine: Machine, prepared: Prepared, widths: Widths) -> Costs:
     def exact(tiles: Tiles, speed: Rates, port: Ports) -> Array:
         return _total(tiles, _work(machine, tiles, speed).step, port)[0]
 
-    tiles = best_tiles(machine, prepared, launches, busy, exact)
-    return merged(prepared, _gemm_costs(machine, prepared, widths, launches, tiles), beside)
+    tiles = best_tiles(machine, prepared, products, busy, exact)
+    return merged(prepared, _gemm_costs(machine, prepared, widths, products, tiles), beside)
 
 
 def _gemm_costs(
-    machine: Machine, prepared: Prepared, widths: Widths, launches: Launches, tiles: Tiles
+    machine: Machine, prepared: Prepared, widths: Widths, products: Products, tiles: Tiles
 ) -> Costs:
     """Costs of all launches from the chosen tiles of the distinct products."""
-    array, rate = need(machine.array, machine, "array"), launches.rate
-    size, work = tile_bytes(machine, launches.widths, tiles), _work(machine, tiles, rate)
+    array, rate = need(machine.array, machine, "array"), products.rate
+    size, work = tile_bytes(machine, products.widths, tiles), _work(machine, tiles, rate)
     total, stall = _total(tiles, work.step, ports(machine, size))
     cycles, folds = tiles.steps * work.step, tiles.steps * work.folds
     fill = total - cycles - stall
     macs = tiles.groups * tiles.m * tiles.k * tiles.n
     peak = array.rows * array.cols * rate.peak
-    moved = traffic(machine, launches.widths, tiles, size, rate)
+    moved = traffic(machine, products.widths, tiles, size, rate)
     bound = np.where(work.step > work.cycles, 3, 0)
     bound = np.where(stall > np.maximum(cycles, fill), 1, np.where(fill > cycles, 2, bound))
     costs = Costs(
@@ -130,8 +130,8 @@ def _gemm_costs(
         sram_reads=moved.reads,
         sram_writes=moved.writes,
         dram=moved.dram,
-        distinct=distinct(prepared, widths).at(launches.places),
+        distinct=distinct(prepared, widths).at(products.places),
         bound=bound,
         extra=tile_numbers(tiles),
     )
-    return costs.at(launches.inverse)
+    return costs.at(products.inverse)

@@ -15,8 +15,8 @@ from dybitq.schema.machine import TableRow
 
 
 def _rows(machine: Machine, prepared: Prepared, place: int) -> list[TableRow]:
-    kernels = prepared.kernels
-    op = prepared.workload.ops[kernels.heads[place]]
+    launches = prepared.launches
+    op = prepared.workload.ops[launches.heads[place]]
     named = [row for row in machine.table if row.layer == op.name]
     shape = (op.groups, op.m, op.k, op.n)
     found = named or [row for row in machine.table if row.shape == shape]
@@ -32,7 +32,7 @@ def _looked_up(machine: Machine, prepared: Prepared, widths: Widths) -> tuple[Ar
     """Microseconds and widths run, ``[L, P]``; 0 for vector launches, which the table has as fused."""
     times = np.zeros(widths.w.shape)
     w_run, a_run = widths.w.copy(), widths.a.copy()
-    for place in np.flatnonzero(prepared.kernels.is_gemm):
+    for place in np.flatnonzero(prepared.launches.is_gemm):
         rows = _rows(machine, prepared, int(place))
         times[place], w_run[place], a_run[place] = rows[-1].latency_us, rows[-1].w_bits, rows[-1].a_bits
         for row in reversed(rows[:-1]):
@@ -53,7 +53,7 @@ def price(machine: Machine, prepared: Prepared, widths: Widths) -> Costs:
     times, w_run, a_run = _looked_up(machine, prepared, widths)
     cycles = times * machine.clock_mhz
     rate = rates(machine, w_run, a_run, np.zeros(times.shape, dtype=bool))
-    macs = prepared.kernels.macs[:, None].astype(np.float64)
+    macs = prepared.launches.macs[:, None].astype(np.float64)
     fastest = float((macs / np.maximum(cycles, 1e-9))[cycles > 0].max(initial=1.0))
     return streaming_costs(
         machine,

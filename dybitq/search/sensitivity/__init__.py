@@ -1,4 +1,4 @@
-"""Sensitivities, one file each: what a format of a layer's weights, or of its input, costs in accuracy.
+"""Sensitivities, one file each: the accuracy lost by a format of a layer's weights or of its input.
 
 A sensitivity gives every choice a number that is 0 for float and adds up over the network.
 """
@@ -8,26 +8,24 @@ from dataclasses import dataclass
 
 from dybitq.data.source import DataSource
 from dybitq.errors import ConfigError
+from dybitq.records.progress import Progress
 from dybitq.records.statistics import Statistics
 from dybitq.registry import Registry
 from dybitq.search.space import Space
 
-Progress = Callable[[str, int, int], None]
-
-
 SAMPLES = 32
-"""How many are used where nothing else is said."""
+"""Samples that are used by default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Subject:
-    """What a sensitivity is asked about.
+    """The network, formats and data that a sensitivity judges.
 
     Attributes:
         space: the network, its layers and the formats to judge.
         statistics: of the float network.
         source: opens the samples; None where no data were given.
-        samples: how many samples to use where data are read.
+        samples: number of samples to use where data are read.
         progress: called with stage, done, total.
     """
 
@@ -38,7 +36,7 @@ class Subject:
     progress: Progress | None = None
 
     def data(self, sensitivity: str) -> DataSource:
-        """The samples.
+        """Open the samples.
 
         Raises:
             ConfigError: there are none.
@@ -55,8 +53,8 @@ class Scores:
     Attributes:
         weights: by layer and weight setting.
         activations: by layer and activation setting, for the layers that choose.
-        fixed: what does not depend on any choice.
-        relative_error: whether the sum predicts the energy of the output's error over that of the output.
+        fixed: the part that does not depend on any choice.
+        relative_error: True where the sum predicts the energy of the output's error over that of the output.
     """
 
     weights: Mapping[str, Mapping[str, float]]

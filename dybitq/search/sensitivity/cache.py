@@ -21,13 +21,13 @@ _KEY_DIGITS = 16
 
 
 def scores_of(sensitivity: str, subject: Subject, statistics: Path, *, data_key: str = "") -> Scores:
-    """Scores from the file, or computed now and written to it.
+    """Read scores from their file, or compute them and write it.
 
     Args:
         sensitivity: registered name.
         subject: what to judge.
         statistics: the statistics file; a folder that cannot be written to is no error.
-        data_key: what says which samples a sensitivity that reads data would read.
+        data_key: identifies the samples that a sensitivity reads.
 
     Raises:
         ConfigError: no such sensitivity, or it needs data.
@@ -45,7 +45,7 @@ def scores_of(sensitivity: str, subject: Subject, statistics: Path, *, data_key:
 
 
 def folder_of(statistics: Path) -> Path:
-    """Where the scores for a statistics file are kept."""
+    """Return the folder of the scores for a statistics file."""
     return statistics.with_name(statistics.name + ".scores")
 
 
@@ -80,7 +80,7 @@ def _read(path: Path, key: str) -> Scores | None:
 
 
 def _write(path: Path, key: str, scores: Scores) -> None:
-    """Best effort: scores that cannot be kept are computed again."""
+    """Write scores; where that fails they are computed again next time."""
     text = json.dumps({"key": key, **dataclasses.asdict(scores)})
     with contextlib.suppress(OSError, OutputError):
         path.parent.mkdir(exist_ok=True)

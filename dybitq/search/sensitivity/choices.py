@@ -1,4 +1,4 @@
-"""Every choice of a network in turn: the loop that measured sensitivities share."""
+"""The loop over all choices of a network that measured sensitivities share."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -14,9 +14,9 @@ ByLayer = dict[str, Mapping[str, float]]
 
 
 def judged(subject: Subject, of_weight: OfWeight, of_tensor: OfTensor) -> tuple[ByLayer, ByLayer]:
-    """Numbers for all weights and all coded tensors.
+    """Collect numbers for all weights and all coded tensors.
 
-    A tensor that several layers read is judged once and booked with the first of them.
+    A tensor that several layers read is judged once and counts for the first of them.
 
     Returns:
         By layer and setting those of the weights, and those of the activations.

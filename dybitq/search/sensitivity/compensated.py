@@ -12,5 +12,5 @@ from dybitq.search.sensitivity.output_error import relative_errors
 
 @SENSITIVITIES.register("compensated")
 def compensated(subject: Subject) -> Scores:
-    """Relative error of the network's output, first order, after the rounding of the plan."""
+    """Predict the relative error of the network's output, first order, after the rounding of the plan."""
     return relative_errors(subject, layer_gains(subject.space, subject.statistics), compensated=True)

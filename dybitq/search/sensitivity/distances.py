@@ -1,4 +1,4 @@
-"""How far a network's outputs have moved: KL divergence of class scores, relative error of anything else."""
+"""Distances between outputs: KL divergence of class scores, relative error of anything else."""
 
 import numpy as np
 
@@ -23,7 +23,7 @@ def relative_error(reference: np.ndarray, changed: np.ndarray) -> np.ndarray:
         reference, changed: float ``[samples, ...]``.
 
     Returns:
-        float64 ``[samples]``; a sample without energy counts its error's energy as it is.
+        float64 ``[samples]``; for a sample without energy, the energy of the error itself.
     """
     axes = tuple(range(1, reference.ndim))
     wide = reference.astype(np.float64)

@@ -1,8 +1,8 @@
-"""The network's own reaction to every layer in every format: KL of class scores, or relative error.
+"""Measured effect of every format of every layer on the output: KL of class scores, or relative error.
 
 One layer (or one coded tensor) at a time is quantized, with its bias corrected, everything else in float.
-It takes a pass over the samples for each format of each layer, which is the longest of all, and leaves
-nothing of a single layer to a model; what layers do to each other's errors is still left out.
+It takes a pass over the samples for each format of each layer, longer than any other sensitivity. The effect
+of a single layer is measured, not modelled; interactions between the errors of layers are still left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from dybitq.search.sensitivity.reaction import Reaction
 
 @SENSITIVITIES.register("divergence")
 def divergence(subject: Subject) -> Scores:
-    """Mean divergence of the outputs for every layer and tensor in every format."""
+    """Measure the mean divergence of the outputs for every layer and tensor in every format."""
     noise = LayerNoise(subject.space, subject.statistics)
     reaction = Reaction(subject, "divergence", noise)
     distance = reaction.loss()

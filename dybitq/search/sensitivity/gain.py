@@ -6,10 +6,9 @@ small enough to be of first order; those of the finer ones follow from it in pro
 layer, or of the codes, in closed form. Coarse formats need their own runs because their errors are not in
 proportion: a code of 4 bits whose step is as large as the values loses most of them, one of 5 bits few.
 
-Errors of several changes are not added as they are. Coarse codes shrink what they code, since their levels
-are about the means of what falls to them, so the output loses a share of its energy instead of gaining
-noise, and what is left of it multiplies: the logarithms of the shares that are left add up. For small errors
-that is the same.
+Errors of several changes are not added directly. Coarse codes shrink their tensor, since a level is about
+the mean of the values rounded to it, so the output loses a share of its energy instead of gaining noise. The
+shares that remain multiply, so their logarithms add up. For small errors that is the same as adding errors.
 """
 
 import math
@@ -25,12 +24,12 @@ from dybitq.search.sensitivity.noise import LayerNoise
 from dybitq.search.sensitivity.reaction import Reaction
 
 _FIRST_ORDER = 0.01  # relative error of the output up to which finer formats follow from coarser ones
-_MOST_LOST = 0.9  # share of the energy from which on the logarithm goes on as a straight line
+_MOST_LOST = 0.9  # share of the energy above which a straight line continues the logarithm
 
 
 @SENSITIVITIES.register("gain")
 def gain(subject: Subject) -> Scores:
-    """Relative error of the network's output, by measured gains."""
+    """Predict the relative error of the network's output by measured gains."""
     noise = LayerNoise(subject.space, subject.statistics)
     reaction = Reaction(subject, "gain", noise)
     distance = reaction.energy_ratio()
@@ -58,7 +57,7 @@ def gain(subject: Subject) -> Scores:
 
 
 def losses(errors: Mapping[str, float], measured: Callable[[str], float]) -> dict[str, float]:
-    """What every setting costs, from its error in closed form and a way to measure that of the output."""
+    """Compute the loss of every setting from its closed-form error and a function that measures one."""
     found: dict[str, float] = {}
     error, factor = math.inf, 0.0
     for name in sorted(errors, key=lambda name: -errors[name]):
@@ -70,6 +69,6 @@ def losses(errors: Mapping[str, float], measured: Callable[[str], float]) -> dic
 
 
 def loss(error: float) -> float:
-    """``-log(1 - error)`` of a relative error: adds up where shares that are left of the output multiply."""
+    """Return ``-log(1 - error)`` of a relative error, which adds up where remaining shares multiply."""
     kept = min(error, _MOST_LOST)
     return float(-np.log1p(-kept) + (error - kept) / (1 - _MOST_LOST))

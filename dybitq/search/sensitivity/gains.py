@@ -1,10 +1,10 @@
-"""How much of a layer's relative error reaches the network's output, from the statistics alone.
+"""Gains: the share of a layer's relative error that reaches the network's output, from the statistics alone.
 
-First order, errors taken as independent: a layer, and whatever works value by value, hands the relative
-error of its input on; in a sum a branch counts as much as its share of the sum's energy, in a product
+First order, errors taken as independent: a layer, and every elementwise operator, passes on the relative
+error of its input; in a sum a branch counts as much as its share of the sum's energy, in a product
 relative errors add up. So an error in one branch of a residual block is small beside the stream it joins.
-A factor that is made of a mean of many of the other's values (a gate, a deviation) hands its errors on like
-any other, but not those from before the mean, which has averaged them away.
+A factor that is computed from a mean of many of the other factor's values (a gate, a deviation) passes on its
+own errors like any other, but not those from before the mean, which has averaged them away.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _AVERAGED = 16  # times as many values
 
 
 def gains(space: Space, statistics: Statistics) -> dict[str, float]:
-    """By tensor what one unit of its relative error adds to the relative error of the output."""
+    """Return by tensor the relative error of the output per unit of the tensor's relative error."""
     outputs = output_names(space.network)
     direct = dict.fromkeys(outputs, 1.0 / max(len(outputs), 1))
     gated: dict[str, float] = {}  # through the smaller factor of a product, up to the mean that it comes from
@@ -34,20 +34,20 @@ def gains(space: Space, statistics: Statistics) -> dict[str, float]:
 
 
 def layer_gains(space: Space, statistics: Statistics) -> dict[str, float]:
-    """By layer the gain of its output."""
+    """Return by layer the gain of its output."""
     found: Mapping[str, float] = gains(space, statistics)
     return {layer.name: found.get(layer.output, 0.0) for layer in space.layers.values()}
 
 
 def _gates(flow: Flow) -> list[bool]:
-    """For each factor of a product, whether it has far fewer values than the other: a gate, a deviation."""
+    """Mark the factors of a product with far fewer values than the other one: a gate, a deviation."""
     if flow.kind is not FlowKind.PRODUCT:
         return [False] * len(flow.inputs)
     return [size * _AVERAGED <= max(flow.elements) for size in flow.elements]
 
 
 def _averages(flow: Flow) -> bool:
-    """Whether the result is a mean of many values each, whose errors it averages away."""
+    """Tell if each result is a mean of many values, whose errors it averages away."""
     return flow.kind is FlowKind.PASS and flow.results * _AVERAGED <= max(flow.elements)
 
 

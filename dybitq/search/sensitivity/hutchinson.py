@@ -1,4 +1,4 @@
-"""Trace of a Hessian from forward passes only (spec ``hawq-v3`` section 3.5).
+"""Trace of a Hessian (the sensitivity of HAWQ-V3, Yao et al., arXiv:2011.10680) from forward passes only.
 
 With a divergence L that is 0, and flat, at the float weights, ``v^T H v`` is about
 ``2 L(W + eps v) / eps^2``; its mean over random signs v is the trace. No labels and no gradients are needed;
@@ -22,7 +22,7 @@ _SEED = 0
 
 @SENSITIVITIES.register("hutchinson")
 def hutchinson(subject: Subject) -> Scores:
-    """HAWQ-V3's ``mean trace * |Q(W) - W|^2`` with KL as the loss, and the same for coded inputs."""
+    """Compute ``mean trace * |Q(W) - W|^2`` with KL as the loss, and the same for coded inputs."""
     rng = np.random.default_rng(_SEED)
     noise = LayerNoise(subject.space, subject.statistics)
     reaction = Reaction(subject, "hutchinson", noise)
@@ -51,7 +51,7 @@ def _loss_of_weight(reaction: Reaction, name: str, loss: Distance, weight: np.nd
 
 
 def _tensor_curvature(reaction: Reaction, root: str, rng: np.random.Generator, step: float = 0.01) -> float:
-    """Trace of the Hessian in the values of a tensor: what errors of variance 1 in all of them would cost."""
+    """Estimate the Hessian's trace in the values of a tensor: the loss by errors of variance 1 in each."""
     size = step * reaction.root_mean_square(root)
     if size == 0:
         return 0.0
@@ -75,7 +75,7 @@ def mean_trace(
     probes: int = 4,
     step: float = 0.01,
 ) -> float:
-    """Trace of the Hessian divided by the number of weights.
+    """Estimate the trace of the Hessian divided by the number of weights.
 
     Every probe is taken with both signs, which cancels the third derivative.
 
@@ -87,7 +87,7 @@ def mean_trace(
         step: ``eps`` as a share of the weights' root mean square.
 
     Returns:
-        At least 0 for a divergence that is; 0 for an all-zero weight.
+        At least 0 if the divergence is; 0 for an all-zero weight.
     """
     size = step * float(np.sqrt(np.mean(weight.astype(np.float64) ** 2)))
     if size == 0:
@@ -102,5 +102,5 @@ def mean_trace(
 
 
 def perturbation(trace: float, matrix: np.ndarray, rounded: np.ndarray) -> float:
-    """HAWQ-V3's sensitivity ``mean trace * |Q(W) - W|^2``; ``trace`` is that of :func:`mean_trace`."""
+    """Return the sensitivity ``mean trace * |Q(W) - W|^2``; ``trace`` is that of :func:`mean_trace`."""
     return trace * float(((matrix.astype(np.float64) - rounded) ** 2).sum())

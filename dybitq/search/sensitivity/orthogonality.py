@@ -1,7 +1,7 @@
-"""OMPQ: layers whose features no other layer repeats deserve more bits (arXiv:2109.07865; spec ``related``).
+"""OMPQ: layers whose features no other layer repeats deserve more bits (Ma et al., "OMPQ").
 
 Features of one batch are compared by linear CKA; a layer that resembles few others weighs more. The weights
-say nothing about what a given width costs, so here they multiply an error; OMPQ itself multiplies the bits.
+do not depend on the width, so here they multiply an error; OMPQ itself multiplies the bits.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from dybitq.runtime.session import Session
 from dybitq.search.sensitivity import SENSITIVITIES, Scores, Subject
 from dybitq.search.sensitivity.output_error import relative_errors
 
-_MOST_FEATURES = 4096  # values of a sample that are looked at, evenly spread
+_MOST_FEATURES = 4096  # values of a sample that are used, evenly spread
 
 
 @SENSITIVITIES.register("orthogonality")
 def orthogonality(subject: Subject) -> Scores:
-    """Closed-form errors of the layers, each times how little other layers' features resemble its own."""
+    """Compute closed-form errors of the layers, each times a weight: large where no features resemble it."""
     space = subject.space
     names = [choice.layer for choice in space.choices]
     features = _features(subject, [space.layers[name].output for name in names])
@@ -28,7 +28,7 @@ def orthogonality(subject: Subject) -> Scores:
 
 
 def _features(subject: Subject, tensors: Sequence[str]) -> list[np.ndarray]:
-    """Some values of every tensor, ``[samples, values]`` each."""
+    """Collect some values of every tensor, ``[samples, values]`` each."""
     network = subject.space.network
     session = Session(with_outputs(network, tensors), name=str(network.source))
     known = {info.name for info in session.inputs}
@@ -43,7 +43,7 @@ def _features(subject: Subject, tensors: Sequence[str]) -> list[np.ndarray]:
 
 
 def similarity(features: Sequence[np.ndarray]) -> np.ndarray:
-    """Linear CKA between all pairs: ``<Gi, Gj> / (|Gi| |Gj|)`` of the centred Gram matrices.
+    """Compute linear CKA between all pairs: ``<Gi, Gj> / (|Gi| |Gj|)`` of the centred Gram matrices.
 
     Args:
         features: of every layer ``[samples, ...]``, the same samples.
@@ -62,9 +62,9 @@ def similarity(features: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def importance(alike: np.ndarray, beta: float = 1.0) -> np.ndarray:
-    """``theta_i = exp(-beta * sum over j != i of similarity_ij)``, float64 ``[layers]``.
+    """Weigh layers by ``theta_i = exp(-beta * sum over j != i of similarity_ij)``, float64 ``[layers]``.
 
-    Then, as in the published code, every layer takes the mean over itself and all later layers.
+    After that, as in the published code, every layer takes the mean over itself and all later layers.
     """
     gamma = alike.sum(axis=1) - 1.0
     theta = np.exp(-beta * gamma)

@@ -1,9 +1,9 @@
 """Error of the output from second moments, in closed form: ``tr(dW H dW^T)``, from the statistics alone.
 
-``H`` is the covariance of what a layer multiplies (see ``fit/weights/moments.py``), ``dW`` what rounding to
-the nearest level changes. Rounding errors of single weights are taken as independent, so the diagonal of H
-suffices, and of large layers some rows are enough. What compensated rounding leaves of it is one factor for
-each layer, from the Cholesky factor of H. The same for coded inputs: ``noise * |W|^2``.
+``H`` is the covariance of a layer's inputs (see ``fit/weights/moments.py``), ``dW`` the error of rounding to
+the nearest level. Rounding errors of single weights are taken as independent, so the diagonal of H
+suffices, and of large layers some rows are enough. The share that compensated rounding leaves of it is one
+factor for each layer, from the Cholesky factor of H. The same for coded inputs: ``noise * |W|^2``.
 """
 
 from collections.abc import Mapping
@@ -15,17 +15,17 @@ from dybitq.search.sensitivity.noise import LayerNoise, energy_of
 
 @SENSITIVITIES.register("output-error")
 def output_error(subject: Subject) -> Scores:
-    """Relative error of the network's output, first order."""
+    """Predict the relative error of the network's output, first order."""
     return relative_errors(subject, layer_gains(subject.space, subject.statistics), compensated=False)
 
 
 def relative_errors(subject: Subject, by_layer: Mapping[str, float], *, compensated: bool) -> Scores:
-    """Errors of all layers, each times its gain.
+    """Compute the errors of all layers, each times its gain.
 
     Args:
-        subject: what to judge.
+        subject: the network, formats and statistics.
         by_layer: gain of every layer's relative output error.
-        compensated: really round as the plan says, instead of the closed form.
+        compensated: really round by the plan's method, instead of the closed form.
     """
     space = subject.space
     noise = LayerNoise(space, subject.statistics)
@@ -48,7 +48,7 @@ def relative_errors(subject: Subject, by_layer: Mapping[str, float], *, compensa
 def input_errors(
     subject: Subject, noise: LayerNoise, by_layer: Mapping[str, float]
 ) -> dict[str, dict[str, float]]:
-    """Errors of the layers' coded inputs, each times the layer's gain."""
+    """Compute the errors of the layers' coded inputs, each times the layer's gain."""
     found: dict[str, dict[str, float]] = {}
     for choice in subject.space.choices:
         layer, gain = subject.space.layers[choice.layer], by_layer[choice.layer]
@@ -61,7 +61,7 @@ def input_errors(
 
 
 def fixed_errors(subject: Subject, noise: LayerNoise) -> float:
-    """Errors of the coded tensors that no layer reads: operands of additions and the like."""
+    """Sum the errors of coded tensors that no layer reads: operands of additions and the like."""
     read = {choice.root for choice in subject.space.choices}
     found = gains(subject.space, subject.statistics)
     total = 0.0

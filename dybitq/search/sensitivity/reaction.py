@@ -1,4 +1,4 @@
-"""How the float network's output reacts to one change of a weight or of a tensor, measured on samples."""
+"""Reaction of the float network's output to one change of a weight or of a tensor, measured on samples."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
@@ -21,11 +21,11 @@ Distance = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class Reaction:
-    """Runs the network with one thing changed, and compares its outputs with those of the network as it is.
+    """Runs of the network with one tensor changed, compared with the unchanged network.
 
     Args:
-        subject: the network and where its samples are.
-        sensitivity: on whose behalf, for messages.
+        subject: the network and its samples.
+        sensitivity: name for messages.
         noise: of the same subject.
 
     Raises:
@@ -37,7 +37,7 @@ class Reaction:
         space = subject.space
         self._batches: list[Batch] = list(subject.data(sensitivity))
         if not self._batches:
-            raise DataError(f"the sensitivity {sensitivity!r} needs samples, and the data have none")
+            raise DataError(f"the sensitivity {sensitivity!r} needs samples, but the data have none")
         weighted = [layer for layer in space.layers.values() if layer.weight_count]
         weights = [name for layer in weighted for name in (layer.weight, layer.bias) if name is not None]
         self._disturbed = _readings(subject, noise)
@@ -54,7 +54,7 @@ class Reaction:
         self.by_classes = self._are_scores()
 
     def _are_scores(self) -> bool:
-        """Whether the first output is a row of class scores for every sample."""
+        """Tell if the first output is a row of class scores for every sample."""
         first = self._reference[0][0]
         return first.ndim == 2 and first.shape[1] > 1
 
@@ -65,7 +65,7 @@ class Reaction:
         return [found[name] for name in self._outputs]
 
     def values(self, tensor: str) -> list[np.ndarray]:
-        """The tensor in the float network, batch by batch."""
+        """Return the tensor in the float network, batch by batch."""
         found = []
         for batch in self._batches:
             if tensor in batch.feeds:
@@ -84,7 +84,7 @@ class Reaction:
 
         Args:
             root: the tensor.
-            change: from the values of one batch to what is added to them.
+            change: from the values of one batch to the error that is added to them.
             distance: between outputs.
         """
         changes: list[dict[str, np.ndarray]] = [{} for _ in self._batches]
@@ -94,7 +94,7 @@ class Reaction:
         return self._mean(changes, distance)
 
     def root_mean_square(self, root: str) -> float:
-        """Of the values of a coded tensor over the samples."""
+        """Compute the root mean square of a coded tensor over the samples."""
         return float(np.sqrt(np.mean([np.mean(one.astype(np.float64) ** 2) for one in self.values(root)])))
 
     def _mean(self, changes: Sequence[Mapping[str, np.ndarray]], distance: Distance) -> float:
@@ -127,10 +127,10 @@ class Reaction:
 
 
 def _readings(subject: Subject, noise: LayerNoise) -> dict[str, dict[str, Collection[str]]]:
-    """By coded tensor what to disturb: tensors, each with the nodes that read it disturbed (none: all).
+    """Find the tensors to disturb for each coded one, with the nodes that read them disturbed (none: all).
 
-    A tensor that is written narrow is disturbed for everyone, one that layers re-code for themselves only
-    on its way into those layers.
+    A tensor that is written narrow is disturbed for all its readers, one that layers re-code only for those
+    layers.
     """
     found: dict[str, dict[str, Collection[str]]] = {}
     read = {choice.root for choice in subject.space.choices}

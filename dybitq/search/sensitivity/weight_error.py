@@ -1,18 +1,20 @@
 """Errors of one weight matrix: DyBit's nRMSE of the weights, and the closed-form error of the output.
 
-The first is the nRMSE of the DyBit paper, the second the trace of ``dW H dW^T`` (``fit/weights/moments.py``).
+The first is that of DyBit (Zhou et al., arXiv:2302.12510), the second the trace of ``dW H dW^T``
+(``fit/weights/moments.py``).
 """
 
 import numpy as np
 
-from dybitq.fit.weights.moments import Quadratic
+from dybitq.fit.weights.moments import Hessian
+from dybitq.records.plan import is_coded
 from dybitq.search.sensitivity import SENSITIVITIES, Scores, Subject
 from dybitq.search.sensitivity.noise import LayerNoise, energy_of
 
 
 @SENSITIVITIES.register("weight-nrmse")
 def weight_nrmse(subject: Subject) -> Scores:
-    """DyBit's error of a layer: nRMSE of its weights plus nRMSE of its coded input (spec ``dybit`` 1.6)."""
+    """Compute the error of a layer: nRMSE of its weights plus nRMSE of its coded input."""
     space, statistics = subject.space, subject.statistics
     noise = LayerNoise(space, statistics)
     weights: dict[str, dict[str, float]] = {}
@@ -20,7 +22,7 @@ def weight_nrmse(subject: Subject) -> Scores:
     for choice in space.choices:
         layer = space.layers[choice.layer]
         weights[choice.layer] = dict.fromkeys(choice.weights, 0.0)
-        if layer.weight is not None and choice.weights[0] not in ("float", "activation"):
+        if layer.weight is not None and is_coded(choice.weights[0]):
             matrix = noise.matrix(layer)
             weights[choice.layer] = {
                 name: normalised_rmse(matrix, noise.nearest(layer, name)) for name in choice.weights
@@ -36,7 +38,7 @@ def weight_nrmse(subject: Subject) -> Scores:
 
 
 def normalised_rmse(matrix: np.ndarray, rounded: np.ndarray) -> float:
-    """Root mean square of the rounding error in units of the weights' standard deviation.
+    """Compute the root mean square of the rounding error in units of the weights' standard deviation.
 
     Args:
         matrix, rounded: float, any equal shape.
@@ -51,16 +53,16 @@ def normalised_rmse(matrix: np.ndarray, rounded: np.ndarray) -> float:
     return 0.0 if error == 0 else float("inf")
 
 
-def output_error(matrix: np.ndarray, rounded: np.ndarray, form: Quadratic) -> float:
-    """``tr(dW H dW^T) / tr(W H W^T)``: energy of the output's error over that of the output.
+def output_error(matrix: np.ndarray, rounded: np.ndarray, hessian: Hessian) -> float:
+    """Return ``tr(dW H dW^T) / tr(W H W^T)``: energy of the output's error over that of the output.
 
     Args:
         matrix, rounded: float32 ``[groups, rows, K]``.
-        form: H of the layer's input.
+        hessian: H of the layer's input.
 
     Returns:
         At least 0; 0 for a layer whose output carries no energy.
     """
-    signal = float(form.energy(matrix).sum())
-    noise = float(form.energy(matrix.astype(np.float64) - rounded).sum())
+    signal = float(hessian.energy(matrix).sum())
+    noise = float(hessian.energy(matrix.astype(np.float64) - rounded).sum())
     return noise / signal if signal > 0 else 0.0

@@ -16,11 +16,11 @@ from dybitq.search.relaxation import Root
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a user may set.
+    """Settings of the strategies.
 
     Attributes:
-        top_k: greedy-speedup looks at so many units with the largest cost at every step (DyBit's k).
-        most_nodes: ilp gives up after so many nodes of branch and bound, with the gap that is left then.
+        top_k: number of units with the largest cost that greedy-speedup considers at every step.
+        most_nodes: nodes of branch and bound after which ilp stops, with the gap that is left then.
     """
 
     top_k: int = 3
@@ -34,7 +34,7 @@ class Found:
     Attributes:
         selection: int64 ``[units]``, keeping budgets and links.
         bound: proven least objective in quanta, where the strategy itself proves one.
-        proof: one sentence on what stands behind the bound.
+        proof: one sentence that says how the bound was proven.
     """
 
     selection: np.ndarray

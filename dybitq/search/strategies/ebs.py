@@ -1,10 +1,10 @@
 """EBS as a search on sensitivities: softmax over strengths, expected cost as a penalty.
 
-Spec section 4.2. There strengths are trained with the network by its task loss; here the loss of a
-choice is its objective, so gradients are exact and no training framework is needed. As there,
-each part of a choice has strengths of its own (one vector for weights, one for activations), whose product
-of softmaxes is the share of the choice; parts that are tied share one vector. Where EBS fixes the
-weight of the penalty, it grows here by the method of multipliers until the expected cost fits.
+After "Efficient Bitwidth Search" (EBS), where strengths are trained with the network by its task loss; here
+the loss of a choice is its objective, so gradients are exact and no training framework is needed. Each part
+of a choice has strengths of its own (one vector for weights, one for activations), whose product of softmaxes
+is the share of the choice; parts that are tied share one vector. The weight of the penalty grows by the
+method of multipliers until the expected cost fits.
 """
 
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class Relaxed:
 
 @STRATEGIES.register("ebs")
 def ebs(program: Program, root: Root, settings: Settings) -> Found | None:
-    """Descend on the strengths, take the largest share everywhere, settle the rest greedily."""
+    """Descend on the strengths, take the largest share of every unit, and repair and improve greedily."""
     problem = relaxed_problem(program)
     selection = round_shares(program, shares(problem, descend(problem)))
     return None if selection is None else Found(selection=selection)
@@ -71,7 +71,7 @@ def relaxed_problem(program: Program) -> Relaxed:
 
 
 def shares(problem: Relaxed, strengths: np.ndarray) -> np.ndarray:
-    """Share of every variable, float64 ``[variables]``: softmax over each unit of the sum of strengths."""
+    """Compute the share of every variable, float64 ``[variables]``: softmax over each unit."""
     logits = strengths[problem.strengths_of].sum(axis=1)
     logits = np.where(problem.forbidden, -np.inf, logits)
     peak = np.full(int(problem.unit_of.max()) + 1, -np.inf)
@@ -83,7 +83,7 @@ def shares(problem: Relaxed, strengths: np.ndarray) -> np.ndarray:
 def loss(
     problem: Relaxed, strengths: np.ndarray, multipliers: np.ndarray, weight: float
 ) -> tuple[float, np.ndarray]:
-    """Expected objective plus penalty on the expected rows, and its gradient.
+    """Compute the expected objective plus a penalty on the expected rows, and its gradient.
 
     The penalty is ``weight / 2 * max(0, E[row] - limit + multiplier / weight)**2``.
 
@@ -106,7 +106,7 @@ def loss(
 
 
 def descend(problem: Relaxed) -> np.ndarray:
-    """Strengths after a fixed number of Adam steps, from equal shares; repeatable to the bit."""
+    """Run a fixed number of Adam steps from equal shares; repeatable to the bit."""
     strengths = np.zeros(problem.count)
     first, second = np.zeros(problem.count), np.zeros(problem.count)
     multipliers = np.zeros(len(problem.limits))
@@ -130,7 +130,7 @@ def _scaled(values: np.ndarray, program: Program) -> tuple[np.ndarray, tuple[int
     least = np.minimum.reduceat(values, program.start[:-1])
     shifted = values - least[program.unit_of]
     largest = float(shifted.max())
-    factor = 1.0 / largest if largest > 0 else 0.0  # what is the same for all choices moves nothing
+    factor = 1.0 / largest if largest > 0 else 0.0  # a part that is equal for all choices has no gradient
     return shifted * factor, (int(least.sum()), factor)
 
 

@@ -1,7 +1,8 @@
-"""DyBit's error-constrained greedy search (spec section 1.6): from inside the budgets to their edge.
+"""Error-constrained greedy search, after DyBit (Zhou et al., arXiv:2302.12510).
 
-There the budget is on the error and the objective is the latency: start where the error is least,
-take steps that save most time per error added. With error and cost exchanged it is the same walk.
+DyBit bounds the error and minimises the latency; the steps of the search are ours: start where the error is
+least, take steps that save most time per error added. With error and cost exchanged it is the same loop, from
+inside the budgets to their limits.
 """
 
 from dybitq.search.local_search import improve, repair, row_weights, start_with_least

@@ -1,4 +1,8 @@
-"""DyBit's speed-up-constrained greedy search (spec section 1.6): from the best down into the budgets."""
+"""Speed-up-constrained greedy search, after DyBit (Zhou et al., arXiv:2302.12510).
+
+DyBit asks for a speed-up and keeps the error small; the steps of the search are ours: start with the least
+error, and step down until all budgets are kept.
+"""
 
 import numpy as np
 

@@ -1,8 +1,8 @@
-"""The exact integer program: HAWQ-V3 section 3.6 with any number of choices, budgets and ties.
+"""Exact integer linear program of HAWQ-V3 (Yao et al., arXiv:2011.10680), for more choices, budgets and ties.
 
-Of the relaxation that HiGHS solved, the lists of :mod:`dybitq.search.proof` close the gap, exact to the last
-bit of the numbers given. Where the lists would grow too long HiGHS first finds a better selection by branch
-and bound, and where they still do its word stands, exact to about 1e-12 of the objective's range.
+HiGHS solves the relaxation, and the lists of :mod:`dybitq.search.proof` close the gap, exact to the last
+bit of the numbers given. Where the lists would grow too long, HiGHS first finds a better selection by branch
+and bound; where they still do, its result stands, exact to about 1e-12 of the objective's range.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ from dybitq.search.solver import minimise
 from dybitq.search.strategies import STRATEGIES, Found, Settings
 
 _FIRST_GAP = 1e-4
-"""Gap at which HiGHS hands over to the lists, which are faster at closing the last of it."""
+"""Gap at which HiGHS stops and the lists take over, which are faster at closing the rest."""
 _FEW_STATES, _MANY_STATES = 6_000, 40_000
 """Length of lists worth trying before HiGHS has run, and after."""
 
 
 @STRATEGIES.register("ilp")
 def integer_program(program: Program, root: Root, settings: Settings) -> Found | None:
-    """The optimum, proven; None only if no selection keeps everything."""
+    """Find the proven optimum; None only if no selection keeps all budgets and ties."""
     alive, bound = root.alive, root.bound
     starts = [start for start in (round_shares(program, bound.shares), root.known) if start is not None]
     if starts:

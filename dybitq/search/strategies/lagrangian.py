@@ -1,7 +1,7 @@
-"""Lagrangian search: every group takes what is best at the shadow prices of the budgets.
+"""Lagrangian search: every group takes the best choice at the shadow prices of the budgets.
 
-The prices come from the linear relaxation; what rounding leaves over or short is settled by the two
-greedy walks. Fast, and usually within a step or two of the optimum.
+The prices come from the linear relaxation; budgets that rounding exceeds or leaves unused are settled by
+the two loops of the local search. Fast, and usually within a step or two of the optimum.
 """
 
 from dybitq.search.program import Program
@@ -12,6 +12,6 @@ from dybitq.search.strategies import STRATEGIES, Found, Settings
 
 @STRATEGIES.register("lagrangian")
 def lagrangian(program: Program, root: Root, settings: Settings) -> Found | None:
-    """Round the relaxed solution and polish it."""
+    """Round the relaxed solution and improve it by local search."""
     selection = round_shares(program, root.bound.shares)
     return None if selection is None else Found(selection=selection)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dybitq.graph import keys
 from dybitq.graph.stored.plain import PlainNode
 from dybitq.records.arithmetic import TieRounding
 from dybitq.records.integer_network import (
@@ -343,7 +344,7 @@ def mean_of(
         output=output,
         input_zero=zero,
         axes=axes,
-        count=int(node.metadata.get("dybitq.count", "0")),
+        count=int(node.metadata.get(keys.COUNT, "0")),
         requantize=target,
     )
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from dybitq.graph import keys
 from dybitq.graph.stored.plain import PlainNode
 from dybitq.records.integer_network import (
     ActivationProduct,
@@ -166,7 +167,7 @@ def _concatenation(reading: Reading, node: PlainNode) -> Operation:
 
 
 def _mean(reading: Reading, node: PlainNode) -> Operation:
-    count = int(node.metadata.get("dybitq.count", "0"))
+    count = int(node.metadata.get(keys.COUNT, "0"))
     if count < 1:
         raise ValueError(f"{node.op_type} {node.name!r}: the number of values that it averages is unknown")
     under = np.float32(_constant(reading, node, 3).reshape(())) * np.float32(count)
@@ -176,7 +177,7 @@ def _mean(reading: Reading, node: PlainNode) -> Operation:
         input=node.inputs[0],
         output=node.outputs[0],
         input_zero=_zero(reading, node, 2),
-        axes=tuple(int(a) for a in node.metadata.get("dybitq.axes", "2,3").split(",")),
+        axes=tuple(int(a) for a in node.metadata.get(keys.AXES, "2,3").split(",")),
         count=count,
         requantize=_requantize(factor, _zero(reading, node, 4)),
     )

@@ -6,6 +6,7 @@ import numpy as np
 
 from dybitq.encodings import codec, formats
 from dybitq.errors import ConfigError
+from dybitq.graph import keys
 from dybitq.graph.stored.plain import PlainGraph, PlainNode
 from dybitq.records.formats import NumberFormat
 from dybitq.records.integer_network import Operation, Weight
@@ -84,6 +85,6 @@ def weight_of(node: PlainNode, integers: np.ndarray) -> Weight:
 
 def _format(node: PlainNode, integers: np.ndarray) -> NumberFormat:
     try:
-        return formats.get(node.metadata.get("dybitq.weights", "int8"))
+        return formats.get(node.metadata.get(keys.WEIGHTS, "int8"))
     except ConfigError:  # a format of another version: its integers are what counts
         return formats.get("int8")

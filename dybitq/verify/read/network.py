@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from dybitq.graph import keys
 from dybitq.graph.stored.plain import PlainNode, StoredModel
 from dybitq.records.integer_network import (
     Clamp,
@@ -53,10 +54,10 @@ def read_program(stored: StoredModel) -> Program:
         if array.dtype == np.uint8 and array.ndim > 0 and any(name in _activations(op) for op in unique)
     }
     scales = {
-        name: float(node.metadata["dybitq.step"])
+        name: float(node.metadata[keys.STEP])
         for node in stored.outer.nodes
         for name in node.outputs
-        if "dybitq.step" in node.metadata
+        if keys.STEP in node.metadata
     }
     return Program(operations=tuple(unique), constants=constants, scales=scales)
 

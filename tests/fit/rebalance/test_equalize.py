@@ -108,7 +108,7 @@ def test_statistics_are_those_of_the_new_network(tmp_path, depthwise):
     found = equalize(made.network, made.layers, made.plan, made.statistics)
     assert found.used
     feeds = [random_feeds(to_bytes(made.network.model), seed) for seed in range(3)]
-    again = collect(found.network, tuple(made.layers.values()), source(made.network, feeds), Pass(lanes=1))
+    again = collect(found.network, tuple(made.layers.values()), source(made.network, feeds), Pass(workers=1))
     for layer in made.layers.values():
         new, real = found.statistics.moments[moment_key(layer)], again.moments[moment_key(layer)]
         assert new.rows == real.rows

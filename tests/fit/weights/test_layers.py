@@ -7,7 +7,7 @@ import pytest
 
 from dybitq.encodings import formats
 from dybitq.fit.weights.layers import LayerArrays, fit_layer
-from dybitq.fit.weights.moments import quadratic
+from dybitq.fit.weights.moments import hessian_from
 from dybitq.patches import to_matrix
 from dybitq.records.fitted import FittedWeight
 from dybitq.records.layers import LayerKind, LayerWork, Window
@@ -285,7 +285,7 @@ def test_one_patch_has_no_covariance():
     """What float32 leaves of a covariance of one row is no reason to round by it."""
     rng = np.random.default_rng(0)
     x = rng.uniform(0, 3, (1, 1, 24)).astype(np.float32)
-    form = quadratic(moment_of(x), 24, centred=True)
-    np.testing.assert_allclose(form.diagonal[0], x[0, 0].astype(np.float64) ** 2, rtol=1e-5)
-    again = quadratic(moment_of(np.concatenate([x, 2 * x], axis=1)), 24, centred=True)
+    hessian = hessian_from(moment_of(x), 24, centred=True)
+    np.testing.assert_allclose(hessian.diagonal[0], x[0, 0].astype(np.float64) ** 2, rtol=1e-5)
+    again = hessian_from(moment_of(np.concatenate([x, 2 * x], axis=1)), 24, centred=True)
     np.testing.assert_allclose(again.diagonal[0], x[0, 0].astype(np.float64) ** 2 / 4, rtol=1e-4)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dybitq.fit.weights.moments import flat, quadratic, shrunk
+from dybitq.fit.weights.moments import hessian_from, shrunk, uniform_hessian
 from dybitq.records.statistics import MomentKind
 from tests.fit.conftest import moment_of
 
@@ -26,39 +26,39 @@ def test_energy_is_the_mean_squared_output(centred):
     """``w H w^T`` is ``E (w x)^2``, or the variance of ``w x`` where the bias takes up the mean."""
     x = patches()
     weights = np.random.default_rng(1).standard_normal((2, 3, 6)).astype(np.float32)
-    form = quadratic(moment_of(x), 6, centred=centred)
+    hessian = hessian_from(moment_of(x), 6, centred=centred)
     outputs = np.einsum("grk,gnk->grn", weights.astype(np.float64), x)
     expected = outputs.var(axis=2) if centred else (outputs**2).mean(axis=2)
-    np.testing.assert_allclose(form.energy(weights), expected, rtol=0.02)
-    np.testing.assert_allclose(form.mean, x.mean(axis=1))
+    np.testing.assert_allclose(hessian.energy(weights), expected, rtol=0.02)
+    np.testing.assert_allclose(hessian.mean, x.mean(axis=1))
 
 
 @pytest.mark.parametrize("centred", [True, False])
 def test_a_diagonal_moment_keeps_the_diagonal(centred):
     """Without the rest of H the energy is the sum over inputs, each with its own."""
     x = patches()
-    full = quadratic(moment_of(x), 6, centred=centred)
-    form = quadratic(moment_of(x, MomentKind.DIAGONAL), 6, centred=centred)
-    assert form.matrix is None
-    np.testing.assert_allclose(form.diagonal, full.diagonal)
+    full = hessian_from(moment_of(x), 6, centred=centred)
+    hessian = hessian_from(moment_of(x, MomentKind.DIAGONAL), 6, centred=centred)
+    assert hessian.matrix is None
+    np.testing.assert_allclose(hessian.diagonal, full.diagonal)
     weights = np.ones((2, 1, 6), np.float32)
-    np.testing.assert_allclose(form.energy(weights)[:, 0], full.diagonal.sum(axis=1))
+    np.testing.assert_allclose(hessian.energy(weights)[:, 0], full.diagonal.sum(axis=1))
 
 
 def test_a_constant_input_has_no_covariance():
     """Centred, an input that never changes costs nothing: the bias takes it up. Otherwise it counts."""
     x = patches()
     x[..., 3] = 5.0
-    assert quadratic(moment_of(x), 6, centred=True).diagonal[:, 3] == pytest.approx(0, abs=1e-9)
-    assert quadratic(moment_of(x), 6, centred=False).diagonal[:, 3] == pytest.approx(25)
+    assert hessian_from(moment_of(x), 6, centred=True).diagonal[:, 3] == pytest.approx(0, abs=1e-9)
+    assert hessian_from(moment_of(x), 6, centred=False).diagonal[:, 3] == pytest.approx(25)
 
 
 def test_cancellation_leaves_no_negative_energy():
     """A large mean and a small variance: the difference of the sums may be negative, the energy is not."""
     x = 1e6 + 1e-4 * patches(50)
-    form = quadratic(moment_of(x), 6, centred=True)
-    assert (form.diagonal >= 0).all()
-    assert (form.energy(np.random.default_rng(0).standard_normal((2, 20, 6))) >= 0).all()
+    hessian = hessian_from(moment_of(x), 6, centred=True)
+    assert (hessian.diagonal >= 0).all()
+    assert (hessian.energy(np.random.default_rng(0).standard_normal((2, 20, 6))) >= 0).all()
 
 
 @pytest.mark.parametrize(("rows", "share"), [(1, 0.5), (6, 0.2), (12, 0.1), (1200, 0.001), (0, 0.5)])
@@ -77,13 +77,13 @@ def test_few_rows_pull_towards_the_diagonal(rows, share):
 def test_a_covariance_stays_one(rows, width, seed):
     """From however few rows, no combination of weights has a negative energy, and shrinkage keeps it so."""
     x = np.random.default_rng(seed).standard_normal((1, rows, width))
-    form = quadratic(moment_of(x), width, centred=False)
-    assert np.linalg.eigvalsh(form.matrix[0]).min() >= -1e-9 * max(1.0, form.diagonal.max())
+    hessian = hessian_from(moment_of(x), width, centred=False)
+    assert np.linalg.eigvalsh(hessian.matrix[0]).min() >= -1e-9 * max(1.0, hessian.diagonal.max())
 
 
 def test_nothing_measured_counts_every_input_alike():
     """Without statistics the error is that of the weights."""
-    form = flat(2, 3)
+    hessian = uniform_hessian(2, 3)
     weights = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
-    np.testing.assert_allclose(form.energy(weights), (weights.astype(float) ** 2).sum(axis=2))
-    np.testing.assert_array_equal(form.mean, np.zeros((2, 3)))
+    np.testing.assert_allclose(hessian.energy(weights), (weights.astype(float) ** 2).sum(axis=2))
+    np.testing.assert_array_equal(hessian.mean, np.zeros((2, 3)))

@@ -6,8 +6,9 @@ import numpy as np
 import onnx
 import pytest
 
+from dybitq.graph import keys
 from dybitq.graph.read import read
-from dybitq.graph.stored.coded import TENSOR_KEY, WEIGHTS_KEY, DynamicCodes, FloatOutput, counterparts
+from dybitq.graph.stored.coded import DynamicCodes, FloatOutput, counterparts
 
 HEAD = '<ir_version: 10, opset_import: ["" : 21]> g (float[N, 4] x) => (float[N, 4] y)'
 SCALES = "<float s = {0.5}, uint8 z = {3}, int8[2] w = {1, 2}, float[4] v = {1, 2, 3, 4}, uint8 c = {9}>"
@@ -22,7 +23,7 @@ def found(tmp_path: Path):
         for node in proto.graph.node:
             for output, tensor in (metadata or {}).items():
                 if output in node.output:
-                    node.metadata_props.append(onnx.StringStringEntryProto(key=TENSOR_KEY, value=tensor))
+                    node.metadata_props.append(onnx.StringStringEntryProto(key=keys.TENSOR, value=tensor))
         onnx.save(proto, tmp_path / "m.onnx")
         model, _ = read(tmp_path / "m.onnx")
         return counterparts(model, known)
@@ -95,7 +96,7 @@ def test_layers_with_float_activations(tmp_path):
     text = f"{HEAD} {SCALES} {{ r = Relu (x)  u = Relu (r)  {QDQ.replace('(x', '(u')} }}"
     proto = onnx.parser.parse_model(text)
     for node in proto.graph.node[:2]:
-        node.metadata_props.append(onnx.StringStringEntryProto(key=WEIGHTS_KEY, value="int4"))
+        node.metadata_props.append(onnx.StringStringEntryProto(key=keys.WEIGHTS, value="int4"))
     onnx.save(proto, tmp_path / "m.onnx")
     model, _ = read(tmp_path / "m.onnx")
     first, *rest = counterparts(model, {"r", "u"})

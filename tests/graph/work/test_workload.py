@@ -5,6 +5,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from dybitq.encodings.widths import widths
 from dybitq.errors import ConfigError, ModelError
 from dybitq.graph.work.workload import workload_of_model
 from tests.models import make_model
@@ -331,5 +332,5 @@ def test_recodings_happen_at_the_edge_of_the_array(name, stored):
     found = recoded(name)
     assert [op.op_type for op in found.ops] == ["Conv"]
     op = found.ops[0]
-    assert (op.a_bits, op.a_format) == (4, name)
+    assert (op.a_bits, op.a_family, op.a_windowed) == (4, widths(name).family, stored == 8)
     assert found.tensors[op.inputs[0]].bits == stored

@@ -1,7 +1,7 @@
-"""From a workload to launches: what is fused, and all extents as arrays.
+"""Launches of a workload: the operators fused into each, and all extents as arrays.
 
-A launch (``Kernel`` row) is one product with the elementwise and pooling operators that ride on its output
-tiles, or one vector operator with those behind it. Everything downstream works on arrays over launches.
+A launch is one product with the elementwise and pooling operators that run on its output tiles ("riders"),
+or one vector operator with those after it. Everything downstream works on arrays over launches.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ POOLING = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Kernels:
+class Launches:
     """Launches as arrays ``[L]`` (int64 unless said otherwise).
 
     Attributes:
@@ -72,7 +72,7 @@ class Kernels:
 
 @lru_cache(maxsize=4096)
 def touched(extent: int, outputs: int, kernel: int, stride: int, dilation: int, pad: int) -> int:
-    """How many of ``extent`` input positions at least one window reads (padding is not counted)."""
+    """Count the input positions, of ``extent``, that at least one window reads; padding does not count."""
     starts = np.arange(outputs)[:, None] * stride - pad
     positions = np.unique(starts + np.arange(kernel)[None, :] * dilation)
     return max(1, int(((positions >= 0) & (positions < extent)).sum()))
@@ -110,7 +110,7 @@ def _conv_geometry(conv: ConvWork) -> tuple[int, ...]:
 
 
 def _fusible(op: OpWork, fusion: Fusion, streams: int) -> bool:
-    """Whether the machine lets ``op``, which reads ``streams`` activations, ride on its producer."""
+    """Tell if the machine lets ``op``, which reads ``streams`` activations, ride on its producer."""
     if op.op_type in POOLING:
         return fusion.pooling
     return op.in_place and (fusion.residual if streams > 1 else fusion.elementwise)
@@ -121,7 +121,7 @@ def fuse(workload: Workload, fusion: Fusion) -> list[list[int]]:
 
     An operator rides on the last launch that writes one of its inputs, if every other activation it reads
     was written before that launch (it is streamed in beside the tiles). A launch hands on one tensor, that
-    of its last operator; what would need more is cut off and launched by itself.
+    of its last operator; a group that would hand on more is cut, and the rest launched by itself.
     """
     launches: list[list[int]] = []
     written: dict[int, int] = {}
@@ -143,19 +143,19 @@ def fuse(workload: Workload, fusion: Fusion) -> list[list[int]]:
 
 
 def _home(workload: Workload, fusion: Fusion, op: OpWork, written: dict[int, int]) -> int | None:
-    """The launch that ``op`` may ride on, if any."""
+    """Find the launch that ``op`` may ride on, if any."""
     streams = [index for index in set(op.inputs) if not workload.tensors[index].constant]
     places = [written.get(index, -1) for index in streams]
     home = max(places, default=-1)
     if op.view or op.macs or home < 0 or not _fusible(op, fusion, len(streams)):
         return None
     carried = max(workload.tensors[i].elements for i in streams if written.get(i, -1) == home)
-    # What grows on the way (a gate spread over a feature map) cannot ride on the smaller tensor's tiles.
+    # An operator that enlarges its input (a gate spread over a feature map) does not fit the input's tiles.
     return home if workload.tensors[op.output].elements <= carried else None
 
 
 def _cut(workload: Workload, launch: list[int], readers: dict[int, set[int]]) -> list[list[int]]:
-    """Split a launch so that every part hands on exactly the tensor of its last operator."""
+    """Split a launch so that every part hands on only the tensor of its last operator."""
     parts = []
     while launch:
         end = 1
@@ -169,7 +169,7 @@ def _cut(workload: Workload, launch: list[int], readers: dict[int, set[int]]) ->
     return parts
 
 
-def build(workload: Workload, fusion: Fusion) -> Kernels:
+def build(workload: Workload, fusion: Fusion) -> Launches:
     """Fuse operators and lay all extents out as arrays."""
     launches = fuse(workload, fusion)
     ops, tensors = workload.ops, workload.tensors
@@ -193,7 +193,7 @@ def build(workload: Workload, fusion: Fusion) -> Kernels:
         "stride_h", "stride_w", "span_h", "span_w", "used_h", "used_w",
     )  # fmt: skip
     outputs = [ops[launch[-1]].output for launch in launches]
-    return Kernels(
+    return Launches(
         heads=tuple(launch[0] for launch in launches),
         riders=tuple(tuple(launch[1:]) for launch in launches),
         is_gemm=np.array([op.macs > 0 for op in heads], dtype=bool),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dybitq.hardware.kernels import build, fuse
+from dybitq.hardware.launches import build, fuse
 from dybitq.hardware.machine import load_machine
 from dybitq.hardware.price import simulate
 from dybitq.hardware.residency import lifetimes, resident
@@ -88,10 +88,10 @@ def test_views_cost_nothing_and_share_storage():
     both = vector(layers, "cat", "Concat", [a, b], 1024, view=True)
     layers.conv("c", 16, 8, 3, 8, source=both)
     work = layers.workload()
-    kernels = build(work, ALL)
-    assert len(kernels.heads) == 3
+    launches = build(work, ALL)
+    assert len(launches.heads) == 3
     bits = np.full((len(work.tensors), 1), 8)
-    lives = lifetimes(work, kernels)
+    lives = lifetimes(work, launches)
     kept = resident(lives, bits, 1024)[:, 0]
     assert kept[a] and kept[b] and kept[both]
     assert not resident(lives, bits, 1023)[:, 0].any()
