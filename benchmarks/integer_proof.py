@@ -16,7 +16,7 @@ from integer_networks import integer_model
 
 from dybitq.api.verify import verify
 from dybitq.report.verify import VerifyResult
-from dybitq.verify.static import NodeKind
+from dybitq.verification.static import NodeKind
 
 SAMPLES = 64
 LARGE = ("mobilenet_v2_cifar10lp", "mobilenet_v1_075_224", "squeezenet1_1", "espcn_y_x3", "yolox_nano")

@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 import prepared
 
+from dybitq.allocation.prices import Prices
+from dybitq.allocation.space import Space, open_space
 from dybitq.api.quantize import quantize
 from dybitq.api.search import search
 from dybitq.api.search_request import SEARCHED
@@ -36,8 +38,6 @@ from dybitq.plan.recipe import Recipe
 from dybitq.plan.store import plan_text, read_plan
 from dybitq.records.plan import Plan
 from dybitq.runtime.session import Session
-from dybitq.search.prices import Prices
-from dybitq.search.space import Space, open_space
 
 NETWORKS = ("resnet20_cifar10", "mobilenet_v1_075_224", "mobilenet_v2_cifar10lp", "squeezenet1_1")
 MACHINES = ("dybit_zcu102_like", "bitfusion_45nm")

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from dybitq.allocation.explain import explain
+from dybitq.allocation.solve import solve
+from dybitq.allocation.strategies import Settings
 from dybitq.report.allocate import Allocation
 from dybitq.schema.problem import read_problem
-from dybitq.search.explain import explain
-from dybitq.search.solve import solve
-from dybitq.search.strategies import Settings
 
 
 def allocate(

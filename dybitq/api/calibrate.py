@@ -9,9 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-from dybitq.calibrate import store
-from dybitq.calibrate.merge import merge_all
-from dybitq.calibrate.run import Settings, collect, model_inputs
+from dybitq.calibration import store
+from dybitq.calibration.merge import merge_all
+from dybitq.calibration.run import Settings, collect, model_inputs
 from dybitq.data.memory import Data, DataLike, data_of
 from dybitq.data.spec import data_files, load_data
 from dybitq.errors import ConfigError, StatisticsError, UnsupportedError

@@ -20,10 +20,10 @@ from dybitq.graph.stored.plain import StoredModel, read_plain
 from dybitq.records.integer_network import Dequantize, Program, Quantize, outputs_of
 from dybitq.report.export import ExportResult
 from dybitq.runtime.session import Session
-from dybitq.verify.interpreter import interpret
-from dybitq.verify.manifest import SCHEMA_VERSION, Manifest, write_program
-from dybitq.verify.read.network import read_program
-from dybitq.verify.static import prove
+from dybitq.verification.interpreter import interpret
+from dybitq.verification.manifest import SCHEMA_VERSION, Manifest, write_program
+from dybitq.verification.read.network import read_program
+from dybitq.verification.static import prove
 
 MANIFEST = "manifest.json"
 SCHEMA = "manifest.schema.json"

@@ -9,10 +9,10 @@ from dybitq.graph.stored.contents import StoredTensor
 from dybitq.graph.stored.quantized import stored_survey
 from dybitq.records.layers import LayerKind, QuantizedLayer
 from dybitq.records.models import size_bytes
-from dybitq.report.inspect import Coverage, Inspection, is_quantized
+from dybitq.report.inspect import Coverage, InspectResult, is_quantized
 
 
-def inspect(model: ModelLike, *, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Inspection:
+def inspect(model: ModelLike, *, shapes: Mapping[str, tuple[int, ...]] | None = None) -> InspectResult:
     """Describe what an ONNX model stores, layer by layer: float, quantized by any tool, or made by dybitq.
 
     Args:
@@ -28,7 +28,7 @@ def inspect(model: ModelLike, *, shapes: Mapping[str, tuple[int, ...]] | None = 
     graph, sha256 = read(source)
     survey = stored_survey(graph, shapes)
     opsets = dict(graph.opset_imports)
-    return Inspection(
+    return InspectResult(
         model=source,
         sha256=sha256,
         file_bytes=size_bytes(source),

@@ -19,7 +19,7 @@ from dybitq.records.plan import Plan
 from dybitq.records.progress import Progress
 from dybitq.records.statistics import Statistics
 from dybitq.report.quantize import FloatOperator
-from dybitq.verify.bounds import check_registers
+from dybitq.verification.bounds import check_registers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -3,6 +3,9 @@
 import math
 from dataclasses import replace
 
+from dybitq.allocation.feasibility import InfeasibleError
+from dybitq.allocation.formulation import ERROR, Goal
+from dybitq.allocation.iterate import Found, Searcher
 from dybitq.api.opened import StatisticsLike
 from dybitq.data.memory import Data, data_name
 from dybitq.errors import ConfigError
@@ -10,9 +13,6 @@ from dybitq.records.models import ModelInMemory, ModelSource
 from dybitq.records.plan import Plan
 from dybitq.records.progress import Progress
 from dybitq.report.search import Measured
-from dybitq.search.feasibility import InfeasibleError
-from dybitq.search.formulation import ERROR, Goal
-from dybitq.search.iterate import Found, Searcher
 
 _STEPS = 7
 

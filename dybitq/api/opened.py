@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import TypeAlias
 
-from dybitq.calibrate import store
+from dybitq.calibration import store
 from dybitq.errors import UnsupportedError
 from dybitq.graph.load import Network, load
 from dybitq.graph.passes.notes import quantizing_operators

@@ -12,7 +12,7 @@ from dybitq.api.inspect import inspect
 from dybitq.api.integer import plan_of, quantize_to_integers
 from dybitq.api.opened import StatisticsLike, opened, statistics_file
 from dybitq.api.recipe import PlanLike, RecipeLike, RecipeOptions, files_of, plan_of_request, recipe_of
-from dybitq.calibrate import store
+from dybitq.calibration import store
 from dybitq.data.memory import Data, DataLike, data_of
 from dybitq.data.source import DataSource
 from dybitq.data.spec import data_files, load_data
@@ -45,7 +45,7 @@ from dybitq.records.progress import Progress
 from dybitq.records.statistics import Statistics
 from dybitq.report.quantize import Coverage, FloatOperator, QuantizeResult, WidthShare
 from dybitq.runtime.session import Session
-from dybitq.verify.probe import ProbeResult, probe
+from dybitq.verification.probe import ProbeResult, probe
 
 _NO_LAYERS = "it has no Conv, ConvTranspose, Gemm, MatMul or embedding with weights"
 _NAMES_SHOWN = 4  # layers named in a note

@@ -8,6 +8,18 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Unpack
 
+from dybitq.allocation.budgets import COSTS, Limit, parse_budgets, sqnr_of
+from dybitq.allocation.explain import explain as reasons_of
+from dybitq.allocation.feasibility import InfeasibleError
+from dybitq.allocation.formulation import ERROR, Goal, check_ties
+from dybitq.allocation.front import front
+from dybitq.allocation.iterate import Found, Searcher
+from dybitq.allocation.modes import allowed_pairs, reduced_to_modes
+from dybitq.allocation.prices import Prices
+from dybitq.allocation.sensitivity import SAMPLES, SENSITIVITIES, Scores
+from dybitq.allocation.sensitivity import Subject as SensitivitySubject
+from dybitq.allocation.sensitivity.cache import scores_of
+from dybitq.allocation.space import open_space
 from dybitq.api.measured import DropWalk
 from dybitq.api.opened import StatisticsLike, opened, statistics_file
 from dybitq.api.recipe import RecipeLike, RecipeOptions, files_of, recipe_of
@@ -40,18 +52,6 @@ from dybitq.records.progress import Progress
 from dybitq.report.search import Measured, PlanFound, SearchResult
 from dybitq.runtime.session import Session
 from dybitq.schema.machine import Machine
-from dybitq.search.budgets import COSTS, Limit, parse_budgets, sqnr_of
-from dybitq.search.explain import explain as reasons_of
-from dybitq.search.feasibility import InfeasibleError
-from dybitq.search.formulation import ERROR, Goal, check_ties
-from dybitq.search.front import front
-from dybitq.search.iterate import Found, Searcher
-from dybitq.search.modes import allowed_pairs, reduced_to_modes
-from dybitq.search.prices import Prices
-from dybitq.search.sensitivity import SAMPLES, SENSITIVITIES, Scores
-from dybitq.search.sensitivity import Subject as SensitivitySubject
-from dybitq.search.sensitivity.cache import scores_of
-from dybitq.search.space import open_space
 
 _BATCH = 16
 

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dybitq.allocation.budgets import COSTS, Limit, error_limit
+from dybitq.allocation.formulation import ERROR, Goal
+from dybitq.allocation.prices import Prices
+from dybitq.allocation.sensitivity import Scores
+from dybitq.allocation.space import ACTIVATIONS, WEIGHTS
+from dybitq.allocation.strategies import STRATEGIES
+from dybitq.allocation.strategies import Settings as StrategySettings
 from dybitq.errors import ConfigError, did_you_mean
 from dybitq.plan.recipe import DEFAULTS
-from dybitq.search.budgets import COSTS, Limit, error_limit
-from dybitq.search.formulation import ERROR, Goal
-from dybitq.search.prices import Prices
-from dybitq.search.sensitivity import Scores
-from dybitq.search.space import ACTIVATIONS, WEIGHTS
-from dybitq.search.strategies import STRATEGIES
-from dybitq.search.strategies import Settings as StrategySettings
 
 SEARCHED = replace(DEFAULTS, weights=WEIGHTS, activations=ACTIVATIONS)
 """Defaults of a recipe in a search: everything may be chosen."""
@@ -25,7 +25,7 @@ class Request:
     """Budgets, and the method to search with.
 
     Attributes:
-        budgets: as written, see :mod:`dybitq.search.budgets`.
+        budgets: as written, see :mod:`dybitq.allocation.budgets`.
         minimise: cost to minimise where the accuracy is bounded; None for the error, or for latency where a
             budget bounds the accuracy.
         pareto: number of plans of a front; None for one plan.

@@ -23,7 +23,7 @@ from dybitq.records.models import ModelSource
 from dybitq.records.plan import Plan
 from dybitq.records.progress import Progress
 from dybitq.records.workload import SimulationReport, Workload
-from dybitq.report.simulate import Comparison, Simulation, SweepResult
+from dybitq.report.simulate import Comparison, SimulateResult, SweepResult
 
 TOPOLOGY_SUFFIXES = (".csv",)
 
@@ -81,7 +81,7 @@ def simulate(
     plan: PlanLike | None = None,
     strict: bool = False,
     compare: Sequence[str] = (),
-) -> Simulation:
+) -> SimulateResult:
     """Price a model on a machine, and beside it the same work at int8 and whatever else is asked for.
 
     Args:
@@ -106,7 +106,7 @@ def simulate(
             others.append((name, price(workload_of(name, shapes=shapes), machine)))
         else:
             others.append((name, price(workload, load_machine(name))))
-    return Simulation(
+    return SimulateResult(
         report=report, comparisons=tuple(_compared(report, label, other) for label, other in others)
     )
 

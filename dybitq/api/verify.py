@@ -15,11 +15,11 @@ from dybitq.records.progress import Progress
 from dybitq.report.verify import OperationFacts, VerifyResult
 from dybitq.runtime.host import inspect_host
 from dybitq.runtime.session import Session
-from dybitq.verify.bounds import accumulator_bounds
-from dybitq.verify.compare import Comparison, compare
-from dybitq.verify.exact import NotDyadicError
-from dybitq.verify.read.network import read_program
-from dybitq.verify.static import Finding, NodeKind, prove
+from dybitq.verification.bounds import accumulator_bounds
+from dybitq.verification.compare import Comparison, compare
+from dybitq.verification.exact import NotDyadicError
+from dybitq.verification.read.network import read_program
+from dybitq.verification.static import Finding, NodeKind, prove
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

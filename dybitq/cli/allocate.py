@@ -49,11 +49,11 @@ def command(
     PROBLEM is a JSON file with groups, their choices with objective and costs, ties between groups, and
     budgets. The solution comes with a certificate: a bound on its distance from the optimum.
     """
+    from dybitq.allocation.feasibility import InfeasibleError
+    from dybitq.allocation.strategies import Settings
     from dybitq.api.allocate import allocate
     from dybitq.files import atomic_output, check_output
     from dybitq.report.allocate import infeasible_document
-    from dybitq.search.feasibility import InfeasibleError
-    from dybitq.search.strategies import Settings
 
     if output is not None:
         check_output(output, force=force, inputs=(problem,))

@@ -101,13 +101,13 @@ def command(
     Writes a plan for ``quantize --plan``. A budget without a unit is a ratio to the same network at uniform
     int8. The formats to choose from are lists: --weights int8,int4,dybit4.
     """
+    from dybitq.allocation.feasibility import InfeasibleError
     from dybitq.api.search import search
     from dybitq.cli.simulate import parse_shapes
     from dybitq.files import check_output
     from dybitq.hardware.machine import parse_settings
     from dybitq.report.allocate import infeasible_document
     from dybitq.report.front_plot import save_front
-    from dybitq.search.feasibility import InfeasibleError
 
     options.check_sampling(data)
     if plot is not None:

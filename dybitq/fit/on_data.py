@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dybitq.calibrate.moments import sampled_patches
+from dybitq.calibration.moments import sampled_patches
 from dybitq.data.padding import real_positions
 from dybitq.data.source import DataSource
 from dybitq.encodings.sparq import apply_pairs

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dybitq.allocation.explain import Alternative, Reason
+from dybitq.allocation.feasibility import InfeasibleError
+from dybitq.allocation.solution import BudgetUse, Solution
 from dybitq.records.allocation import Problem
 from dybitq.report.page import Page, Shown, Table, spaced
-from dybitq.search.explain import Alternative, Reason
-from dybitq.search.feasibility import InfeasibleError
-from dybitq.search.solution import BudgetUse, Solution
 
 # --------------------------------------------------------------------------- data
 

@@ -9,7 +9,7 @@ from dybitq.report.calibrate import CalibrateResult
 from dybitq.report.evaluate import EvaluateResult
 from dybitq.report.page import Page, Shown, Table, spaced
 from dybitq.report.quantize import QuantizeResult
-from dybitq.report.simulate import Simulation
+from dybitq.report.simulate import SimulateResult
 
 MODEL, DATA, STATISTICS = "digits.onnx", "digits.yaml", "digits.stats"
 
@@ -21,7 +21,7 @@ class DemoModel:
     weights: str
     quantized: QuantizeResult
     evaluated: EvaluateResult
-    simulated: Simulation
+    simulated: SimulateResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

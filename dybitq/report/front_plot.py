@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from dybitq.allocation.budgets import COSTS, sqnr_of
 from dybitq.errors import ConfigError, UnsupportedError
 from dybitq.files import atomic_output
 from dybitq.report.plot import SUFFIXES, no_date
 from dybitq.report.search import SearchResult
-from dybitq.search.budgets import COSTS, sqnr_of
 
 
 def save_front(result: SearchResult, path: Path, *, force: bool) -> None:

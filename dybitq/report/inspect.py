@@ -45,7 +45,7 @@ class Coverage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Inspection(Shown):
+class InspectResult(Shown):
     """Result of ``inspect``: the contents of an ONNX model.
 
     Attributes:
@@ -180,7 +180,7 @@ def coverage_line(coverage: Coverage) -> str:
     return line
 
 
-def inspection_page(result: Inspection, *, all_tensors: bool = False) -> Page:
+def inspection_page(result: InspectResult, *, all_tensors: bool = False) -> Page:
     """Print facts about the file, a table of layers, the coverage, the largest tensors, and notes.
 
     Args:
@@ -205,7 +205,7 @@ def _in_short(value: str) -> str:
     return first_of(value.splitlines(), _NAMES_SHOWN)
 
 
-def _file_line(result: Inspection) -> str:
+def _file_line(result: InspectResult) -> str:
     external = f" and {_size(result.external_bytes)} of external data" if result.external_bytes else ""
     domains = "".join(f", {domain} {version}" for domain, version in result.domains.items())
     producer = f", made by {result.producer}" if result.producer else ""
@@ -213,7 +213,7 @@ def _file_line(result: Inspection) -> str:
     return f"{result.model}: {size}, opset {result.opset}{domains}, IR version {result.ir_version}{producer}"
 
 
-def _tensor_lines(result: Inspection, *, all_tensors: bool) -> Page:
+def _tensor_lines(result: InspectResult, *, all_tensors: bool) -> Page:
     tensors, total = result.tensors, result.coverage.tensor_bytes
     others = [tensor for tensor in tensors if tensor.layer is None]
     rest = sum(tensor.size_bytes for tensor in others)

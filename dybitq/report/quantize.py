@@ -10,7 +10,7 @@ from dybitq.graph.source import ModelProto, model_proto
 from dybitq.plan.store import plan_document
 from dybitq.records.plan import Plan
 from dybitq.report.page import Page, Shown
-from dybitq.verify.probe import ProbeResult
+from dybitq.verification.probe import ProbeResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dybitq.allocation.budgets import COSTS, Limit, sqnr_of
+from dybitq.allocation.explain import Reason
+from dybitq.allocation.iterate import Found
+from dybitq.allocation.solution import BudgetUse
 from dybitq.records.plan import Plan
 from dybitq.report.allocate import budget_document, reason_document, reasons_text
 from dybitq.report.page import Page, Shown, Table, spaced
-from dybitq.search.budgets import COSTS, Limit, sqnr_of
-from dybitq.search.explain import Reason
-from dybitq.search.iterate import Found
-from dybitq.search.solution import BudgetUse
 
 _SHOWN: Mapping[str, tuple[float, str]] = {
     "latency": (1e3, "ms"),

@@ -109,7 +109,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Simulation(Shown):
+class SimulateResult(Shown):
     """Result of ``simulate``: a report and its comparisons (the first is with int8)."""
 
     report: SimulationReport
@@ -208,7 +208,7 @@ def _time(microseconds: float) -> str:
     return f"{microseconds / 1e3:.3f} ms" if microseconds >= 1000 else f"{microseconds:.1f} us"
 
 
-def _layer_row(layer: LayerCost, result: Simulation) -> tuple[str, ...]:
+def _layer_row(layer: LayerCost, result: SimulateResult) -> tuple[str, ...]:
     if layer.fused_into:
         blank = ("",) * (9 + len(result.comparisons))
         return (_short(layer.name), layer.op_type, f"in {_short(layer.fused_into, 24)}", *blank)
@@ -232,7 +232,7 @@ def _layer_row(layer: LayerCost, result: Simulation) -> tuple[str, ...]:
     )
 
 
-def _page(result: Simulation) -> Page:
+def _page(result: SimulateResult) -> Page:
     report = result.report
     header = (
         "layer", "operator", "shape", "bits", "MMAC", "cycles", "fill", "stall", "total", "util", "DRAM KiB",

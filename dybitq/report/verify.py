@@ -8,9 +8,9 @@ from dybitq.graph.stored.checksum import Change
 from dybitq.records.models import ModelSource
 from dybitq.report.page import Page, Shown, Table
 from dybitq.runtime.host import Host
-from dybitq.verify.bounds import AccumulatorBound
-from dybitq.verify.compare import Comparison
-from dybitq.verify.static import Finding, NodeKind
+from dybitq.verification.bounds import AccumulatorBound
+from dybitq.verification.compare import Comparison
+from dybitq.verification.static import Finding, NodeKind
 
 _WIDEST = 44  # characters of a name in the table
 _SHOWN = 20  # findings and mismatches printed one by one

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dybitq import log_histogram
-from dybitq.calibrate import channels
+from dybitq.calibration import channels
 from dybitq.records.layers import LayerKind, Window
 from tests.test_patches import layer_of
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dybitq.calibrate import moments
+from dybitq.calibration import moments
 from dybitq.patches import extract_patches
 from dybitq.records.layers import LayerKind, Window
 from dybitq.records.statistics import MomentKind

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dybitq.calibrate import store
-from dybitq.calibrate.merge import empty
+from dybitq.calibration import store
+from dybitq.calibration.merge import empty
 from dybitq.errors import StatisticsError
 from dybitq.records.statistics import MomentKind
 from tests.calibrate.test_merge import HASH, assert_same, statistics
