@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from dybitq.emit.integer.emission import emit_integer
 from dybitq.fit.auto import resolve_auto
 from dybitq.fit.integer.network import fit_integer
 from dybitq.graph.load import Network
+from dybitq.graph.source import Graph
 from dybitq.graph.steps.records import IntegerSteps
 from dybitq.plan.integer import check_integer_plan, make_integer_plan, steps_of_plan
 from dybitq.plan.recipe import Recipe, check_recipe, make_plan
@@ -18,21 +18,13 @@ from dybitq.records.layers import LayerWork
 from dybitq.records.plan import Plan
 from dybitq.records.progress import Progress
 from dybitq.records.statistics import Statistics
-from dybitq.verify.bounds import check_registers
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FloatOperator:
-    """An operator that integer-only arithmetic left in float."""
-
-    name: str
-    op_type: str
-    reason: str
+from dybitq.report.quantize import FloatOperator
+from dybitq.verification.bounds import check_registers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class IntegerNetwork:
-    """What :func:`quantize_to_integers` made.
+    """Result of :func:`quantize_to_integers`.
 
     Attributes:
         model: the graph to write.
@@ -42,7 +34,7 @@ class IntegerNetwork:
         float_operators: what is no integer arithmetic, with the reason.
     """
 
-    model: Any
+    model: Graph
     program: Program
     plan: Plan
     fitted: Fitted
