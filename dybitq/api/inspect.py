@@ -8,7 +8,7 @@ from dybitq.graph import keys
 from dybitq.graph.read import external_files, read
 from dybitq.graph.stored.contents import StoredTensor
 from dybitq.graph.stored.quantized import stored_survey
-from dybitq.records.geometry.products import ActivationProduct
+from dybitq.records.geometry.products import MatrixPair
 from dybitq.records.layers import QuantizedLayer
 
 
@@ -117,7 +117,7 @@ def is_quantized(layer: QuantizedLayer) -> bool:
 
 def coverage_of(layers: tuple[QuantizedLayer, ...], tensors: tuple[StoredTensor, ...]) -> StoredCoverage:
     """Sums over the layers of a file."""
-    weighted = [layer for layer in layers if not isinstance(layer.layer.geometry, ActivationProduct)]
+    weighted = [layer for layer in layers if not isinstance(layer.layer.geometry, MatrixPair)]
     quantized = [layer for layer in weighted if is_quantized(layer)]
     macs = [layer.layer.macs for layer in layers]
     integer = [layer.layer.macs for layer in layers if layer.weight_bits <= 8 and layer.activation_bits <= 8]
