@@ -21,7 +21,7 @@ from dybitq.plan.integer import make_integer_plan
 from dybitq.plan.parts import with_narrow_parts
 from dybitq.plan.recipe import PLAIN, Recipe, Rule, Settings, activation_mode, make_plan, resolve_settings
 from dybitq.records.arithmetic import FLOAT_RESCALE
-from dybitq.records.geometry.products import ActivationProduct
+from dybitq.records.geometry.products import MatrixPair
 from dybitq.records.layers import LayerWork
 from dybitq.records.plan import ACTIVATION, FLOAT, ActivationMode, Plan
 
@@ -140,7 +140,7 @@ def open_space(network: Network, layers: Mapping[str, LayerWork], recipe: Recipe
     choices = []
     for layer in layers.values():
         weights, activations = listed[layer.name]
-        if isinstance(layer.geometry, ActivationProduct):
+        if isinstance(layer.geometry, MatrixPair):
             weights = (ACTIVATION,)
         elif weights[0] == FLOAT:
             weights = weights[:1]
@@ -209,7 +209,7 @@ def _activations(layer: LayerWork, settings: Settings) -> tuple[str, ...]:
         raise ConfigError(f"layer {layer.name!r}: no activations given; expected names such as int8,int4")
     for name in names:
         check_recoding(name, "activations", PLAIN)
-    if isinstance(layer.geometry, ActivationProduct) and "auto" in names:
+    if isinstance(layer.geometry, MatrixPair) and "auto" in names:
         return ("auto",)
     names = list(dict.fromkeys(as_read(name, layer) for name in names))
     if len(names) == 1:

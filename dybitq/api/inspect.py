@@ -7,7 +7,7 @@ from dybitq.graph.read import external_files, read
 from dybitq.graph.source import ModelLike, model_source
 from dybitq.graph.stored.contents import StoredTensor
 from dybitq.graph.stored.quantized import stored_survey
-from dybitq.records.geometry.products import ActivationProduct
+from dybitq.records.geometry.products import MatrixPair
 from dybitq.records.layers import QuantizedLayer
 from dybitq.records.models import size_bytes
 from dybitq.report.inspect import InspectResult, StoredCoverage, is_quantized
@@ -52,7 +52,7 @@ def inspect(model: ModelLike, *, shapes: Mapping[str, tuple[int, ...]] | None = 
 
 def coverage_of(layers: tuple[QuantizedLayer, ...], tensors: tuple[StoredTensor, ...]) -> StoredCoverage:
     """Sums over the layers of a file."""
-    weighted = [layer for layer in layers if not isinstance(layer.layer.geometry, ActivationProduct)]
+    weighted = [layer for layer in layers if not isinstance(layer.layer.geometry, MatrixPair)]
     quantized = [layer for layer in weighted if is_quantized(layer)]
     macs = [layer.layer.macs for layer in layers]
     integer = [layer.layer.macs for layer in layers if layer.weight_bits <= 8 and layer.activation_bits <= 8]

@@ -7,7 +7,7 @@ from typing import Any
 from dybitq.errors import first_of
 from dybitq.graph.stored.contents import StoredTensor
 from dybitq.records.formats import Granularity, PerBlock, PerChannel
-from dybitq.records.geometry.products import ActivationProduct, EmbeddingTable
+from dybitq.records.geometry.products import EmbeddingTable, MatrixPair
 from dybitq.records.layers import QuantizedLayer
 from dybitq.records.models import ModelSource
 from dybitq.report.page import Page, Shown, Table
@@ -152,7 +152,7 @@ def _shape(layer: QuantizedLayer) -> str:
 
 def _row(layer: QuantizedLayer, total: int) -> tuple[str, ...]:
     work = layer.layer
-    stored = not isinstance(work.geometry, ActivationProduct)
+    stored = not isinstance(work.geometry, MatrixPair)
     looked_up = isinstance(work.geometry, EmbeddingTable)
     return (
         work.name,

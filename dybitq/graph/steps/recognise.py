@@ -21,7 +21,7 @@ from dybitq.graph.steps.records import IntegerSteps, Step, StepKind, make_step, 
 from dybitq.graph.steps.regions import segments_of
 from dybitq.graph.steps.sharing import keep_accumulators, share_encodings, tail_nodes
 from dybitq.graph.values import int_attribute, is_constant, is_op, nodes_by_name, rank_of, shape_of
-from dybitq.records.geometry.products import ActivationProduct, EmbeddingTable, MatrixProduct
+from dybitq.records.geometry.products import EmbeddingTable, MatrixPair, MatrixProduct
 from dybitq.records.geometry.windows import TransposedWindow
 from dybitq.records.layers import LayerWork
 
@@ -157,7 +157,7 @@ class _Walk:
         if isinstance(layer.geometry, EmbeddingTable) or not _has_phases(layer):
             return None
         names = [layer.input]
-        dynamic = isinstance(layer.geometry, ActivationProduct)
+        dynamic = isinstance(layer.geometry, MatrixPair)
         if dynamic:
             names.append(layer.weight)
         values = [next(v for v in node.inputs if v is not None and v.name == name) for name in names]
