@@ -18,7 +18,7 @@ _NAMES_SHOWN = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredCoverage:
-    """How much of a model is quantized.
+    """Quantized and stored parts of a model, as sums over its layers.
 
     Attributes:
         layers, quantized_layers: layers with weights, and those whose weights are stored in codes.
