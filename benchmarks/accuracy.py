@@ -12,7 +12,8 @@ import sys
 
 import prepared
 
-from dybitq.api.evaluate import EvaluateResult, evaluate
+from dybitq.api.evaluate import evaluate
+from dybitq.report.evaluate import EvaluateResult
 
 SIGMAS = 1.64  # one-sided 95 %
 

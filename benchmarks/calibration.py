@@ -29,8 +29,8 @@ def one(zoo: Path, name: str, way: str, samples: int, split: str) -> dict[str, f
     """One pass in this process: seconds, CPU seconds, and peak memory in MiB."""
     import resource
 
-    from dybitq.calibrate.run import CalibrationSettings, collect, model_inputs
-    from dybitq.calibrate.workers import OrderedFold, cores, run_workers
+    from dybitq.calibration.run import CalibrationSettings, collect, model_inputs
+    from dybitq.calibration.workers import OrderedFold, cores, run_workers
     from dybitq.data.spec import load_data
     from dybitq.graph.load import load
     from dybitq.graph.survey import survey

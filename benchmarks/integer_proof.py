@@ -14,8 +14,9 @@ import prepared
 from integer_accuracy import NETWORKS
 from integer_networks import integer_model
 
-from dybitq.api.verify import Settings, VerifyResult, verify
-from dybitq.verify.static import NodeKind
+from dybitq.api.verify import verify
+from dybitq.report.verify import VerifyResult
+from dybitq.verification.static import NodeKind
 
 SAMPLES = 64
 LARGE = ("mobilenet_v2_cifar10lp", "mobilenet_v1_075_224", "squeezenet1_1", "espcn_y_x3", "yolox_nano")
@@ -29,8 +30,9 @@ def proofs(bench: prepared.Bench, name: str, flavour: str, weights: str) -> list
         left = SAMPLES - sum(r.comparison.samples for r in found if r.comparison is not None)
         if left <= 0:
             break
-        settings = Settings(split=split, samples=left, batch_size=2 if name in LARGE else 8)
-        found.append(verify(path, data=bench.spec(name), settings=settings))
+        batch_size = 2 if name in LARGE else 8
+        spec = bench.spec(name)
+        found.append(verify(path, data=spec, split=split, samples=left, batch_size=batch_size))
     return found
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from dybitq.api.calibrate import calibrate
 from dybitq.api.quantize import quantize
-from dybitq.calibrate.run import model_inputs
+from dybitq.calibration.run import model_inputs
 from dybitq.data.spec import load_data
 from dybitq.graph.load import load
 from dybitq.plan.recipe import DEFAULTS, Recipe

@@ -24,8 +24,11 @@ from typing import Any
 import numpy as np
 import prepared
 
+from dybitq.allocation.prices import Prices
+from dybitq.allocation.space import Space, open_space
 from dybitq.api.quantize import quantize
-from dybitq.api.search import SEARCHED, Request, search
+from dybitq.api.search import search
+from dybitq.api.search_request import SEARCHED
 from dybitq.data.spec import load_data
 from dybitq.data.tasks import TASKS
 from dybitq.graph.load import load
@@ -36,8 +39,6 @@ from dybitq.plan.recipe import Recipe
 from dybitq.plan.store import plan_text, read_plan
 from dybitq.records.plan import Plan
 from dybitq.runtime.session import Session
-from dybitq.search.prices import Prices
-from dybitq.search.space import Space, open_space
 
 NETWORKS = ("resnet20_cifar10", "mobilenet_v1_075_224", "mobilenet_v2_cifar10lp", "squeezenet1_1")
 MACHINES = ("dybit_zcu102_like", "bitfusion_45nm")
@@ -98,8 +99,15 @@ def found_plan(bench: prepared.Bench, name: str, machine: str, budget_us: float)
     path = bench.work / "plans" / f"{name}.{machine}.{budget_us:.3f}.yaml"
     path.parent.mkdir(exist_ok=True)
     if not path.exists():
-        request = Request(budgets=(f"latency={budget_us!r}us",), sensitivity=SENSITIVITY)
-        search(bench.model(name), bench.statistics(name), machine, path, request, data=bench.spec(name))
+        search(
+            bench.model(name),
+            bench.statistics(name),
+            machine,
+            path,
+            budgets=[f"latency={budget_us!r}us"],
+            sensitivity=SENSITIVITY,
+            data=bench.spec(name),
+        )
     return read_plan(path)
 
 

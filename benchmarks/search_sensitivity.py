@@ -22,19 +22,19 @@ from typing import Any
 import numpy as np
 import prepared
 
-from dybitq.api.evaluate import Settings, evaluate
+from dybitq.allocation.formulation import error_of
+from dybitq.allocation.sensitivity import SENSITIVITIES, Scores, Subject
+from dybitq.allocation.space import Space, bits_of, open_space
+from dybitq.api.evaluate import evaluate
 from dybitq.api.quantize import quantize
-from dybitq.api.search import SEARCHED
-from dybitq.calibrate.store import load as load_statistics
+from dybitq.api.search_request import SEARCHED
+from dybitq.calibration.store import load as load_statistics
 from dybitq.data.spec import load_data
 from dybitq.graph.export import to_bytes
 from dybitq.graph.load import load
 from dybitq.graph.survey import survey
 from dybitq.plan.recipe import Recipe
 from dybitq.runtime.session import Session
-from dybitq.search.formulation import error_of
-from dybitq.search.sensitivity import SENSITIVITIES, Scores, Subject
-from dybitq.search.space import Space, bits_of, open_space
 
 NETWORKS = ("resnet20_cifar10", "mobilenet_v1_075_224", "mobilenet_v2_cifar10lp", "squeezenet1_1")
 WEIGHTS = "int8,int6,int5,int4,int3,dybit4"
@@ -86,8 +86,8 @@ def measured(
             with tempfile.TemporaryDirectory() as temporary:
                 output = Path(temporary) / "quantized.onnx"
                 quantize(bench.model(name), bench.statistics(name), output, plan=space.plan(assignment))
-                settings = Settings(samples=samples)
-                result = evaluate(output, bench.spec(name), reference=bench.model(name), settings=settings)
+                reference = bench.model(name)
+                result = evaluate(output, bench.spec(name), reference=reference, samples=samples)
             path.write_text(json.dumps({"sqnr_db": min(one.sqnr_db for one in result.outputs)}))
             print(f"{name} plan {number}: {path.read_text()}", file=sys.stderr, flush=True)
         found.append((assignment, json.loads(path.read_text())["sqnr_db"]))

@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 import prepared
 
+from dybitq.allocation.solve import solve
 from dybitq.records.allocation import Budget, Choice, ChoiceGroup, Problem, Tie
-from dybitq.search.solve import solve
 
 STRATEGIES = ("ilp", "lagrangian", "ebs", "greedy-speedup", "greedy-error")
 GROUPS, BITS = 50, range(2, 9)

@@ -10,6 +10,11 @@ from pathlib import Path
 from dybitq.errors import OutputError
 
 
+def path_of(path: str | os.PathLike[str] | None) -> Path | None:
+    """A path that may have been left out."""
+    return None if path is None else Path(path)
+
+
 def check_output(path: Path, *, force: bool, inputs: tuple[Path, ...] = ()) -> None:
     """Refuse early an output that could not be written at the end.
 

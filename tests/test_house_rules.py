@@ -22,8 +22,8 @@ FOLDERS = sorted(
 
 LONG_CLASSES = {
     "graph/work/workload.py _Builder": "one handler for each sort of node, all on the same tables",
-    "search/prices.py Prices": "prices of one space on one machine, which share what has been priced",
-    "search/sensitivity/noise.py LayerNoise": "errors of one network, which share edges and Hessians",
+    "allocation/prices.py Prices": "prices of one space on one machine, which share what has been priced",
+    "allocation/sensitivity/noise.py LayerNoise": "errors of one network, which share edges and Hessians",
 }
 """Classes of more than 200 lines, each with the reason."""
 
@@ -44,15 +44,21 @@ def name(path: Path) -> str:
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_files_and_functions_can_be_read_at_a_sitting(path):
-    """A file has at most 400 lines, a function at most 60, and the first line says what the file is."""
+    """A file has at most 400 lines, a function at most 60 besides its docstring; files have a first line."""
     source = path.read_text()
     assert len(source.splitlines()) <= 400
     tree = ast.parse(source)
     assert ast.get_docstring(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
-            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1 - _docstring_lines(node)
             assert lines <= 60, f"{node.name} has {lines} lines"
+
+
+def _docstring_lines(node: ast.FunctionDef) -> int:
+    if ast.get_docstring(node) is None:
+        return 0
+    return (node.body[0].end_lineno or 0) - node.body[0].lineno + 1
 
 
 @pytest.mark.parametrize("path", [*SOURCES, *PAGES], ids=name)

@@ -453,7 +453,7 @@ def test_interrupted_from_the_progress_bar(folder, monkeypatch):
 
 def test_result_that_is_not_finite_is_not_kept(folder, monkeypatch):
     """A quantized model that gives NaN never gets its name."""
-    from dybitq.verify.probe import ProbeResult
+    from dybitq.verification.probe import ProbeResult
 
     monkeypatch.setattr(
         dybitq.api.quantize, "probe", lambda *args, **options: ProbeResult(finite=False, sqnr_db=0.0)

@@ -1,23 +1,12 @@
 """``allocate``: the search alone, on a problem that the user brings."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from dybitq.records.allocation import Problem
+from dybitq.allocation.explain import explain
+from dybitq.allocation.solve import solve
+from dybitq.allocation.strategies import StrategySettings
+from dybitq.report.allocate import Allocation
 from dybitq.schema.problem import read_problem
-from dybitq.search.explain import Reason, explain
-from dybitq.search.solution import Solution
-from dybitq.search.solve import solve
-from dybitq.search.strategies import StrategySettings
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Allocation:
-    """A problem, its solution, and the reasons if they were asked for."""
-
-    problem: Problem
-    solution: Solution
-    reasons: tuple[Reason, ...] = ()
 
 
 def allocate(

@@ -1,81 +1,56 @@
 """``dybitq calibrate`` as a function: data to a statistics file, and statistics files to their sum."""
 
-import hashlib
+import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from dybitq.calibrate import store
-from dybitq.calibrate.merge import merge_all
-from dybitq.calibrate.run import CalibrationSettings, collect, model_inputs
+from dybitq.calibration import store
+from dybitq.calibration.merge import merge_all
+from dybitq.calibration.run import CalibrationSettings, collect, model_inputs
+from dybitq.data.memory import Data, DataLike, data_of
 from dybitq.data.spec import data_files, load_data
 from dybitq.errors import ConfigError, StatisticsError, UnsupportedError
-from dybitq.files import atomic_output, check_output
+from dybitq.files import atomic_output, check_output, path_of
 from dybitq.graph.load import load
+from dybitq.graph.source import ModelLike, model_source
 from dybitq.graph.survey import survey
 from dybitq.records.layers import LayerWork
+from dybitq.records.models import ModelSource, file_of
 from dybitq.records.progress import Progress
 from dybitq.records.statistics import ChannelStatistics, MomentKind, Statistics
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CalibrateResult:
-    """What a statistics file holds.
-
-    Attributes:
-        output: the file written.
-        file_bytes: its size.
-        samples: samples seen, of all merged parts.
-        seconds: wall time of the pass over the data.
-        tensors: activation tensors with a histogram.
-        layers: layers with weights.
-        moments: number of second moments by kind.
-        reduced: moments poorer than what was asked for, with their kind, because of the memory budget.
-        constant_tensors: tensors that held one and the same value in all samples.
-        constant_channels: by layer, how many of its output channels never changed.
-    """
-
-    output: Path
-    file_bytes: int
-    samples: int
-    seconds: float
-    tensors: int
-    layers: int
-    moments: Mapping[MomentKind, int]
-    reduced: Mapping[str, MomentKind]
-    constant_tensors: tuple[str, ...]
-    constant_channels: Mapping[str, int]
+from dybitq.report.calibrate import CalibrateResult
 
 
 def calibrate(
-    model: Path,
-    data: Path,
-    output: Path,
+    model: ModelLike,
+    data: DataLike,
+    output: str | os.PathLike[str] | None = None,
     *,
     split: str = "calib",
     samples: int | None = None,
     batch_size: int | None = None,
-    moments: MomentKind = MomentKind.FULL,
-    memory_bytes: int = 1 << 30,
+    moments: Literal["full", "block", "diagonal", "none"] = "full",
+    memory: int = 1024,
     threads: int | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> CalibrateResult:
-    """Run ``data`` through the float32 ``model`` once and write what quantization needs to know of it.
+    """Run ``data`` through the float32 ``model`` once and collect the statistics that quantization needs.
 
     Args:
-        model: float32 ONNX file; never written to.
-        data: data spec, .npz or folder of images.
-        output: statistics file to write.
-        split: which split of the data spec to read.
+        model: float32 network; never changed.
+        data: data spec, .npz or folder of images; or samples in memory.
+        output: statistics file to write; None keeps the statistics in memory.
+        split: split of the data spec to read.
         samples: how many samples to read, spread evenly over the split; None for all.
         batch_size: samples of one run; None chooses by the size of the activations.
         moments: the most that is kept of the second moments of layer inputs.
-        memory_bytes: budget for all second moments together; the largest fall back first.
+        memory: budget for all second moments together, in MiB; the largest fall back first.
         threads: batches in flight at once; None for one on each core. Does not change the result.
         force: replace an existing output.
         progress: called with stage, done, total.
@@ -86,27 +61,53 @@ def calibrate(
         ModelError: the model cannot be read or run.
         OutputError: the output exists or cannot be written.
     """
-    check_output(output, force=force, inputs=(model, data))
-    if output.exists():
-        check_output(output, force=force, inputs=data_files(data))
-    network = load(model)
+    source, samples_of, path = model_source(model), data_of(data), path_of(output)
+    if path is not None:
+        _check_output(path, source, samples_of, force=force)
+    network = load(source)
     layers = survey(network)
-    source = load_data(
-        data, inputs=model_inputs(network), split=split, batch_size=batch_size or 1, samples=samples
+    batches = load_data(
+        samples_of,
+        inputs=model_inputs(network),
+        split=split,
+        batch_size=batch_size or 1,
+        samples=samples,
     )
     settings = CalibrationSettings(
-        richest=moments, budget_bytes=memory_bytes, batch_size=batch_size, workers=threads, progress=progress
+        richest=_moment_kind(moments),
+        budget_bytes=memory << 20,
+        batch_size=batch_size,
+        workers=threads,
+        progress=progress,
     )
     start = time.perf_counter()
-    statistics = collect(network, layers, source, settings)
+    statistics = collect(network, layers, batches, settings)
     seconds = time.perf_counter() - start
     if not statistics.tensors:
-        raise UnsupportedError(f"{model}: has no float32 activations, so there is nothing to calibrate")
-    _write(statistics, output, force=force)
-    return _describe(statistics, output, seconds, _reduced(statistics, layers, moments))
+        raise UnsupportedError(f"{source}: has no float32 activations, so there is nothing to calibrate")
+    reduced = _reduced(statistics, layers, settings.richest)
+    return _result(statistics, path, seconds, reduced, force=force)
 
 
-def merge(parts: Sequence[Path], output: Path, *, force: bool = False) -> CalibrateResult:
+def _moment_kind(name: str) -> MomentKind:
+    if name not in set(MomentKind):
+        raise ConfigError(f"moments is {name!r}; expected {', '.join(MomentKind)}")
+    return MomentKind(name)
+
+
+def _check_output(path: Path, model: ModelSource, data: Data, *, force: bool) -> None:
+    given = (data,) if isinstance(data, Path) else ()
+    check_output(path, force=force, inputs=(*file_of(model), *given))
+    if path.exists():
+        check_output(path, force=force, inputs=data_files(data))
+
+
+def merge(
+    parts: Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    force: bool = False,
+) -> CalibrateResult:
     """Add up statistics files of one model and different data.
 
     The parts are added in the order of their hashes, so the order of ``parts`` does not change a bit.
@@ -118,12 +119,14 @@ def merge(parts: Sequence[Path], output: Path, *, force: bool = False) -> Calibr
     """
     if len(parts) < 2:
         raise ConfigError(f"merging takes at least two statistics files, found {len(parts)}")
-    check_output(output, force=force, inputs=tuple(parts))
+    paths, target = [Path(part) for part in parts], path_of(output)
+    if target is not None:
+        check_output(target, force=force, inputs=tuple(paths))
     start = time.perf_counter()
     loaded: dict[str, tuple[Path, Statistics]] = {}
-    for path in parts:
+    for path in paths:
         statistics = store.load(path)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = store.sha256_of(statistics)
         if digest in loaded:
             raise ConfigError(
                 f"{path} and {loaded[digest][0]} hold the same statistics; merging them would count every "
@@ -137,13 +140,25 @@ def merge(parts: Sequence[Path], output: Path, *, force: bool = False) -> Calibr
             )
         loaded[digest] = (path, statistics)
     merged = merge_all([loaded[digest][1] for digest in sorted(loaded)])
-    _write(merged, output, force=force)
-    return _describe(merged, output, time.perf_counter() - start, {})
+    return _result(merged, target, time.perf_counter() - start, {}, force=force)
 
 
-def _write(statistics: Statistics, output: Path, *, force: bool) -> None:
+def _result(
+    statistics: Statistics,
+    output: Path | None,
+    seconds: float,
+    reduced: Mapping[str, MomentKind],
+    *,
+    force: bool,
+) -> CalibrateResult:
+    """Write the statistics, or keep them as the file would give them back."""
+    if output is None:
+        kept = store.stored(statistics)
+        return _describe(kept, None, store.size_bytes(kept), seconds, reduced)
     with atomic_output(output, force=force) as temporary:
         store.save(statistics, temporary)
+    kept = store.load(output)
+    return _describe(kept, output, store.size_bytes(kept), seconds, reduced)
 
 
 def _reduced(statistics: Statistics, layers: Sequence[LayerWork], asked: MomentKind) -> dict[str, MomentKind]:
@@ -162,13 +177,18 @@ def _reduced(statistics: Statistics, layers: Sequence[LayerWork], asked: MomentK
 
 
 def _describe(
-    statistics: Statistics, output: Path, seconds: float, reduced: Mapping[str, MomentKind]
+    statistics: Statistics,
+    output: Path | None,
+    file_bytes: int,
+    seconds: float,
+    reduced: Mapping[str, MomentKind],
 ) -> CalibrateResult:
     stuck = {name: _constant_channels(sums) for name, sums in statistics.channels.items()}
     kinds = Counter(kind for _, kind in _kinds(statistics))
     return CalibrateResult(
+        statistics=statistics,
         output=output,
-        file_bytes=output.stat().st_size,
+        file_bytes=file_bytes,
         samples=statistics.samples,
         seconds=seconds,
         tensors=len(statistics.tensors),

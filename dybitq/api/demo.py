@@ -1,53 +1,22 @@
 """``dybitq demo`` as a function: the whole road on the network inside the package."""
 
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
-from dybitq.api.calibrate import CalibrateResult, calibrate
-from dybitq.api.evaluate import EvaluateResult, evaluate
-from dybitq.api.quantize import QuantizeResult, quantize
+from dybitq.api.calibrate import calibrate
+from dybitq.api.evaluate import evaluate
+from dybitq.api.quantize import quantize
 from dybitq.api.simulate import simulate
 from dybitq.errors import OutputError
 from dybitq.files import atomic_output, check_output
-from dybitq.plan.recipe import DEFAULTS, Recipe
 from dybitq.records.progress import Progress
-from dybitq.records.workload import Simulation
+from dybitq.report.demo import DATA, MODEL, STATISTICS, DemoModel, DemoResult
 
-MODEL, DATA, STATISTICS = "digits.onnx", "digits.yaml", "digits.stats"
 SHIPPED = (MODEL, DATA, "digits.npz", "LICENSE-digits.txt")
 WEIGHTS = ("int8", "dybit4")
 HARDWARE = "dybit_zcu102_like"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DemoModel:
-    """One quantized network: how its weights were asked for, and what each step found."""
-
-    weights: str
-    quantized: QuantizeResult
-    evaluated: EvaluateResult
-    simulated: Simulation
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DemoResult:
-    """What the demo found. Paths inside are names in ``folder``.
-
-    Attributes:
-        folder: where all files were left; None if they are gone.
-        hardware: preset that was simulated.
-        source_bytes: size of the float32 file.
-        calibration: of the float32 network.
-        models: in the order of :data:`WEIGHTS`.
-    """
-
-    folder: Path | None
-    hardware: str
-    source_bytes: int
-    calibration: CalibrateResult
-    models: tuple[DemoModel, ...]
 
 
 def demo(folder: Path | None = None, *, force: bool = False, progress: Progress | None = None) -> DemoResult:
@@ -102,8 +71,7 @@ def _run(folder: Path, progress: Progress | None) -> DemoResult:
 
 def _one(folder: Path, weights: str, progress: Progress | None) -> DemoModel:
     output = folder / f"{weights}.onnx"
-    recipe = Recipe(defaults=replace(DEFAULTS, weights=weights))
-    quantized = quantize(folder / MODEL, folder / STATISTICS, output, recipe=recipe, progress=progress)
+    quantized = quantize(folder / MODEL, folder / STATISTICS, output, weights=weights, progress=progress)
     evaluated = evaluate(output, folder / DATA, reference=folder / MODEL, progress=progress)
     return DemoModel(
         weights=weights,

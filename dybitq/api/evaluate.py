@@ -4,11 +4,12 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from dybitq.data import fidelity
+from dybitq.data.memory import DataLike, data_of
 from dybitq.data.padding import real_positions
 from dybitq.data.source import Batch, DataSource
 from dybitq.data.spec import load_data
@@ -16,146 +17,67 @@ from dybitq.data.tasks import TASKS, Task
 from dybitq.errors import ConfigError, DataError, ModelError
 from dybitq.graph import keys
 from dybitq.graph.read import read
+from dybitq.graph.source import ModelLike, model_source
+from dybitq.records.models import ModelSource
 from dybitq.records.progress import Progress
+from dybitq.report.evaluate import EvaluateResult, Gate, Metric, TensorError
 from dybitq.runtime.host import products_are_exact
 from dybitq.runtime.pair import Pair, common_inputs, open_pair
 from dybitq.runtime.session import Session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Metric:
-    """One figure over all samples, in percent.
+class Limits:
+    """Limits to keep: the largest drop of the first metric in points, and the smallest SQNR of an output."""
 
-    Attributes:
-        name: ``top-1``.
-        value: of the model.
-        reference: of the reference; None without one.
-        drop: ``reference - value`` in points.
-        drop_error: standard error of the drop, paired: from the samples' own differences.
-    """
-
-    name: str
-    value: float
-    reference: float | None
-    drop: float | None
-    drop_error: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TensorError:
-    """Error of one tensor against the reference: SQNR in dB, and the largest absolute difference."""
-
-    tensor: str
-    sqnr_db: float
-    largest_difference: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gate:
-    """A limit that the user set."""
-
-    name: str
-    limit: float
-    found: float
-    passed: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluateResult:
-    """What ``evaluate`` measured.
-
-    Attributes:
-        model, reference: the files.
-        samples: number of samples.
-        seconds: wall time.
-        metrics: of the task, the headline first; empty without labels or a task.
-        agreement: percent of samples decided as the reference does; None without task or reference.
-        outputs: error of each float output against the reference.
-        edges: error of each quantized activation, in topological order; None if not asked for.
-        rescaled: quantized activations that cannot be compared, as equalization changed their channels.
-        gates: limits and whether they were kept.
-        saturates: whether this processor's kernels saturate in the model (see :mod:`dybitq.runtime.host`), as
-            the first batch shows; None where that cannot be told.
-        saturation_db: if so, smallest SQNR of a float output against exact kernels.
-        notes: what makes the figures doubtful.
-    """
-
-    model: Path
-    reference: Path | None
-    samples: int
-    seconds: float
-    metrics: tuple[Metric, ...]
-    agreement: float | None
-    outputs: tuple[TensorError, ...]
-    edges: tuple[TensorError, ...] | None
-    rescaled: tuple[str, ...]
-    gates: tuple[Gate, ...]
-    saturates: bool | None = False
-    saturation_db: float | None = None
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How to evaluate.
-
-    Attributes:
-        split, samples, batch_size: what to read, see :func:`dybitq.data.spec.load_data`.
-        max_drop: largest drop of the headline metric, in points.
-        min_sqnr: smallest SQNR of any output, dB.
-        per_layer: compare the quantized activations too.
-        threads: of onnxruntime.
-    """
-
-    split: str = "val"
-    samples: int | None = None
-    batch_size: int = 16
     max_drop: float | None = None
     min_sqnr: float | None = None
-    per_layer: bool = False
-    threads: int | None = None
 
 
 def evaluate(
-    model: Path,
-    data: Path,
+    model: ModelLike,
+    data: DataLike,
     *,
-    reference: Path | None = None,
-    settings: Settings | None = None,
+    labels: npt.ArrayLike | None = None,
+    reference: ModelLike | None = None,
+    max_drop: float | None = None,
+    min_sqnr: float | None = None,
+    per_layer: bool = False,
+    split: str = "val",
+    samples: int | None = None,
+    batch_size: int = 16,
+    threads: int | None = None,
     progress: Progress | None = None,
 ) -> EvaluateResult:
     """Measure ``model`` on ``data``, and against ``reference`` if there is one.
 
     Args:
-        model: any ONNX file.
-        data: data spec, .npz or folder of images.
+        model: any ONNX model.
+        data: data spec, .npz or folder of images; or samples in memory.
+        labels: class of each sample, for samples in memory.
         reference: the float32 network that ``model`` was made from.
-        settings: see there.
+        max_drop: largest drop of the first metric, in points; the result says whether it was kept.
+        min_sqnr: smallest SQNR of any output, dB.
+        per_layer: compare the quantized activations too.
+        split: split of the data spec to read.
+        samples: how many samples to read, spread evenly over the split; None for all.
+        batch_size: samples of one run.
+        threads: of onnxruntime; None for one on each core.
         progress: called with stage, done, total.
 
     Raises:
-        ConfigError: a gate without what it needs, a data spec that does not fit, or networks with
+        ConfigError: a limit without what it needs, a data spec that does not fit, or networks with
             different inputs or outputs.
         DataError: unreadable samples.
         ModelError: a model that cannot be read or run.
     """
-    chosen = settings or Settings()
-    _check_request(reference, chosen)
-    pair = open_pair(model, reference, per_layer=chosen.per_layer, threads=chosen.threads)
-    source = load_data(
-        data,
-        inputs=common_inputs(pair),
-        split=chosen.split,
-        batch_size=chosen.batch_size,
-        samples=chosen.samples,
-    )
-    task = TASKS.get(source.task) if source.task is not None else None
-    if chosen.max_drop is not None and (task is None or not source.labelled):
-        raise ConfigError(f"{source.where}: --max-drop needs 'task:' and labels in the data spec")
-    if reference is None and (task is None or not source.labelled):
-        raise ConfigError(
-            f"{source.where}: nothing to measure: give a --reference, or 'task:' and labels in the data spec"
-        )
+    tested, given = model_source(model), data_of(data, labels)
+    compared = None if reference is None else model_source(reference)
+    limits = Limits(max_drop=max_drop, min_sqnr=min_sqnr)
+    _check_request(compared, limits, per_layer=per_layer)
+    pair = open_pair(tested, compared, per_layer=per_layer, threads=threads)
+    source = load_data(given, inputs=common_inputs(pair), split=split, batch_size=batch_size, samples=samples)
+    task = _task(source, compared, limits)
     totals, start = _Totals(pair, task, source), time.perf_counter()
     first: Batch | None = None
     for batch in source:
@@ -163,16 +85,32 @@ def evaluate(
         totals.add(batch)
         if progress is not None:
             progress("evaluate", totals.samples, max(source.samples or 0, totals.samples))
-    result = totals.result(model, reference, chosen, time.perf_counter() - start)
-    result = replace(result, notes=_origin_notes(model, reference))
+    result = totals.result(tested, compared, limits, time.perf_counter() - start)
+    result = replace(result, notes=_origin_notes(tested, compared))
     if first is None or products_are_exact():
         return result
-    saturates, decibels = _saturation(model, first, chosen.threads)
+    saturates, decibels = _saturation(tested, first, threads)
     return replace(result, saturates=saturates, saturation_db=decibels)
 
 
-def _origin_notes(model: Path, reference: Path | None) -> tuple[str, ...]:
-    """Whether ``reference`` is neither what ``model`` says it was made from, nor made from it as well."""
+def _task(source: DataSource, reference: ModelSource | None, limits: Limits) -> Task | None:
+    """The task to score by, if the data have one.
+
+    Raises:
+        ConfigError: there is none and nothing else to measure, or a limit needs it.
+    """
+    task = TASKS.get(source.task) if source.task is not None else None
+    if limits.max_drop is not None and (task is None or not source.labelled):
+        raise ConfigError(f"{source.where}: --max-drop needs 'task:' and labels in the data spec")
+    if reference is None and (task is None or not source.labelled):
+        raise ConfigError(
+            f"{source.where}: nothing to measure: give a --reference, or 'task:' and labels in the data spec"
+        )
+    return task
+
+
+def _origin_notes(model: ModelSource, reference: ModelSource | None) -> tuple[str, ...]:
+    """Note that ``model`` was made from another network than ``reference``, if it was."""
     if reference is None:
         return ()
     made_from = read(model)[0].metadata_props.get(keys.ORIGIN)
@@ -183,8 +121,8 @@ def _origin_notes(model: Path, reference: Path | None) -> tuple[str, ...]:
     return (f"{model} was made from another file than {reference} ({hashes})",)
 
 
-def _saturation(model: Path, batch: Batch, threads: int | None) -> tuple[bool | None, float | None]:
-    """Whether kernels that saturate change the outputs of a batch (None: unknown), and by how much."""
+def _saturation(model: ModelSource, batch: Batch, threads: int | None) -> tuple[bool | None, float | None]:
+    """Tell whether saturating kernels change the outputs of a batch (None: unknown), and the SQNR."""
     found = Session(model, threads).run(batch.feeds)
     try:
         exact = Session(model, threads, exact_products=True).run(batch.feeds)
@@ -202,11 +140,11 @@ def _saturation(model: Path, batch: Batch, threads: int | None) -> tuple[bool | 
     return saturates, decibels if saturates and math.isfinite(decibels) else None
 
 
-def _check_request(reference: Path | None, settings: Settings) -> None:
+def _check_request(reference: ModelSource | None, limits: Limits, *, per_layer: bool) -> None:
     needing = {
-        "--max-drop": settings.max_drop is not None,
-        "--min-sqnr": settings.min_sqnr is not None,
-        "--per-layer": settings.per_layer,
+        "--max-drop": limits.max_drop is not None,
+        "--min-sqnr": limits.min_sqnr is not None,
+        "--per-layer": per_layer,
     }
     for option, given in needing.items():
         if given and reference is None:
@@ -267,7 +205,7 @@ class _Totals:
             self.agreed.append(self.task.agree(output, expected, offset))
 
     def result(
-        self, model: Path, reference: Path | None, settings: Settings, seconds: float
+        self, model: ModelSource, reference: ModelSource | None, limits: Limits, seconds: float
     ) -> EvaluateResult:
         """The figures over all batches."""
         metrics = tuple(self._metric(name) for name in self.scores)
@@ -283,7 +221,7 @@ class _Totals:
             outputs=outputs,
             edges=edges,
             rescaled=self.pair.rescaled,
-            gates=_gates(settings, metrics, outputs),
+            gates=_gates(limits, metrics, outputs),
         )
 
     def _metric(self, name: str) -> Metric:
@@ -321,16 +259,14 @@ def _error(name: str, total: fidelity.ErrorTotal) -> TensorError:
     return TensorError(tensor=name, sqnr_db=total.sqnr_db, largest_difference=total.largest)
 
 
-def _gates(settings: Settings, metrics: Sequence[Metric], outputs: Sequence[TensorError]) -> tuple[Gate, ...]:
+def _gates(limits: Limits, metrics: Sequence[Metric], outputs: Sequence[TensorError]) -> tuple[Gate, ...]:
     gates = []
-    if settings.max_drop is not None:
+    if limits.max_drop is not None:
         drop = metrics[0].drop if metrics and metrics[0].drop is not None else float("nan")
-        gates.append(
-            Gate(name="max-drop", limit=settings.max_drop, found=drop, passed=drop <= settings.max_drop)
-        )
-    if settings.min_sqnr is not None:
+        gates.append(Gate(name="max-drop", limit=limits.max_drop, found=drop, passed=drop <= limits.max_drop))
+    if limits.min_sqnr is not None:
         worst = min((e.sqnr_db for e in outputs), default=float("nan"))
         gates.append(
-            Gate(name="min-sqnr", limit=settings.min_sqnr, found=worst, passed=worst >= settings.min_sqnr)
+            Gate(name="min-sqnr", limit=limits.min_sqnr, found=worst, passed=worst >= limits.min_sqnr)
         )
     return tuple(gates)

@@ -1,6 +1,7 @@
 """``dybitq export`` as a function: an integer-only model as raw binaries with a manifest."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -10,64 +11,41 @@ from typing import Any
 import numpy as np
 
 import dybitq
+from dybitq.data.memory import Data, DataLike, data_of
 from dybitq.data.spec import load_data
 from dybitq.errors import ConfigError, UnsupportedError
 from dybitq.files import atomic_folder, check_folder
+from dybitq.graph.source import ModelLike, model_source
 from dybitq.graph.stored.plain import StoredModel, read_plain
 from dybitq.records.integer_network import Dequantize, IntegerNetwork, Quantize, outputs_of
+from dybitq.report.export import ExportResult
 from dybitq.runtime.session import Session
-from dybitq.verify.interpreter import interpret
-from dybitq.verify.manifest import SCHEMA_VERSION, Manifest, write_network
-from dybitq.verify.read.network import read_network
-from dybitq.verify.static import prove
+from dybitq.verification.interpreter import interpret
+from dybitq.verification.manifest import SCHEMA_VERSION, Manifest, write_network
+from dybitq.verification.read.network import read_network
+from dybitq.verification.static import prove
 
 MANIFEST = "manifest.json"
 SCHEMA = "manifest.schema.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExportResult:
-    """What ``export`` wrote.
+class Golden:
+    """Samples that become golden vectors, and whether those of every tensor are written."""
 
-    Attributes:
-        folder: where.
-        operations: entries of the manifest.
-        files: binaries.
-        weight_bytes: packed weights.
-        total_bytes: all files together.
-        samples: golden samples.
-        golden_tensors: tensors with golden values, inputs and outputs included.
-    """
-
-    folder: Path
-    operations: int
-    files: int
-    weight_bytes: int
-    total_bytes: int
+    split: str
     samples: int
-    golden_tensors: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How to export.
-
-    Attributes:
-        split, samples: which samples become golden vectors.
-        all_tensors: golden values of every tensor, not of inputs and outputs alone.
-    """
-
-    split: str = "val"
-    samples: int = 1
-    all_tensors: bool = False
+    all_tensors: bool
 
 
 def export(
-    model: Path,
-    folder: Path,
+    model: ModelLike,
+    output: str | os.PathLike[str],
     *,
-    data: Path | None = None,
-    settings: Settings | None = None,
+    data: DataLike | None = None,
+    split: str = "val",
+    samples: int = 1,
+    all_tensors: bool = False,
     force: bool = False,
 ) -> ExportResult:
     """Write ``model`` as a folder that hardware can be built from; see docs/export.md.
@@ -75,10 +53,13 @@ def export(
     Golden values are those of the integer reference, not of onnxruntime.
 
     Args:
-        model: integer-only ONNX file, of either flavour.
-        folder: to be made.
-        data: where golden inputs come from; without it they are drawn from a seeded generator.
-        settings: see there.
+        model: integer-only model, of either flavour.
+        output: folder to be made.
+        data: where golden inputs come from: data spec, .npz or folder of images, or samples in memory;
+            without it they are drawn from a seeded generator.
+        split: split of the data spec to read.
+        samples: number of golden samples.
+        all_tensors: golden values of every tensor, not of inputs and outputs alone.
         force: replace a folder that an earlier export has made.
 
     Raises:
@@ -87,27 +68,29 @@ def export(
             or it was changed since dybitq wrote it.
         ConfigError: without data, and an input has extents that nothing fixes.
     """
-    chosen = settings or Settings()
+    folder, source = Path(output), model_source(model)
+    chosen = Golden(split=split, samples=samples, all_tensors=all_tensors)
+    given = None if data is None else data_of(data)
     check_folder(folder, force=force, marker=MANIFEST)
-    stored = read_plain(model)
+    stored = read_plain(source)
     findings = prove(stored.inner).findings
     if findings:
         first = findings[0]
         raise UnsupportedError(
-            f"{model}: {first.op_type} {first.operator!r}: {first.problem}; only integer-only models can be "
+            f"{source}: {first.op_type} {first.operator!r}: {first.problem}; only integer-only models can be "
             "exported, see dybitq verify"
         )
     if stored.changes:
         raise UnsupportedError(
-            f"{model}: changed since it was written: {stored.changes[0].problem}; only what dybitq wrote can "
-            "be exported, see dybitq verify"
+            f"{source}: changed since it was written: {stored.changes[0].problem}; only what dybitq wrote "
+            "can be exported, see dybitq verify"
         )
     try:
         network = read_network(stored)
     except ValueError as error:  # somebody else's file
-        raise UnsupportedError(f"{model}: {error}") from error
+        raise UnsupportedError(f"{source}: {error}") from error
     manifest = write_network(network)
-    feeds = _feeds(stored, network, data, chosen)
+    feeds = _feeds(stored, network, given, chosen)
     golden = _golden(stored, network, manifest, feeds, chosen)
     document = _document(stored, network, manifest, golden)
     with atomic_folder(folder, force=force, marker=MANIFEST) as temporary:
@@ -163,7 +146,10 @@ def _document(
     return {
         "schema_version": SCHEMA_VERSION,
         "generator": f"dybitq {dybitq.__version__}",
-        "model": {"file": stored.path.name, "sha256": stored.sha256},
+        "model": {
+            "file": stored.source.name if isinstance(stored.source, Path) else str(stored.source),
+            "sha256": stored.sha256,
+        },
         "byte_order": "little",
         "inputs": [op.input for op in network.operations if isinstance(op, Quantize)],
         "outputs": list(stored.inner.outputs),
@@ -175,13 +161,13 @@ def _document(
 
 
 def _feeds(
-    stored: StoredModel, network: IntegerNetwork, data: Path | None, chosen: Settings
+    stored: StoredModel, network: IntegerNetwork, data: Data | None, chosen: Golden
 ) -> list[Mapping[str, np.ndarray]]:
     """Inputs of the golden samples, one sample each."""
     if data is not None:
         source = load_data(
             data,
-            inputs=Session(stored.path, 1).inputs,
+            inputs=Session(stored.source, 1).inputs,
             split=chosen.split,
             batch_size=1,
             samples=chosen.samples,
@@ -196,7 +182,7 @@ def _feeds(
             shape = [1 if axis == 0 and extent is None else extent for axis, extent in enumerate(info.shape)]
             if None in shape or info.name not in steps:
                 raise ConfigError(
-                    f"{stored.path}: input {info.name!r} has the shape {list(info.shape)}; golden inputs "
+                    f"{stored.source}: input {info.name!r} has the shape {list(info.shape)}; golden inputs "
                     "cannot be made up for it, give --data"
                 )
             quantize = steps[info.name]
@@ -211,7 +197,7 @@ def _golden(
     network: IntegerNetwork,
     manifest: Manifest,
     feeds: list[Mapping[str, np.ndarray]],
-    chosen: Settings,
+    chosen: Golden,
 ) -> dict[str, Any]:
     """Golden values as binaries, one file a tensor with all samples in a row; shapes of one sample."""
     known = [name for operation in network.operations for name in outputs_of(operation)]

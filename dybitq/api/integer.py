@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from dybitq.emit.integer.emission import emit_integer
 from dybitq.fit.auto import resolve_auto
 from dybitq.graph.load import Network
+from dybitq.graph.source import Graph
 from dybitq.integer.fit import fit_integer
 from dybitq.integer.recognise import IntegerSteps
 from dybitq.plan.integer import check_integer_plan, make_integer_plan, steps_of_plan
@@ -18,16 +18,8 @@ from dybitq.records.layers import LayerWork
 from dybitq.records.plan import Plan
 from dybitq.records.progress import Progress
 from dybitq.records.statistics import Statistics
-from dybitq.verify.bounds import check_registers
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FloatOperator:
-    """An operator that integer-only arithmetic left in float."""
-
-    name: str
-    op_type: str
-    reason: str
+from dybitq.report.quantize import FloatOperator
+from dybitq.verification.bounds import check_registers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,7 +34,7 @@ class IntegerQuantization:
         float_operators: what is no integer arithmetic, with the reason.
     """
 
-    model: Any
+    model: Graph
     network: IntegerNetwork
     plan: Plan
     fitted: Fitted

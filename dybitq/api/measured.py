@@ -1,28 +1,20 @@
 """A measured drop as a budget: solve, quantize, evaluate, and move the bound on the predicted error."""
 
 import math
-import tempfile
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
+from dybitq.allocation.feasibility import InfeasibleError
+from dybitq.allocation.formulation import ERROR, Goal
+from dybitq.allocation.iterate import FoundPlan, Searcher
+from dybitq.api.opened import StatisticsLike
+from dybitq.data.memory import Data, data_name
 from dybitq.errors import ConfigError
+from dybitq.records.models import ModelInMemory, ModelSource
 from dybitq.records.plan import Plan
 from dybitq.records.progress import Progress
-from dybitq.search.feasibility import InfeasibleError
-from dybitq.search.formulation import ERROR, Goal
-from dybitq.search.iterate import FoundPlan, Searcher
+from dybitq.report.search import Measured
 
 _STEPS = 7
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """What a plan's network lost on data: points of the task's first metric, and their standard error."""
-
-    metric: str
-    drop: float
-    error: float | None
-    evaluations: int
 
 
 class DropWalk:
@@ -36,9 +28,15 @@ class DropWalk:
     """
 
     def __init__(
-        self, model: Path, statistics: Path, data: Path, *, split: str, progress: Progress | None
+        self,
+        model: ModelSource,
+        statistics: StatisticsLike,
+        data: Data,
+        *,
+        split: str,
+        progress: Progress | None,
     ) -> None:
-        self._files = model, statistics, data
+        self._given = model, statistics, data
         self._split, self._progress = split, progress
         self._known: dict[Plan, Measured] = {}
 
@@ -82,19 +80,20 @@ class DropWalk:
 
     def _measure(self, plan: Plan) -> Measured:
         # Emitting and evaluating take a second to import, and only this budget needs them.
-        from dybitq.api.evaluate import Settings, evaluate
+        from dybitq.api.evaluate import evaluate
         from dybitq.api.quantize import quantize
 
         if plan not in self._known:
             if self._progress is not None:
                 self._progress("plans measured", len(self._known), _STEPS + 2)
-            model, statistics, data = self._files
-            with tempfile.TemporaryDirectory() as folder:
-                output = Path(folder) / "quantized.onnx"
-                quantize(model, statistics, output, plan=plan)
-                found = evaluate(output, data, reference=model, settings=Settings(split=self._split))
+            model, statistics, data = self._given
+            made = quantize(model, statistics, plan=plan)
+            quantized = ModelInMemory(content=made.content)
+            found = evaluate(quantized, data, reference=model, split=self._split)
             if not found.metrics or found.metrics[0].drop is None:
-                raise ConfigError(f"{data}: --budget drop needs 'task:' and labels in the data spec")
+                raise ConfigError(
+                    f"{data_name(data)}: --budget drop needs 'task:' and labels in the data spec"
+                )
             first = found.metrics[0]
             self._known[plan] = Measured(
                 metric=first.name, drop=float(first.drop or 0.0), error=first.drop_error, evaluations=0

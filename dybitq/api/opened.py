@@ -1,17 +1,26 @@
 """A float model and its statistics, as the verbs that quantize open them."""
 
+import os
 from pathlib import Path
+from typing import TypeAlias
 
-from dybitq.calibrate.store import load as load_statistics
+from dybitq.calibration import store
 from dybitq.errors import UnsupportedError
 from dybitq.graph.load import Network, load
 from dybitq.graph.passes.notes import quantizing_operators
 from dybitq.graph.survey import survey
 from dybitq.records.layers import LayerWork
+from dybitq.records.models import ModelSource
 from dybitq.records.statistics import Statistics
+from dybitq.report.calibrate import CalibrateResult
+
+StatisticsLike: TypeAlias = str | os.PathLike[str] | Statistics | CalibrateResult
+"""Path of a statistics file, its contents, or the result of ``calibrate``."""
 
 
-def opened(model: Path, statistics: Path) -> tuple[Network, dict[str, LayerWork], Statistics]:
+def opened(
+    model: ModelSource, statistics: StatisticsLike
+) -> tuple[Network, dict[str, LayerWork], Statistics]:
     """Network, survey by name, and the statistics of this network.
 
     Raises:
@@ -20,10 +29,32 @@ def opened(model: Path, statistics: Path) -> tuple[Network, dict[str, LayerWork]
         StatisticsError: the statistics are damaged, or of another model.
     """
     network, layers = opened_float(model)
-    return network, layers, load_statistics(statistics, model_sha256=network.sha256)
+    found = statistics_of(statistics)
+    store.check_model(found, network.sha256)
+    return network, layers, found
 
 
-def opened_float(model: Path) -> tuple[Network, dict[str, LayerWork]]:
+def statistics_of(statistics: StatisticsLike) -> Statistics:
+    """The statistics themselves.
+
+    Raises:
+        StatisticsError: a file that is none, or is damaged.
+    """
+    if isinstance(statistics, Statistics):
+        return statistics
+    if isinstance(statistics, CalibrateResult):
+        return statistics.statistics
+    return store.load(Path(statistics))
+
+
+def statistics_file(statistics: StatisticsLike) -> tuple[Path, ...]:
+    """The file that no output may replace; none for statistics in memory."""
+    if isinstance(statistics, CalibrateResult):
+        return () if statistics.output is None else (statistics.output,)
+    return () if isinstance(statistics, Statistics) else (Path(statistics),)
+
+
+def opened_float(model: ModelSource) -> tuple[Network, dict[str, LayerWork]]:
     """Network, and survey by name.
 
     Raises:

@@ -1,16 +1,19 @@
 """``dybitq quantize`` as a function."""
 
 import contextlib
-import hashlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from dybitq.api.inspect import inspect
-from dybitq.api.integer import FloatOperator, plan_of, quantize_to_integers
-from dybitq.api.opened import opened
+from dybitq.api.integer import plan_of, quantize_to_integers
+from dybitq.api.opened import StatisticsLike, opened, statistics_file
+from dybitq.api.recipe import PlanLike, RecipeLike, RecipeOptions, files_of, plan_of_request, recipe_of
+from dybitq.calibration import store
+from dybitq.data.memory import Data, DataLike, data_of
 from dybitq.data.source import DataSource
 from dybitq.data.spec import data_files, load_data
 from dybitq.emit.emit import emit
@@ -18,8 +21,8 @@ from dybitq.emit.metadata import reasons, stamp
 from dybitq.emit.prefix import prefix
 from dybitq.emit.target import check_target, target_of
 from dybitq.emit.validity import check_valid
-from dybitq.errors import ConfigError, ModelError, OutputError, UnsupportedError, counted, first_of
-from dybitq.files import atomic_output, check_output
+from dybitq.errors import ConfigError, ModelError, UnsupportedError, counted, first_of
+from dybitq.files import atomic_output, check_output, path_of
 from dybitq.fit.auto import resolve_auto
 from dybitq.fit.fit import fit
 from dybitq.fit.magnitudes import check_magnitudes
@@ -29,17 +32,20 @@ from dybitq.fit.rebalance.balance import balance
 from dybitq.graph.export import to_bytes
 from dybitq.graph.load import Network
 from dybitq.graph.read import external_files, read
+from dybitq.graph.source import Graph, ModelLike, model_source
 from dybitq.plan.check import check_plan
 from dybitq.plan.recipe import Recipe
 from dybitq.plan.store import plan_text
 from dybitq.records.arithmetic import FLOAT_RESCALE
 from dybitq.records.fitted import Fitted, FittedWeight
 from dybitq.records.layers import LayerWork
+from dybitq.records.models import ModelInMemory, ModelSource, file_of, size_bytes
 from dybitq.records.plan import Plan
 from dybitq.records.progress import Progress
 from dybitq.records.statistics import Statistics
+from dybitq.report.quantize import Coverage, FloatOperator, QuantizeResult, WidthShare
 from dybitq.runtime.session import Session
-from dybitq.verify.probe import ProbeResult, probe
+from dybitq.verification.probe import ProbeResult, probe
 
 _NO_LAYERS = "it has no Conv, ConvTranspose, Gemm, MatMul or embedding with weights"
 _NAMES_SHOWN = 4  # layers named in a note
@@ -47,91 +53,50 @@ _BATCH = 16  # samples of one run while fitting on data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WidthShare:
-    """Weights and MACs of the layers that share one weight format."""
+class Outputs:
+    """Files to write, as far as any were asked for."""
 
-    format: str
-    bits: int
-    layers: int
-    weights: int
-    macs: int | None
-    packed_bytes: int
+    model: Path | None
+    plan: Path | None
+    force: bool
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Coverage:
-    """How much of a network is quantized, and what the file stores.
-
-    Attributes:
-        layers, weights, macs: totals of the weighted layers (``macs`` None where shapes are unknown).
-        shares: the quantized part by format, widest first.
-        float_layers: names of the weighted layers left in float.
-        file_bytes: size of the emitted file.
-        source_bytes: size of the float file, external data not counted.
-        weight_bytes: codes, scales and tables as the emitted file stores them.
-    """
-
-    layers: int
-    weights: int
-    macs: int | None
-    shares: tuple[WidthShare, ...]
-    float_layers: tuple[str, ...]
-    file_bytes: int
-    source_bytes: int
-    weight_bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuantizeResult:
-    """What ``quantize`` did.
-
-    Attributes:
-        output: the file written.
-        plan: as it was carried out, ``auto`` formats resolved.
-        fitted_errors: relative output error of each quantized layer's weights, as fitted.
-        coverage: what is quantized and stored.
-        check: the emitted file against the float model in onnxruntime.
-        notes: what stayed in float and why, and where there was too little data to do as asked.
-        float_operators: in integer-only arithmetic, everything that is none.
-    """
-
-    output: Path
-    plan: Plan
-    fitted_errors: Mapping[str, float]
-    coverage: Coverage
-    check: ProbeResult
-    notes: tuple[str, ...]
-    float_operators: tuple[FloatOperator, ...] = ()
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Those that were asked for."""
+        return tuple(path for path in (self.model, self.plan) if path is not None)
 
 
 def quantize(
-    model: Path,
-    statistics: Path,
-    output: Path,
+    model: ModelLike,
+    statistics: StatisticsLike,
+    output: str | os.PathLike[str] | None = None,
     *,
-    recipe: Recipe | None = None,
-    plan: Plan | None = None,
-    plan_output: Path | None = None,
-    data: Path | None = None,
+    recipe: RecipeLike | None = None,
+    plan: PlanLike | None = None,
+    save_plan: str | os.PathLike[str] | None = None,
+    data: DataLike | None = None,
     samples: int | None = None,
     split: str = "calib",
     force: bool = False,
     progress: Progress | None = None,
+    **settings: Unpack[RecipeOptions],
 ) -> QuantizeResult:
-    """Quantize ``model`` with the statistics of a calibration, and check the file that was written.
+    """Quantize ``model`` with the statistics of a calibration, and check the result in onnxruntime.
 
     Args:
-        model: float32 ONNX file; never written to.
-        statistics: file made by ``dybitq calibrate`` from the same model.
-        output: ONNX file to write.
+        model: float32 network; never changed.
+        statistics: of the same network, as ``calibrate`` returns or writes them.
+        output: ONNX file to write; None keeps the quantized model in memory.
         recipe: how to make the plan; the default recipe if neither this nor ``plan`` is given.
-        plan: decisions to carry out instead of a recipe.
-        plan_output: YAML file for the plan that was carried out.
-        data: data spec, npz or folder: fit every layer on what the quantized layers before it feed.
+        plan: decisions to carry out as they stand instead of a recipe.
+        save_plan: YAML file for the plan that was carried out.
+        data: data spec, .npz, folder of images or samples in memory: fit every layer on what the quantized
+            layers before it feed.
         samples: how many samples of ``data``, None for all.
-        split: which split of ``data``.
+        split: split of the data spec to read.
         force: replace existing outputs.
         progress: called with stage, done, total.
+        **settings: in place of those of the recipe, see :class:`dybitq.api.recipe.RecipeOptions`.
 
     Raises:
         ConfigError: recipe or plan do not fit the model.
@@ -139,26 +104,32 @@ def quantize(
         UnsupportedError: nothing in the model can be quantized.
         OutputError: an output exists or cannot be written.
     """
-    _check_outputs(model, statistics, output, plan_output, data, force=force)
-    network, layers, found = opened(model, statistics)
-    if plan is None:
-        plan = plan_of(network, tuple(layers.values()), recipe or Recipe())
-    _check_decisions(network, layers, plan)
-    check_magnitudes(network, layers, plan, found)
-    reader = partial(_source, network, data, samples, split) if data is not None else None
-    made = _carry_out(network, layers, plan, found, reader, progress)
-    hashes = network.sha256, _sha256(statistics)
+    source, given = model_source(model), None if data is None else data_of(data)
+    outputs = Outputs(model=path_of(output), plan=path_of(save_plan), force=force)
+    files = (*statistics_file(statistics), *files_of(recipe, plan))
+    _check_outputs(outputs, source, files, given)
+    asked = plan_of_request(plan, recipe, settings)
+    wanted = recipe_of(recipe, settings) if asked is None else Recipe()
+    network, layers, found = opened(source, statistics)
+    if asked is None:
+        asked = plan_of(network, tuple(layers.values()), wanted)
+    _check_decisions(network, layers, asked)
+    check_magnitudes(network, layers, asked, found)
+    reader = partial(_source, network, given, samples, split) if given is not None else None
+    made = _carry_out(network, layers, asked, found, reader, progress)
+    hashes = network.sha256, store.sha256_of(found)
     stamp(made.model, made.plan, hashes=hashes, rescaled=made.rescaled, fitted_on=made.fitted_on)
-    written = _written(made, network, found, output, plan_output, force=force)
+    built = _built(made, network, found, outputs)
     return QuantizeResult(
-        output=output,
+        content=built.content,
+        output=outputs.model,
         plan=made.plan,
         fitted_errors={name: weight.error for name, weight in made.fitted.weights.items()},
         coverage=coverage_of(
-            layers, made.fitted, (written.file_bytes, model.stat().st_size), written.weight_bytes
+            layers, made.fitted, (len(built.content), size_bytes(source)), built.weight_bytes
         ),
-        check=written.check,
-        notes=(*_notes(network, layers, made, found), *_invalid(written.problem)),
+        check=built.check,
+        notes=(*_notes(network, layers, made, found), *_invalid(built.problem)),
         float_operators=made.float_operators,
     )
 
@@ -172,18 +143,14 @@ def _invalid(problem: str | None) -> tuple[str, ...]:
     )
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _source(network: Network, data: Path, samples: int | None, split: str) -> DataSource:
-    inputs = Session(to_bytes(network.model), name=str(network.path)).inputs
+def _source(network: Network, data: Data, samples: int | None, split: str) -> DataSource:
+    inputs = Session(to_bytes(network.model), name=str(network.source)).inputs
     return load_data(data, inputs=inputs, split=split, batch_size=_BATCH, samples=samples)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Made:
-    model: Any
+    model: Graph
     plan: Plan
     fitted: Fitted
     rescaled: tuple[str, ...]
@@ -228,17 +195,18 @@ def _carry_out(
     return _Made(model=model, plan=plan, fitted=fitted, rescaled=even.rescaled, fitted_on=fitted_on)
 
 
-def _check_outputs(
-    model: Path, statistics: Path, output: Path, plan_output: Path | None, data: Path | None, *, force: bool
-) -> None:
-    inputs: tuple[Path, ...] = (model, statistics)
-    if output.exists() or (plan_output is not None and plan_output.exists()):
+def _check_outputs(outputs: Outputs, model: ModelSource, files: tuple[Path, ...], data: Data | None) -> None:
+    """Refuse early outputs that could not be written at the end, or that would replace an input."""
+    inputs = (*file_of(model), *files, *((data,) if isinstance(data, Path) else ()))
+    if any(path.exists() for path in outputs.paths):
         inputs += external_files(read(model)[0], model)
         inputs += data_files(data) if data is not None else ()
-    for path in filter(None, (output, plan_output)):
-        check_output(path, force=force, inputs=inputs)
-    if plan_output is not None and plan_output.resolve() == output.resolve():
-        raise ConfigError(f"{output}: model and plan cannot be written to the same file; choose another name")
+    for path in outputs.paths:
+        check_output(path, force=outputs.force, inputs=inputs)
+    if len({path.resolve() for path in outputs.paths}) < len(outputs.paths):
+        raise ConfigError(
+            f"{outputs.model}: model and plan cannot be written to the same file; choose another name"
+        )
 
 
 def _notes(
@@ -274,58 +242,39 @@ def _check_something(plan: Plan, network: Network) -> None:
         left = next((layer for layer in plan.layers if layer.in_float), None)
         if left is not None:
             raise UnsupportedError(
-                f"{network.path}: nothing would be quantized: layer {left.layer!r} ({left.reason}) and all "
+                f"{network.source}: nothing would be quantized: layer {left.layer!r} ({left.reason}) and all "
                 "others stay in float; choose formats with --weights and --activations, a recipe or the plan"
             )
         why = "; ".join(network.notes) or _NO_LAYERS
-        raise UnsupportedError(f"{network.path}: nothing would be quantized: {why}")
+        raise UnsupportedError(f"{network.source}: nothing would be quantized: {why}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Written:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Built:
+    content: bytes
     check: ProbeResult
     problem: str | None
-    file_bytes: int
     weight_bytes: int
 
 
-def _written(
-    made: _Made,
-    network: Network,
-    statistics: Statistics,
-    output: Path,
-    plan_output: Path | None,
-    *,
-    force: bool,
-) -> _Written:
-    """Write and check; both files get their names at the very end, or neither does."""
-    with contextlib.ExitStack() as stack:
-        temporary = stack.enter_context(atomic_output(output, force=force))
-        emitted = to_bytes(made.model)
-        problem = check_valid(emitted, lambda: to_bytes(network.model))
-        check = _write(emitted, temporary, output, network, statistics)
-        stored = inspect(temporary).coverage.quantized_bytes
-        if plan_output is not None:
-            text = stack.enter_context(atomic_output(plan_output, force=force))
-            text.write_text(plan_text(made.plan), encoding="utf-8")
-        size = temporary.stat().st_size
-    return _Written(check=check, problem=problem, file_bytes=size, weight_bytes=stored)
-
-
-def _write(
-    emitted: bytes, temporary: Path, output: Path, network: Network, statistics: Statistics
-) -> ProbeResult:
-    """Write the file under its temporary name and run it."""
-    try:
-        temporary.write_bytes(emitted)
-    except OSError as error:
-        raise OutputError(f"{output}: cannot be written: {error.strerror}") from error
-    result = probe(temporary, network, statistics)
-    if not result.finite:
+def _built(made: _Made, network: Network, statistics: Statistics, outputs: Outputs) -> _Built:
+    """Serialise, check and run the model; then its file and that of the plan get their names, or neither."""
+    content = to_bytes(made.model)
+    problem = check_valid(content, lambda: to_bytes(network.model))
+    check = probe(content, network, statistics)
+    if not check.finite:
         raise ModelError(
-            f"{output}: not kept: the quantized model gives NaN or infinity where {network.path} does not"
+            f"{outputs.model or 'the quantized model'}: not kept: the quantized model gives NaN or infinity "
+            f"where {network.source} does not"
         )
-    return result
+    stored = inspect(ModelInMemory(content=content)).coverage.quantized_bytes
+    with contextlib.ExitStack() as stack:
+        if outputs.model is not None:
+            stack.enter_context(atomic_output(outputs.model, force=outputs.force)).write_bytes(content)
+        if outputs.plan is not None:
+            text = stack.enter_context(atomic_output(outputs.plan, force=outputs.force))
+            text.write_text(plan_text(made.plan), encoding="utf-8")
+    return _Built(content=content, check=check, problem=problem, weight_bytes=stored)
 
 
 def coverage_of(

@@ -1,110 +1,108 @@
 """``dybitq search`` as a function: from budgets to a plan, or to a front of plans."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
+from typing import Any, Unpack
 
-from dybitq.api.measured import DropWalk, Measured
-from dybitq.api.opened import opened
+from dybitq.allocation.budgets import COSTS, Limit, parse_budgets, sqnr_of
+from dybitq.allocation.explain import explain as reasons_of
+from dybitq.allocation.feasibility import InfeasibleError
+from dybitq.allocation.formulation import ERROR, Goal, check_ties
+from dybitq.allocation.front import front
+from dybitq.allocation.iterate import FoundPlan, Searcher
+from dybitq.allocation.modes import allowed_pairs, reduced_to_modes
+from dybitq.allocation.prices import Prices
+from dybitq.allocation.sensitivity import SAMPLES, SENSITIVITIES, Scores
+from dybitq.allocation.sensitivity import Subject as SensitivitySubject
+from dybitq.allocation.sensitivity.cache import scores_of
+from dybitq.allocation.space import open_space
+from dybitq.api.measured import DropWalk
+from dybitq.api.opened import StatisticsLike, opened, statistics_file
+from dybitq.api.recipe import RecipeLike, RecipeOptions, files_of, recipe_of
 from dybitq.api.search_request import (
     SEARCHED,
     Request,
+    budget_lines,
     check_request,
     data_key,
     default_sensitivity,
     goal_of,
     output_paths,
 )
+from dybitq.data.memory import Data, DataLike, Samples, data_of
 from dybitq.data.source import DataSource
 from dybitq.data.spec import load_data
 from dybitq.emit.target import check_target
 from dybitq.errors import ConfigError, UnsupportedError
-from dybitq.files import atomic_output, check_output
+from dybitq.files import atomic_output, check_output, path_of
 from dybitq.graph.export import to_bytes
 from dybitq.graph.load import Network
+from dybitq.graph.source import ModelLike, model_source
 from dybitq.graph.work.workload import read_workload
 from dybitq.hardware.machine import load_machine
 from dybitq.plan.recipe import FIRST_OR_LAST, Recipe
 from dybitq.plan.store import plan_text
+from dybitq.records.models import ModelSource, file_of
 from dybitq.records.plan import is_coded
 from dybitq.records.progress import Progress
+from dybitq.report.search import Measured, PlanFound, SearchResult
 from dybitq.runtime.session import Session
 from dybitq.schema.machine import Machine
-from dybitq.search.budgets import COSTS, Limit, parse_budgets, sqnr_of
-from dybitq.search.explain import Reason, explain
-from dybitq.search.feasibility import InfeasibleError
-from dybitq.search.formulation import ERROR, Goal, check_ties
-from dybitq.search.front import front
-from dybitq.search.iterate import FoundPlan, Searcher
-from dybitq.search.modes import allowed_pairs, reduced_to_modes
-from dybitq.search.prices import Prices
-from dybitq.search.sensitivity import SAMPLES, Subject
-from dybitq.search.sensitivity.cache import scores_of
-from dybitq.search.space import open_space
-
-__all__ = ["SEARCHED", "PlanFound", "Request", "SearchResult", "search"]
 
 _BATCH = 16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PlanFound:
-    """One plan, the file it was written to, and what was found out about it."""
-
-    path: Path
-    found: FoundPlan
-    reasons: tuple[Reason, ...] = ()
-    measured: Measured | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SearchResult:
-    """What ``search`` found.
-
-    Attributes:
-        hardware: the machine's name.
-        request: what was asked for.
-        limits: the budgets.
-        baseline: costs of the network at uniform int8, by name.
-        relative_error: whether the predicted error is that of the output, so that it has an SQNR.
-        minimised: ``error`` or the name of a cost.
-        plans: the plan, or the front from cheap to accurate.
-    """
-
-    hardware: str
-    request: Request
-    limits: tuple[Limit, ...]
-    baseline: Mapping[str, float]
-    relative_error: bool
-    minimised: str
-    plans: tuple[PlanFound, ...]
-
-
 def search(
-    model: Path,
-    statistics: Path,
-    hardware: str,
-    output: Path,
-    request: Request,
+    model: ModelLike,
+    statistics: StatisticsLike,
+    hardware: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
     *,
-    recipe: Recipe | None = None,
-    data: Path | None = None,
+    budgets: Sequence[str] | Mapping[str, float | str] = (),
+    minimise: str | None = None,
+    pareto: int | None = None,
+    sensitivity: str | None = None,
+    strategy: str = "ilp",
+    stored: bool = False,
+    explain: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    recipe: RecipeLike | None = None,
+    data: DataLike | None = None,
+    samples: int | None = None,
+    split: str | None = None,
     force: bool = False,
     progress: Progress | None = None,
+    **recipe_settings: Unpack[RecipeOptions],
 ) -> SearchResult:
-    """Find formats for every layer and activation within budgets, and write them as a plan.
+    """Find formats for every layer and activation within budgets, as a plan for ``quantize``.
 
     Args:
-        model: float32 ONNX file.
-        statistics: of this model.
+        model: float32 network; never changed.
+        statistics: of the same network, as ``calibrate`` returns or writes them.
         hardware: preset or machine file.
-        output: plan to write; of a front ``NAME-01.yaml`` and so on.
-        request: budgets and how to search.
+        output: plan to write, of a front ``NAME-01.yaml`` and so on; None keeps the plans in memory.
+        budgets: such as ``{"latency": 0.6, "sqnr": "20dB"}`` or ``["latency=3ms"]``; a plain number is a
+            ratio to the same network at uniform int8.
+        minimise: cost to minimise where the accuracy is bounded; None for latency.
+        pareto: number of plans of a front; None for one plan.
+        sensitivity: predictor of the error; None for ``gain`` where there are data, else ``output-error``.
+        strategy: how to search.
+        stored: also take widths that the machine only stores, and runs as wider ones.
+        explain: say for every layer what other choices would change.
+        settings: dotted machine fields to change, such as ``{"array.rows": 16}``.
+        shapes: of model inputs whose extents the model leaves open, for the prices.
         recipe: what may be chosen: lists of formats in defaults and rules; everything if None.
         data: samples, for sensitivities that run the network and for a measured drop.
+        samples: samples for such sensitivities; None for 32, or all if there are fewer.
+        split: split of the data spec; None for ``calib`` (sensitivities) and ``val`` (drop).
         force: replace existing outputs.
         progress: called with stage, done, total.
+        **recipe_settings: in place of those of the recipe, see :class:`dybitq.api.recipe.RecipeOptions`.
 
     Raises:
         InfeasibleError: no plan keeps the budgets.
@@ -112,30 +110,66 @@ def search(
         StatisticsError: statistics of another model.
         OutputError: an output exists or cannot be written.
     """
-    request = replace(request, sensitivity=request.sensitivity or default_sensitivity(data))
+    request = Request(
+        budgets=budget_lines(budgets),
+        minimise=minimise,
+        pareto=pareto,
+        sensitivity=sensitivity or default_sensitivity(data is not None),
+        strategy=strategy,
+        stored=stored,
+        reasons=explain,
+        machine_settings=settings or {},
+        shapes=shapes or {},
+        samples=samples,
+        split=split,
+    )
     limits = parse_budgets(request.budgets)
-    check_request(request, limits, data)
-    paths = output_paths(output, request.pareto)
+    check_request(request, limits, with_data=data is not None)
+    subject = _Subject(
+        model=model_source(model),
+        statistics=statistics,
+        hardware=str(hardware),
+        data=None if data is None else data_of(data),
+        progress=progress,
+    )
+    paths = output_paths(path_of(output), request.pareto)
     for path in paths:
-        check_output(path, force=force, inputs=(model, statistics))
-    ready = _prepared(model, statistics, hardware, request, limits, recipe, data, progress)
+        check_output(path, force=force, inputs=(*subject.files, *files_of(recipe)))
+    ready = _prepared(subject, request, limits, recipe_of(recipe, recipe_settings, SEARCHED))
     goal = goal_of(limits, request, ready.searcher.prices, ready.searcher.scores)
     try:
-        found = _found(ready.searcher, goal, limits, request, (model, statistics, data), progress)
+        found = _found(ready.searcher, goal, limits, request, subject)
     except InfeasibleError as error:
         raise InfeasibleError(error.reaches, _advice(limits, ready, error)) from None
     plans = tuple(
         PlanFound(
             path=path,
             found=_with_reasons(one, ready.searcher),
-            reasons=explain(one.problem, one.solution) if request.reasons else (),
+            reasons=reasons_of(one.problem, one.solution) if request.reasons else (),
             measured=measured,
         )
-        for path, (one, measured) in zip(paths, found)
+        for path, (one, measured) in zip_longest(paths[: len(found)], found)
     )
     result = _result(ready, request, limits, goal, plans)
     _write(result, force=force)
     return result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Subject:
+    """A network, its statistics and the machine to search for, as they were given."""
+
+    model: ModelSource
+    statistics: StatisticsLike
+    hardware: str
+    data: Data | None
+    progress: Progress | None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files that no output may replace."""
+        data = (self.data,) if isinstance(self.data, Path) else ()
+        return (*file_of(self.model), *statistics_file(self.statistics), *data, Path(self.hardware))
 
 
 def _result(
@@ -143,7 +177,10 @@ def _result(
 ) -> SearchResult:
     return SearchResult(
         hardware=ready.machine.name,
-        request=request,
+        sensitivity=request.sensitivity or "",
+        strategy=request.strategy,
+        pareto=request.pareto,
+        minimise=request.minimise,
         limits=tuple(limits),
         baseline=ready.searcher.prices.baseline,
         relative_error=ready.searcher.scores.relative_error,
@@ -167,7 +204,7 @@ def _with_reasons(found: FoundPlan, searcher: Searcher) -> FoundPlan:
 
 
 def _advice(limits: Sequence[Limit], ready: "_Ready", error: InfeasibleError) -> str:
-    """What the numbers of an infeasible budget are in, and what could be allowed besides."""
+    """Say in which units infeasible budgets are, and which options allow more."""
     baseline = ready.searcher.prices.baseline
     parts = [
         f"an error of {reach.alone:.6g} is an SQNR of {sqnr_of(reach.alone):.1f} dB"
@@ -208,39 +245,32 @@ class _Ready:
     reduced: bool  # whether formats were left out that the machine has no mode for
 
 
-def _prepared(
-    model: Path,
-    statistics: Path,
-    hardware: str,
-    request: Request,
-    limits: Sequence[Limit],
-    recipe: Recipe | None,
-    data: Path | None,
-    progress: Progress | None,
-) -> _Ready:
+def _prepared(subject: _Subject, request: Request, limits: Sequence[Limit], recipe: Recipe) -> _Ready:
     """Prices of all choices and scores of all that may be taken."""
-    machine = load_machine(hardware, request.machine_settings)
-    network, layers, seen = opened(model, statistics)
-    space = open_space(network, layers, recipe or Recipe(defaults=SEARCHED))
+    machine = load_machine(subject.hardware, request.machine_settings)
+    network, layers, seen = opened(subject.model, subject.statistics)
+    space = open_space(network, layers, recipe)
     check_target(space.base, layers)
     if not any(is_coded(choice.weights[0]) for choice in space.choices):
-        raise UnsupportedError(f"{model}: nothing would be quantized: it has no layer with weights to code")
-    everything, workload = space, read_workload(model, request.shapes)
+        raise UnsupportedError(
+            f"{subject.model}: nothing would be quantized: it has no layer with weights to code"
+        )
+    everything, workload = space, read_workload(subject.model, request.shapes)
     prices = Prices(workload, machine, space)
     if not request.stored:
         space = reduced_to_modes(prices)
         prices = Prices(workload, machine, space)
     allowed = allowed_pairs(prices, stored=request.stored)
     check_ties(space, allowed)
-    subject = Subject(
+    judged = SensitivitySubject(
         space=space,
         statistics=seen,
-        source=None if data is None else _source(network, data, request),
+        source=None if subject.data is None else _source(network, subject.data, request),
         samples=request.samples or SAMPLES,
-        progress=progress,
+        progress=subject.progress,
     )
-    sensitivity = request.sensitivity or default_sensitivity(data)
-    scores = scores_of(sensitivity, subject, statistics, data_key=data_key(data, request))
+    sensitivity = str(request.sensitivity)
+    scores = _scores(sensitivity, judged, subject, request)
     if any(limit.name == "sqnr" for limit in limits) and not scores.relative_error:
         raise ConfigError(
             f"--budget sqnr: the sensitivity {sensitivity!r} does not predict the error of the "
@@ -252,9 +282,17 @@ def _prepared(
     return _Ready(machine=machine, searcher=searcher, reduced=space.choices != everything.choices)
 
 
-def _source(network: Network, data: Path, request: Request) -> Callable[[], DataSource]:
+def _scores(sensitivity: str, judged: SensitivitySubject, subject: _Subject, request: Request) -> Scores:
+    """Scores from the folder beside the statistics; computed where samples or statistics have no file."""
+    files = statistics_file(subject.statistics)
+    if not files or isinstance(subject.data, Samples):
+        return SENSITIVITIES.get(sensitivity)(judged)
+    return scores_of(sensitivity, judged, files[0], data_key=data_key(subject.data, request))
+
+
+def _source(network: Network, data: Data, request: Request) -> Callable[[], DataSource]:
     def opened() -> DataSource:
-        inputs = Session(to_bytes(network.model), name=str(network.path)).inputs
+        inputs = Session(to_bytes(network.model), name=str(network.source)).inputs
         source = load_data(
             data,
             inputs=inputs,
@@ -277,18 +315,22 @@ def _found(
     goal: Goal,
     limits: Sequence[Limit],
     request: Request,
-    files: tuple[Path, Path, Path | None],
-    progress: Progress | None,
+    subject: _Subject,
 ) -> list[tuple[FoundPlan, Measured | None]]:
-    model, statistics, data = files
     drop = next((limit.value for limit in limits if limit.name == "drop"), None)
-    if drop is not None and data is not None:
-        walk = DropWalk(model, statistics, data, split=request.split or "val", progress=progress)
+    if drop is not None and subject.data is not None:
+        walk = DropWalk(
+            subject.model,
+            subject.statistics,
+            subject.data,
+            split=request.split or "val",
+            progress=subject.progress,
+        )
         return [walk.search(searcher, goal, drop)]
     if request.pareto is None:
         return [(searcher.search(goal), None)]
     cost = request.minimise or next((limit.cost for limit in limits), "latency")
-    return [(found, None) for found in front(searcher, goal, cost, request.pareto, progress)]
+    return [(found, None) for found in front(searcher, goal, cost, request.pareto, subject.progress)]
 
 
 # --------------------------------------------------------------------------- output
@@ -298,17 +340,17 @@ def _write(result: SearchResult, *, force: bool) -> None:
     """All plans get their names at the very end, or none does."""
     with ExitStack() as stack:
         for one in result.plans:
+            if one.path is None:
+                continue
             temporary = stack.enter_context(atomic_output(one.path, force=force))
             head = "".join(f"# {line}\n" for line in certificate_lines(one, result))
             temporary.write_text(head + plan_text(one.found.plan), encoding="utf-8")
 
 
 def certificate_lines(one: PlanFound, result: SearchResult) -> list[str]:
-    """What is proven about a plan, for people who open its file."""
+    """List the proven facts about a plan, as comments for its file."""
     solution, found = one.found.solution, one.found
-    lines = [
-        f"found by dybitq search on {result.hardware}, {result.request.sensitivity}, {solution.strategy}"
-    ]
+    lines = [f"found by dybitq search on {result.hardware}, {result.sensitivity}, {solution.strategy}"]
     if result.relative_error:
         lines.append(f"predicted SQNR {sqnr_of(found.error):.2f} dB")
     lines += [

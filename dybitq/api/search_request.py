@@ -1,4 +1,4 @@
-"""What a search is asked for: the request, what of it contradicts itself, and the goal that it amounts to."""
+"""Request of a search: its checks, and the goal that follows from it."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -6,14 +6,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dybitq.allocation.budgets import COSTS, Limit, error_limit
+from dybitq.allocation.formulation import ERROR, Goal
+from dybitq.allocation.prices import Prices
+from dybitq.allocation.sensitivity import Scores
+from dybitq.allocation.space import ACTIVATIONS, WEIGHTS
+from dybitq.allocation.strategies import STRATEGIES, StrategySettings
 from dybitq.errors import ConfigError, did_you_mean
 from dybitq.plan.recipe import DEFAULTS
-from dybitq.search.budgets import COSTS, Limit, error_limit
-from dybitq.search.formulation import ERROR, Goal
-from dybitq.search.prices import Prices
-from dybitq.search.sensitivity import Scores
-from dybitq.search.space import ACTIVATIONS, WEIGHTS
-from dybitq.search.strategies import STRATEGIES, StrategySettings
 
 SEARCHED = replace(DEFAULTS, weights=WEIGHTS, activations=ACTIVATIONS)
 """Defaults of a recipe in a search: everything may be chosen."""
@@ -21,10 +21,10 @@ SEARCHED = replace(DEFAULTS, weights=WEIGHTS, activations=ACTIVATIONS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What to search for.
+    """Budgets, and the method to search with.
 
     Attributes:
-        budgets: as written, see :mod:`dybitq.search.budgets`.
+        budgets: as written, see :mod:`dybitq.allocation.budgets`.
         minimise: cost to minimise where the accuracy is bounded; None for the error, or for latency where a
             budget bounds the accuracy.
         pareto: number of plans of a front; None for one plan.
@@ -53,12 +53,21 @@ class Request:
     split: str | None = None
 
 
-def default_sensitivity(data: Path | None) -> str:
-    """The best sensitivity that there are data for."""
-    return "output-error" if data is None else "gain"
+def budget_lines(budgets: Sequence[str] | Mapping[str, float | str]) -> tuple[str, ...]:
+    """Budgets as the command line writes them."""
+    if isinstance(budgets, str):
+        return (budgets,)
+    if isinstance(budgets, Mapping):
+        return tuple(f"{name}={value}" for name, value in budgets.items())
+    return tuple(budgets)
 
 
-def check_request(request: Request, limits: Sequence[Limit], data: Path | None) -> None:
+def default_sensitivity(with_data: bool) -> str:
+    """The best sensitivity, with or without data."""
+    return "gain" if with_data else "output-error"
+
+
+def check_request(request: Request, limits: Sequence[Limit], *, with_data: bool) -> None:
     """Refuse options that contradict each other.
 
     Raises:
@@ -87,14 +96,14 @@ def check_request(request: Request, limits: Sequence[Limit], data: Path | None) 
         )
     if request.pareto is not None and accuracy:
         raise ConfigError("--pareto gives plans of every accuracy; it cannot be combined with sqnr or drop")
-    if "drop" in names and data is None:
+    if "drop" in names and not with_data:
         raise ConfigError("--budget drop is measured: give samples with labels with --data")
     if request.strategy not in set(STRATEGIES):
         STRATEGIES.get(request.strategy)
 
 
 def goal_of(limits: Sequence[Limit], request: Request, prices: Prices, scores: Scores) -> Goal:
-    """What to minimise, and all limits in the units of the costs."""
+    """Return the cost to minimise, and all limits in the units of the costs."""
     found = {limit.cost: limit.absolute(prices.baseline) for limit in limits if limit.name in COSTS}
     for limit in limits:
         if limit.name == "sqnr":
@@ -103,8 +112,10 @@ def goal_of(limits: Sequence[Limit], request: Request, prices: Prices, scores: S
     return Goal(minimise=(request.minimise or "latency") if bounded else ERROR, limits=found)
 
 
-def output_paths(output: Path, pareto: int | None) -> tuple[Path, ...]:
-    """The plan to write, or those of a front: ``NAME-01.yaml`` and so on."""
+def output_paths(output: Path | None, pareto: int | None) -> tuple[Path, ...]:
+    """The plan to write, or those of a front: ``NAME-01.yaml`` and so on; none where nothing is written."""
+    if output is None:
+        return ()
     if pareto is None:
         return (output,)
     digits = max(2, len(str(pareto)))
@@ -115,7 +126,7 @@ def output_paths(output: Path, pareto: int | None) -> tuple[Path, ...]:
 
 
 def data_key(data: Path | None, request: Request) -> str:
-    """What tells one set of samples from another: the spec's text, or size and time of other files."""
+    """Identify a set of samples: by the text of its spec, or by size and time of other files."""
     if data is None:
         return ""
     if data.suffix in (".yaml", ".yml"):

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from dybitq.api.opened import opened_float
+from dybitq.api.recipe import PlanLike, load_plan
 from dybitq.encodings.widths import widths
 from dybitq.errors import ConfigError
+from dybitq.graph.source import ModelLike, model_source
 from dybitq.graph.work.workload import read_workload
 from dybitq.hardware.machine import load_machine, preset_names
 from dybitq.hardware.price import simulate as price
@@ -17,25 +19,27 @@ from dybitq.hardware.topology import read_topology
 from dybitq.hardware.widths import int8, requantized
 from dybitq.plan.check import check_plan
 from dybitq.plan.priced import PlanPricing
-from dybitq.plan.store import read_plan
+from dybitq.records.models import ModelSource
+from dybitq.records.plan import Plan
 from dybitq.records.progress import Progress
-from dybitq.records.workload import PriceComparison, Simulation, SimulationReport, Sweep, Workload
+from dybitq.records.workload import SimulationReport, Workload
+from dybitq.report.simulate import PriceComparison, SimulateResult, SweepResult
 
 TOPOLOGY_SUFFIXES = (".csv",)
 
 
 def workload_of(
-    path: Path,
+    model: ModelLike,
     *,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     weights: str | None = None,
     activations: str | None = None,
-    plan: Path | None = None,
+    plan: PlanLike | None = None,
 ) -> Workload:
     """Read a model or a SCALE-Sim topology as a workload.
 
     Args:
-        path: ONNX file, or a topology by its suffix ``.csv``.
+        model: any ONNX model, or the path of a topology with the suffix ``.csv``.
         shapes: of graph inputs whose extents the model leaves open.
         weights, activations: formats to price instead of the model's own.
         plan: price a float model as this plan would have it quantized.
@@ -46,10 +50,13 @@ def workload_of(
     """
     if plan is not None and (weights or activations):
         raise ConfigError("a plan says what each layer runs at; it cannot be combined with formats for all")
-    topology = path.suffix.lower() in TOPOLOGY_SUFFIXES
-    workload = read_topology(path) if topology else read_workload(path, shapes)
+    source = model_source(model)
+    if isinstance(source, Path) and source.suffix.lower() in TOPOLOGY_SUFFIXES:
+        workload = read_topology(source)
+    else:
+        workload = read_workload(source, shapes)
     if plan is not None:
-        return _as_planned(workload, path, plan)
+        return _as_planned(workload, source, load_plan(plan))
     return requantized(
         workload,
         weights=None if weights is None else widths(weights),
@@ -57,31 +64,30 @@ def workload_of(
     )
 
 
-def _as_planned(workload: Workload, model: Path, path: Path) -> Workload:
+def _as_planned(workload: Workload, model: ModelSource, wanted: Plan) -> Workload:
     network, layers = opened_float(model)
-    wanted = read_plan(path)
     check_plan(network, layers, wanted)
     return PlanPricing(workload, network, layers).workload_of(wanted)
 
 
 def simulate(
-    path: Path,
-    hardware: str,
+    model: ModelLike,
+    hardware: str | os.PathLike[str],
     *,
     settings: Mapping[str, Any] | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     weights: str | None = None,
     activations: str | None = None,
-    plan: Path | None = None,
+    plan: PlanLike | None = None,
     strict: bool = False,
     compare: Sequence[str] = (),
-) -> Simulation:
+) -> SimulateResult:
     """Price a model on a machine, and beside it the same work at int8 and whatever else is asked for.
 
     Args:
-        path: ONNX file or SCALE-Sim topology (``.csv``).
+        model: any ONNX model, or the path of a SCALE-Sim topology (``.csv``).
         hardware: preset or machine file.
-        settings: dotted machine fields to change.
+        settings: dotted machine fields to change, such as ``{"array.rows": 16}``.
         shapes, weights, activations, plan: as :func:`workload_of`.
         strict: refuse widths that the machine runs as others.
         compare: presets, machine files or models.
@@ -91,23 +97,22 @@ def simulate(
         ConfigError: an unknown machine, or one that cannot hold a layer.
         UnsupportedError: ``strict`` and a width does not run as asked.
     """
-    machine = load_machine(hardware, settings)
-    workload = workload_of(path, shapes=shapes, weights=weights, activations=activations, plan=plan)
+    machine = load_machine(str(hardware), settings)
+    workload = workload_of(model, shapes=shapes, weights=weights, activations=activations, plan=plan)
     report = price(workload, machine, strict=strict)
     others = [("int8", price(int8(workload), machine))]
     for name in compare:
-        model = Path(name)
-        if name not in preset_names() and _is_model(model):
-            others.append((name, price(workload_of(model, shapes=shapes), machine)))
+        if name not in preset_names() and _is_model(Path(name)):
+            others.append((name, price(workload_of(name, shapes=shapes), machine)))
         else:
             others.append((name, price(workload, load_machine(name))))
-    return Simulation(
+    return SimulateResult(
         report=report, comparisons=tuple(_compared(report, label, other) for label, other in others)
     )
 
 
 def _is_model(path: Path) -> bool:
-    """Whether a name to compare with is a model; else it is a machine, or the misspelt name of one."""
+    """Tell whether a name to compare with is a model; else it is a machine, or the misspelt name of one."""
     return path.suffix in (".onnx", ".csv") or (path.is_file() and path.suffix not in (".yaml", ".yml"))
 
 
@@ -127,22 +132,22 @@ def _compared(report: SimulationReport, label: str, other: SimulationReport) -> 
 
 
 def sweep(
-    path: Path,
-    hardware: str,
+    model: ModelLike,
+    hardware: str | os.PathLike[str],
     grid: str,
     *,
     settings: Mapping[str, Any] | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     weights: str | None = None,
     activations: str | None = None,
-    plan: Path | None = None,
+    plan: PlanLike | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
-) -> Sweep:
+) -> SweepResult:
     """Price a model on every machine of a grid such as ``array.rows=8,16,32,dram.gb_per_s=4:32:4``.
 
     Args:
-        path, hardware, settings, shapes, weights, activations, plan: as for :func:`simulate`.
+        model, hardware, settings, shapes, weights, activations, plan: as for :func:`simulate`.
         grid: fields and values.
         workers: processes; None for one per processor.
         progress: called with stage, points done and points in all.
@@ -151,12 +156,13 @@ def sweep(
         ModelError, ConfigError: as :func:`simulate`; points whose machine is refused carry the reason.
     """
     fields = parse_sweep(grid)
-    workload = workload_of(path, shapes=shapes, weights=weights, activations=activations, plan=plan)
-    return price_grid(
+    workload = workload_of(model, shapes=shapes, weights=weights, activations=activations, plan=plan)
+    priced = price_grid(
         workload,
-        hardware,
+        str(hardware),
         fields,
         settings=settings,
         workers=workers or os.cpu_count() or 1,
         progress=progress,
     )
+    return SweepResult(workload=priced.workload, machine=priced.machine, points=priced.points)

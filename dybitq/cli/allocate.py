@@ -49,11 +49,11 @@ def command(
     PROBLEM is a JSON file with groups, their choices with objective and costs, ties between groups, and
     budgets. The solution comes with a certificate: a bound on its distance from the optimum.
     """
+    from dybitq.allocation.feasibility import InfeasibleError
+    from dybitq.allocation.strategies import StrategySettings
     from dybitq.api.allocate import allocate
     from dybitq.files import atomic_output, check_output
-    from dybitq.report.allocate import allocation_document, allocation_text, infeasible_document
-    from dybitq.search.feasibility import InfeasibleError
-    from dybitq.search.strategies import StrategySettings
+    from dybitq.report.allocate import infeasible_document
 
     if output is not None:
         check_output(output, force=force, inputs=(problem,))
@@ -64,10 +64,8 @@ def command(
         if as_json:
             console.show("", infeasible_document(error), as_json=True)
         raise
-    document = allocation_document(result.solution, result.reasons)
     if output is not None:
-        whole = {"schema_version": console.SCHEMA_VERSION, **document}
+        whole = {"schema_version": console.SCHEMA_VERSION, **result.document()}
         with atomic_output(output, force=force) as temporary:
             temporary.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
-    text = allocation_text(result.problem, result.solution, result.reasons)
-    console.show(text, document, as_json=as_json)
+    console.show_result(result, as_json=as_json)

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -52,7 +53,7 @@ def command(
     split: str,
     samples: int | None,
     batch_size: int | None,
-    moments: str,
+    moments: Literal["full", "block", "diagonal", "none"],
     memory: int,
     threads: int | None,
     force: bool,
@@ -68,8 +69,6 @@ def command(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("MKL_NUM_THREADS", "1")
     from dybitq.api.calibrate import calibrate, merge
-    from dybitq.records.statistics import MomentKind
-    from dybitq.report.calibrate import calibrate_document, calibrate_text
 
     if merging:
         names = ("data", "split", "samples", "batch_size", "moments", "memory", "threads")
@@ -90,10 +89,10 @@ def command(
                 split=split,
                 samples=samples,
                 batch_size=batch_size,
-                moments=MomentKind(moments),
-                memory_bytes=memory << 20,
+                moments=moments,
+                memory=memory,
                 threads=threads,
                 force=force,
                 progress=progress,
             )
-    console.show(calibrate_text(result), calibrate_document(result), as_json=as_json)
+    console.show_result(result, as_json=as_json)

@@ -6,7 +6,7 @@ import logging
 import math
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import click
 
@@ -70,8 +70,20 @@ def progress() -> Iterator[Progress | None]:
         yield update
 
 
+class Result(Protocol):
+    """A result that is text by ``str()``, and a document."""
+
+    def document(self) -> dict[str, Any]:
+        """The result as plain data."""
+
+
+def show_result(result: Result, *, as_json: bool) -> None:
+    """Print the result of a verb: its text, or its document as JSON."""
+    show("" if as_json else str(result), result.document() if as_json else {}, as_json=as_json)
+
+
 def show(text: str, document: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print a verb's result on stdout: its text, or exactly one JSON document with ``schema_version``."""
+    """Print a text on stdout, or exactly one JSON document with ``schema_version`` in its place."""
     if as_json:
         whole = _finite({"schema_version": SCHEMA_VERSION, **document})
         text = json.dumps(whole, indent=2, allow_nan=False)

@@ -24,8 +24,7 @@ def command(output: Path | None, force: bool, as_json: bool) -> None:
     result of each step.
     """
     from dybitq.api.demo import demo
-    from dybitq.report.demo import demo_document, demo_text
 
     with console.progress() as progress:
         result = demo(output, force=force, progress=progress)
-    console.show(demo_text(result), demo_document(result), as_json=as_json)
+    console.show_result(result, as_json=as_json)

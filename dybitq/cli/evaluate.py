@@ -49,22 +49,25 @@ def command(
     MODEL is any ONNX file. With labels and a task in the data spec this gives the task's metrics; with a
     reference also their drop, the agreement of the two, and the error of the outputs.
     """
-    from dybitq.api.evaluate import Settings, evaluate
+    from dybitq.api.evaluate import evaluate
     from dybitq.errors import GateMissed
-    from dybitq.report.evaluate import evaluate_document, evaluate_text, missed_gates
+    from dybitq.report.evaluate import missed_gates
 
-    settings = Settings(
-        split=split,
-        samples=samples,
-        batch_size=batch_size,
-        max_drop=max_drop,
-        min_sqnr=min_sqnr,
-        per_layer=per_layer,
-        threads=threads,
-    )
     with console.progress() as progress:
-        result = evaluate(model, data, reference=reference, settings=settings, progress=progress)
-    console.show(evaluate_text(result), evaluate_document(result), as_json=as_json)
+        result = evaluate(
+            model,
+            data,
+            reference=reference,
+            max_drop=max_drop,
+            min_sqnr=min_sqnr,
+            per_layer=per_layer,
+            split=split,
+            samples=samples,
+            batch_size=batch_size,
+            threads=threads,
+            progress=progress,
+        )
+    console.show_result(result, as_json=as_json)
     missed = missed_gates(result)
     if missed is not None:
         raise GateMissed(missed)

@@ -45,9 +45,9 @@ def command(
     The folder holds packed codes, tables, multipliers, shifts, biases and shapes of every layer, and golden
     vectors: all that hardware needs, without ONNX.
     """
-    from dybitq.api.export import Settings, export
-    from dybitq.report.export import export_document, export_text
+    from dybitq.api.export import export
 
-    settings = Settings(split=split, samples=samples, all_tensors=all_tensors)
-    result = export(model, output, data=data, settings=settings, force=force)
-    console.show(export_text(result), export_document(result), as_json=as_json)
+    result = export(
+        model, output, data=data, split=split, samples=samples, all_tensors=all_tensors, force=force
+    )
+    console.show_result(result, as_json=as_json)

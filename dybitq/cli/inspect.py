@@ -25,8 +25,11 @@ def command(model: Path, shapes: tuple[str, ...], tensors: bool, as_json: bool) 
     """
     from dybitq.api.inspect import inspect
     from dybitq.cli.simulate import parse_shapes
-    from dybitq.report.inspect import inspection_document, inspection_text
+    from dybitq.report.inspect import inspection_page
+    from dybitq.report.page import as_text
 
-    result = inspect(model, parse_shapes(shapes))
-    text = "" if as_json else inspection_text(result, all_tensors=tensors)
-    console.show(text, inspection_document(result) if as_json else {}, as_json=as_json)
+    result = inspect(model, shapes=parse_shapes(shapes))
+    if tensors and not as_json:
+        console.show(as_text(inspection_page(result, all_tensors=True)), {}, as_json=False)
+    else:
+        console.show_result(result, as_json=as_json)

@@ -1,11 +1,12 @@
 """``dybitq quantize``."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from dybitq.cli import console, options
-from dybitq.cli._recipe import SECTIONS, RecipeRequest, recipe_options, target_option
+from dybitq.cli._recipe import SECTIONS, recipe_options, target_option
 
 _SECTIONS = {
     **SECTIONS,
@@ -36,7 +37,8 @@ def command(
     model: Path,
     statistics: Path,
     output: Path,
-    request: RecipeRequest,
+    recipe: Path | None,
+    recipe_settings: dict[str, Any],
     target: str | None,
     plan: Path | None,
     save_plan: Path | None,
@@ -53,33 +55,22 @@ def command(
     is integer. The file is loaded and run in onnxruntime before it gets its name.
     """
     from dybitq.api.quantize import quantize
-    from dybitq.errors import ConfigError
-    from dybitq.files import check_output
-    from dybitq.plan.store import read_plan
-    from dybitq.report.quantize import quantize_document, quantize_text
 
     options.check_sampling(data)
-    if target is not None:
-        request = request.with_target(target)
-    for path in filter(None, (output, save_plan)):
-        inputs = (model, statistics, request.file, plan, data)
-        check_output(path, force=force, inputs=tuple(filter(None, inputs)))
-    if plan is not None and not request.empty:
-        raise ConfigError(
-            "--plan cannot be combined with a recipe or its settings; leave them out, or edit the plan"
-        )
     with console.progress() as progress:
         result = quantize(
             model,
             statistics,
             output,
-            recipe=request.recipe(),
-            plan=read_plan(plan) if plan is not None else None,
-            plan_output=save_plan,
+            recipe=recipe,
+            target=target,
+            plan=plan,
+            save_plan=save_plan,
             data=data,
             samples=samples,
             split=split,
             force=force,
             progress=progress,
+            **recipe_settings,
         )
-    console.show(quantize_text(result), quantize_document(result), as_json=as_json)
+    console.show_result(result, as_json=as_json)

@@ -6,11 +6,11 @@ from typing import Any
 import click
 
 from dybitq.cli import console, options
-from dybitq.cli._recipe import SECTIONS, RecipeRequest, recipe_options
+from dybitq.cli._recipe import SECTIONS, recipe_options
 
 _SECTIONS = {
     "Machine and budgets": (
-        *("hardware", "machine_settings", "shapes"),
+        *("hardware", "settings", "shapes"),
         *("budgets", "minimise", "pareto", "stored"),
     ),
     "Method": ("sensitivity", "strategy"),
@@ -30,7 +30,7 @@ _SECTIONS = {
 @options.hardware_option()
 @click.option(
     "--set",
-    "machine_settings",
+    "settings",
     multiple=True,
     metavar="FIELD=VALUE",
     help="Change a field of the machine, such as array.rows=16; may be repeated.",
@@ -85,9 +85,12 @@ def command(
     model: Path,
     statistics: Path,
     hardware: str,
-    request: RecipeRequest,
-    data: Path | None,
     output: Path,
+    data: Path | None,
+    settings: tuple[str, ...],
+    shapes: tuple[str, ...],
+    recipe: Path | None,
+    recipe_settings: dict[str, Any],
     plot: Path | None,
     force: bool,
     as_json: bool,
@@ -98,22 +101,18 @@ def command(
     Writes a plan for ``quantize --plan``. A budget without a unit is a ratio to the same network at uniform
     int8. The formats to choose from are lists: --weights int8,int4,dybit4.
     """
-    from dybitq.api.search import SEARCHED, Request, search
+    from dybitq.allocation.feasibility import InfeasibleError
+    from dybitq.api.search import search
     from dybitq.cli.simulate import parse_shapes
     from dybitq.files import check_output
     from dybitq.hardware.machine import parse_settings
     from dybitq.report.allocate import infeasible_document
     from dybitq.report.front_plot import save_front
-    from dybitq.report.search import search_document, search_text
-    from dybitq.search.feasibility import InfeasibleError
 
     options.check_sampling(data)
-    for path in filter(None, (output, plot)):
-        inputs = (request.file, data, model, statistics, Path(hardware))
-        check_output(path, force=force, inputs=tuple(filter(None, inputs)))
-    settings = parse_settings(given.pop("machine_settings"))
-    shapes = parse_shapes(given.pop("shapes"))
-    asked = Request(reasons=given.pop("explain"), machine_settings=settings, shapes=shapes, **given)
+    if plot is not None:
+        inputs = (recipe, data, model, statistics, Path(hardware))
+        check_output(plot, force=force, inputs=tuple(filter(None, inputs)))
     try:
         with console.progress() as progress:
             result = search(
@@ -121,11 +120,14 @@ def command(
                 statistics,
                 hardware,
                 output,
-                asked,
-                recipe=request.recipe(SEARCHED),
+                settings=parse_settings(settings),
+                shapes=parse_shapes(shapes),
+                recipe=recipe,
                 data=data,
                 force=force,
                 progress=progress,
+                **given,
+                **recipe_settings,
             )
     except InfeasibleError as error:
         if as_json:
@@ -133,4 +135,4 @@ def command(
         raise
     if plot is not None:
         save_front(result, plot, force=force)
-    console.show(search_text(result), search_document(result) if as_json else {}, as_json=as_json)
+    console.show_result(result, as_json=as_json)

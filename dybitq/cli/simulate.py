@@ -78,7 +78,6 @@ def command(
     from dybitq.files import check_output
     from dybitq.hardware.machine import parse_settings
     from dybitq.report.plot import save_plot
-    from dybitq.report.simulate import simulation_csv, simulation_document, simulation_text
 
     if as_json and as_csv:
         raise ConfigError("--json and --csv cannot be combined; leave one of them out")
@@ -99,8 +98,7 @@ def command(
     result = simulate(model, hardware, strict=strict, compare=compare, **work)
     if plot is not None:
         save_plot(result, plot, force=force)
-    text = simulation_csv(result) if as_csv else simulation_text(result)
-    console.show(text, simulation_document(result) if as_json else {}, as_json=as_json)
+    _show(result, as_json=as_json, as_csv=as_csv)
     latency_ms = result.report.latency_us / 1e3
     if max_latency is not None and latency_ms > max_latency:
         raise GateMissed(f"latency {latency_ms:.4g} ms is above --max-latency {max_latency:g} ms")
@@ -117,12 +115,17 @@ def _sweep(
     as_csv: bool,
 ) -> None:
     from dybitq.api.simulate import sweep
-    from dybitq.report.simulate import sweep_csv, sweep_document, sweep_text
 
     with console.progress() as progress:
         result = sweep(model, hardware, grid, workers=workers, progress=progress, **work)
-    text = sweep_csv(result) if as_csv else sweep_text(result)
-    console.show(text, sweep_document(result) if as_json else {}, as_json=as_json)
+    _show(result, as_json=as_json, as_csv=as_csv)
+
+
+def _show(result: Any, *, as_json: bool, as_csv: bool) -> None:
+    if as_csv:
+        console.show(result.csv(), {}, as_json=False)
+    else:
+        console.show_result(result, as_json=as_json)
 
 
 def parse_shapes(lines: tuple[str, ...]) -> dict[str, tuple[int, ...]]:

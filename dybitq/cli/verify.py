@@ -1,6 +1,7 @@
 """``dybitq verify``."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -21,7 +22,6 @@ from dybitq.cli import console, options
 @options.batch_size_option(4)
 @click.option(
     "--integer-only",
-    "only",
     type=click.Choice(["strict", "report"]),
     default="strict",
     show_default=True,
@@ -35,7 +35,7 @@ def command(
     split: str,
     samples: int,
     batch_size: int,
-    only: str,
+    integer_only: Literal["strict", "report"],
     threads: int | None,
     as_json: bool,
 ) -> None:
@@ -44,15 +44,23 @@ def command(
     Every node is examined, accumulators are bounded from the weights, and with --data every integer tensor
     is compared with a reference in numpy. The exit code is 3 where anything differs.
     """
-    from dybitq.api.verify import Settings, verify
+    from dybitq.api.verify import verify
     from dybitq.errors import GateMissed
-    from dybitq.report.verify import failure, verify_document, verify_text
+    from dybitq.report.verify import failure
 
     options.check_sampling(data)
-    settings = Settings(only=only, split=split, samples=samples, batch_size=batch_size, threads=threads)
     with console.progress() as progress:
-        result = verify(model, data=data, settings=settings, progress=progress)
-    console.show(verify_text(result), verify_document(result), as_json=as_json)
+        result = verify(
+            model,
+            data=data,
+            split=split,
+            samples=samples,
+            batch_size=batch_size,
+            integer_only=integer_only,
+            threads=threads,
+            progress=progress,
+        )
+    console.show_result(result, as_json=as_json)
     message = failure(result)
     if message is not None:
         raise GateMissed(message)

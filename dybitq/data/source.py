@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -117,7 +118,10 @@ class DataSource:
     def _grouped(self) -> Iterator[Batch]:
         """Group successive samples of one shape, up to ``batch_size`` at a time."""
         group: list[Sample] = []
-        for sample in self.opened.read(self._indices()):
+        samples = self.opened.read(self._indices())
+        if self.opened.count is None:
+            samples = islice(samples, self.limit)
+        for sample in samples:
             ready = self._fit(sample, batch_axis=False)
             if group and (len(group) == self.batch_size or _shapes(ready) != _shapes(group[0])):
                 yield self._stack(group)

@@ -1,4 +1,4 @@
-"""Opening of ``--data``: a data spec in YAML, an .npz file, or a folder of images, as a source of batches."""
+"""From data to a source of batches: a data spec in YAML, an .npz file, a folder of images, or memory."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dybitq.data.memory import WHERE, Data, Samples, open_samples
 from dybitq.data.readers import READERS, Split
 from dybitq.data.readers.npz import array_names
 from dybitq.data.source import DataSource, Opened, Sample
@@ -31,25 +32,55 @@ class DataSpec:
 
 
 def load_data(
-    path: Path,
+    data: Data,
     *,
     inputs: Sequence[TensorInfo],
     split: str = "calib",
     batch_size: int = 1,
     samples: int | None = None,
 ) -> DataSource:
-    """Open one split of the data at ``path`` for a model with these ``inputs``.
+    """Open the data for a model with these ``inputs``.
 
-    ``path`` is a data spec (``.yaml``), an ``.npz`` with one array for each model input (``split`` is
-    then ignored, and an array ``labels`` holds classes), or a folder of images. Where the model's batch
-    extent is fixed it overrides ``batch_size``. With ``samples`` that many are read, spread evenly over
-    the split.
+    ``data`` is a data spec (``.yaml``), an ``.npz`` with one array for each model input (``split`` is
+    then ignored, and an array ``labels`` holds classes), a folder of images, or samples in memory. Where
+    the model's batch extent is fixed it overrides ``batch_size``. With ``samples`` that many are read,
+    spread evenly over the split.
 
     Raises:
         ConfigError: the spec contradicts itself or the model.
         DataError: files are missing or unreadable, or the split is too small.
     """
     model_inputs = tuple(inputs)
+    if isinstance(data, Samples):
+        opened, task, where = open_samples(data, model_inputs), _task(data.labels is not None), WHERE
+        offset = 0
+    else:
+        spec, chosen = _chosen_split(data, model_inputs, split)
+        opened, task, where = _open_split(spec, chosen, model_inputs), spec.task, chosen.where
+        offset = spec.label_offset
+    if opened.count is not None and samples is not None and opened.count < samples:
+        raise DataError(
+            f"{where}: holds {opened.count} samples, but {samples} were asked for; lower --samples"
+        )
+    fixed = _fixed_batch(model_inputs)
+    return DataSource(
+        opened=opened,
+        inputs=model_inputs,
+        batch_size=fixed or batch_size,
+        fixed_batch=fixed is not None,
+        limit=samples,
+        task=task,
+        label_offset=offset,
+        where=where,
+    )
+
+
+def _task(labelled: bool) -> str | None:
+    """The task of labels that no data spec says anything about."""
+    return "classification" if labelled else None
+
+
+def _chosen_split(path: Path, model_inputs: tuple[TensorInfo, ...], split: str) -> tuple[DataSpec, Split]:
     spec = read_spec(path, model_inputs)
     if spec.input is not None and spec.input not in {i.name for i in model_inputs}:
         names = ", ".join(i.name for i in model_inputs)
@@ -59,37 +90,27 @@ def load_data(
             split = ""
         else:
             raise ConfigError(f"{spec.source}: has no split {split!r}; it has {', '.join(spec.splits)}")
-    chosen = spec.splits[split]
+    return spec, spec.splits[split]
+
+
+def _open_split(spec: DataSpec, chosen: Split, model_inputs: tuple[TensorInfo, ...]) -> Opened:
     try:
         if spec.task is not None:
             TASKS.get(spec.task)
         reader = READERS.get(spec.reader)
     except ConfigError as error:
         raise ConfigError(f"{spec.source}: {error}") from None
-    opened = reader(chosen, model_inputs, spec.input)
-    if opened.count is not None and samples is not None and opened.count < samples:
-        raise DataError(
-            f"{chosen.where}: holds {opened.count} samples, but {samples} were asked for; lower --samples"
-        )
-    fixed = _fixed_batch(model_inputs)
-    return DataSource(
-        opened=_transformed(opened, spec, chosen),
-        inputs=model_inputs,
-        batch_size=fixed or batch_size,
-        fixed_batch=fixed is not None,
-        limit=samples,
-        task=spec.task,
-        label_offset=spec.label_offset,
-        where=chosen.where,
-    )
+    return _transformed(reader(chosen, model_inputs, spec.input), spec, chosen)
 
 
-def data_files(path: Path) -> tuple[Path, ...]:
-    """List files that no output may replace: ``path``, and if it is a data spec those that its splits name.
+def data_files(path: Data) -> tuple[Path, ...]:
+    """Files that no output may replace: ``path``, and what the splits name if it is a data spec.
 
     Raises:
         ConfigError: the spec contradicts itself.
     """
+    if isinstance(path, Samples):
+        return ()
     if path.suffix not in (".yaml", ".yml"):
         return (path,)
     return (path, *(split.path for split in read_spec(path, ()).splits.values()))
@@ -151,7 +172,7 @@ def _npz_spec(path: Path) -> DataSpec:
     """Make the spec of a single .npz file: arrays called like the inputs, and perhaps ``labels``."""
     labelled = "labels" in array_names(path)
     split = Split(where=str(path), path=path, labels="labels" if labelled else None)
-    return _bare_spec(path, "npz", split, (), "classification" if labelled else None)
+    return _bare_spec(path, "npz", split, (), _task(labelled))
 
 
 def _folder_spec(path: Path, inputs: tuple[TensorInfo, ...]) -> DataSpec:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from dybitq.calibrate.store import StoredMoments
+from dybitq.calibration.store import StoredMoments
 from dybitq.encodings import sparq
 from dybitq.errors import counted, first_of
 from dybitq.fit.weights.rounding import roundings

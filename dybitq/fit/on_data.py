@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dybitq.calibrate.moments import sampled_patches
+from dybitq.calibration.moments import sampled_patches
 from dybitq.data.padding import real_positions
 from dybitq.data.source import DataSource
 from dybitq.encodings.sparq import apply_pairs
@@ -214,7 +214,7 @@ def measure_pairs(
     reference: Session | None = None
     rounded: Session | None = None
     if layer.input not in inputs:
-        reference = Session(extract(network, inputs, [layer.input]), name=str(network.path))
+        reference = Session(extract(network, inputs, [layer.input]), name=str(network.source))
         rounded = Session(quantized, name="the quantized part")
     groups, width = layer.geometry.patch_shape
     sums = _Sums(groups, width)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dybitq.calibrate.merge import merge_moments
+from dybitq.calibration.merge import merge_moments
 from dybitq.fit.weights.kernel_range import bounds_weights
 from dybitq.fit.weights.layers import LayerArrays, fit_layer, shifted_bias
 from dybitq.fit.weights.moments import hessian_from, uniform_hessian

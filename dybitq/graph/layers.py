@@ -16,7 +16,7 @@ from dybitq.graph.values import (
     sole_consumer,
 )
 from dybitq.records.geometry.base import Shape
-from dybitq.records.geometry.products import ActivationProduct, EmbeddingTable, MatrixProduct
+from dybitq.records.geometry.products import EmbeddingTable, MatrixPair, MatrixProduct
 from dybitq.records.geometry.windows import SlidingWindow, TransposedWindow, Window
 from dybitq.records.layers import LayerWork
 
@@ -203,7 +203,7 @@ def _matmul(node: ir.Node, sizes: Sizes) -> LayerWork | None:
     if a is not None and b is not None and len(a) >= 2 and len(b) >= 2:
         out = sizes.single.get(_name(node.outputs[0]), (None,))
         gemm = _work(_product(out[:-2]), a[-2], a[-1], b[-1])
-    geometry = ActivationProduct(weight_shape=sizes.shown.get(_name(right), ()))
+    geometry = MatrixPair(weight_shape=sizes.shown.get(_name(right), ()))
     return _matrix_layer(node, sizes, geometry, left, right, gemm)
 
 
@@ -224,7 +224,7 @@ def _matmul_weighted(node: ir.Node, sizes: Sizes, *, on_left: bool) -> LayerWork
 def _matrix_layer(
     node: ir.Node,
     sizes: Sizes,
-    geometry: MatrixProduct | ActivationProduct,
+    geometry: MatrixProduct | MatrixPair,
     source: ir.Value | None,
     weight: ir.Value | None,
     gemm: tuple[int, int, int, int] | None,

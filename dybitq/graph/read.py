@@ -1,6 +1,7 @@
-"""Reading of ONNX files exactly as stored: checks of integrity, versions and external data, and a hash."""
+"""ONNX model to onnx-ir model, exactly as stored: existence, integrity, versions, external data, hash."""
 
 import hashlib
+import io
 from pathlib import Path
 
 import onnx
@@ -8,11 +9,12 @@ import onnx_ir as ir
 
 from dybitq.errors import ModelError, UnsupportedError
 from dybitq.graph.integrity import all_tensors, check_nodes, check_tensors, check_text, check_values
+from dybitq.records.models import ModelSource, size_bytes
 
 MINIMUM_OPSET = 11
 
 
-def read(path: Path) -> tuple[ir.Model, str]:
+def read(source: ModelSource) -> tuple[ir.Model, str]:
     """Read a model without changing anything in it; external tensors stay on disk.
 
     Returns:
@@ -22,10 +24,9 @@ def read(path: Path) -> tuple[ir.Model, str]:
         ModelError: no such file, a folder, empty, truncated, not ONNX, damaged, or external data missing.
         UnsupportedError: opset below 11 or newer than the installed onnx; sparse initializers.
     """
-    path = Path(path)
-    proto = _parse(path)
-    _check_versions(proto, path)
-    _check_supported(proto, path)
+    proto = _parse(source)
+    _check_versions(proto, source)
+    _check_supported(proto, source)
     try:
         check_text(proto)
         check_nodes(proto)
@@ -33,31 +34,35 @@ def read(path: Path) -> tuple[ir.Model, str]:
         check_tensors(model)
         check_values(model)
     except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error
-    ir.external_data.set_base_dir(model.graph, path.parent)
+        raise ModelError(f"{source}: {error}") from error
+    if isinstance(source, Path):
+        ir.external_data.set_base_dir(model.graph, source.parent)
     _drop_constant_inputs(model)
-    files = external_files(model, path)
-    return model, sha256_of(path, files)
+    files = external_files(model, source)
+    if not isinstance(source, Path):
+        return model, hashlib.sha256(source.content).hexdigest()
+    return model, sha256_of(source, files)
 
 
-def _parse(path: Path) -> onnx.ModelProto:
-    if path.is_dir():
-        raise ModelError(f"{path}: is a folder; expected an ONNX file")
+def _parse(source: ModelSource) -> onnx.ModelProto:
+    if isinstance(source, Path) and source.is_dir():
+        raise ModelError(f"{source}: is a folder; expected an ONNX file")
     try:
-        size = path.stat().st_size
+        size = size_bytes(source)
         if size == 0:
-            raise ModelError(f"{path}: is empty; expected an ONNX file")
-        proto = onnx.load_model(path, load_external_data=False)
+            raise ModelError(f"{source}: is empty; expected an ONNX model")
+        file = source if isinstance(source, Path) else io.BytesIO(source.content)
+        proto = onnx.load_model(file, load_external_data=False)
     except FileNotFoundError:
-        raise ModelError(f"{path}: no such file; expected an ONNX model") from None
+        raise ModelError(f"{source}: no such file; expected an ONNX model") from None
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise ModelError(f"{source}: cannot be read: {error.strerror or error}") from error
     except ModelError:
         raise
     except Exception as error:  # protobuf's DecodeError, or the text parser's own
-        raise ModelError(f"{path}: is not an ONNX model, or is truncated ({size} bytes)") from error
+        raise ModelError(f"{source}: is not an ONNX model, or is truncated ({size} bytes)") from error
     if not proto.HasField("graph") or not proto.opset_import:
-        raise ModelError(f"{path}: is not an ONNX model, or is truncated ({size} bytes)")
+        raise ModelError(f"{source}: is not an ONNX model, or is truncated ({size} bytes)")
     return proto
 
 
@@ -70,32 +75,32 @@ def _deserialize(proto: onnx.ModelProto) -> ir.Model:
         raise ModelError(f"the model is damaged: {reason}") from error
 
 
-def _check_versions(proto: onnx.ModelProto, path: Path) -> None:
+def _check_versions(proto: onnx.ModelProto, source: ModelSource) -> None:
     newest = onnx.defs.onnx_opset_version()
     opset = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), None)
     if opset is not None and opset < MINIMUM_OPSET:
         raise UnsupportedError(
-            f"{path}: ONNX opset {opset} is too old; expected {MINIMUM_OPSET} to {newest}. "
+            f"{source}: ONNX opset {opset} is too old; expected {MINIMUM_OPSET} to {newest}. "
             "Export the model again with a newer opset, or convert it with onnx.version_converter."
         )
     if opset is not None and opset > newest:
         raise UnsupportedError(
-            f"{path}: ONNX opset {opset} is newer than the installed onnx {onnx.__version__} knows "
+            f"{source}: ONNX opset {opset} is newer than the installed onnx {onnx.__version__} knows "
             f"({MINIMUM_OPSET} to {newest}). Upgrade onnx and onnxruntime, or export with an older opset."
         )
     if proto.ir_version > onnx.IR_VERSION:
         raise UnsupportedError(
-            f"{path}: ONNX IR version {proto.ir_version} is newer than the installed onnx "
+            f"{source}: ONNX IR version {proto.ir_version} is newer than the installed onnx "
             f"{onnx.__version__} knows (up to {onnx.IR_VERSION}). Upgrade onnx and onnxruntime."
         )
 
 
-def _check_supported(proto: onnx.ModelProto, path: Path) -> None:
+def _check_supported(proto: onnx.ModelProto, source: ModelSource) -> None:
     if proto.graph.sparse_initializer:
         name = proto.graph.sparse_initializer[0].values.name
-        raise UnsupportedError(f"{path}: initializer {name!r} is sparse; expected dense initializers only")
+        raise UnsupportedError(f"{source}: initializer {name!r} is sparse; expected dense initializers only")
     if not proto.graph.output:
-        raise ModelError(f"{path}: the graph has no outputs; expected at least one")
+        raise ModelError(f"{source}: the graph has no outputs; expected at least one")
 
 
 def _drop_constant_inputs(model: ir.Model) -> None:
@@ -107,13 +112,22 @@ def _drop_constant_inputs(model: ir.Model) -> None:
         inputs.extend(kept)
 
 
-def external_files(model: ir.Model, path: Path) -> tuple[Path, ...]:
-    """List files that hold external tensors, sorted by their stored location."""
+def external_files(model: ir.Model, source: ModelSource) -> tuple[Path, ...]:
+    """List files that hold external tensors, sorted by their stored location.
+
+    Raises:
+        ModelError: one is missing or truncated, or the model is in memory, so that none can be found.
+    """
     files: dict[str, Path] = {}
     for name, tensor in all_tensors(model):
         if isinstance(tensor, ir.ExternalTensor):
+            if not isinstance(source, Path):
+                raise ModelError(
+                    f"{source}: tensor {name!r} lies in the external file {str(tensor.location)!r}; load the "
+                    "model with its external data, or give the path of its file"
+                )
             location = str(tensor.location)
-            _check_external(tensor, name, path, first=location not in files)
+            _check_external(tensor, name, source, first=location not in files)
             files[location] = Path(tensor.path)
     return tuple(files[location] for location in sorted(files))
 

@@ -16,7 +16,7 @@ from dybitq.graph.tensors import Tensors
 from dybitq.graph.values import is_constant, values_by_name
 from dybitq.plan.recipe import kernel_modes
 from dybitq.records.arithmetic import FLOAT_RESCALE
-from dybitq.records.geometry.products import ActivationProduct, EmbeddingTable, MatrixProduct
+from dybitq.records.geometry.products import EmbeddingTable, MatrixPair, MatrixProduct
 from dybitq.records.layers import LayerWork
 from dybitq.records.plan import ACTIVATION, ActivationMode, LayerPlan, Plan
 
@@ -52,7 +52,7 @@ def _check(network: Network, layers: Mapping[str, LayerWork], plan: Plan) -> Non
 
 
 def _check_weights(layer: LayerWork, plan: LayerPlan) -> None:
-    dynamic = isinstance(layer.geometry, ActivationProduct)
+    dynamic = isinstance(layer.geometry, MatrixPair)
     if plan.in_float:
         return
     if dynamic != (plan.weights == ACTIVATION):

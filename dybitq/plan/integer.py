@@ -9,7 +9,7 @@ from dybitq.graph.load import Network
 from dybitq.integer.recognise import IntegerSteps, integer_steps
 from dybitq.plan.recipe import Recipe, Resolved, resolve_settings
 from dybitq.records.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST, IntegerOptions
-from dybitq.records.geometry.products import ActivationProduct, EmbeddingTable
+from dybitq.records.geometry.products import EmbeddingTable, MatrixPair
 from dybitq.records.layers import LayerWork
 from dybitq.records.plan import ACTIVATION, FLOAT, ActivationMode, EdgePlan, LayerPlan, Plan
 
@@ -141,7 +141,7 @@ def _layer_plan(layer: LayerWork, resolved: Resolved, options: IntegerOptions) -
             f"layer {layer.name!r} ({reason}): {what} contradicts --integer-only; leave it out, or use "
             "--integer-only=report"
         )
-    if isinstance(layer.geometry, ActivationProduct):
+    if isinstance(layer.geometry, MatrixPair):
         weights, reason = ACTIVATION, "both operands are activations"
     table = isinstance(layer.geometry, EmbeddingTable)
     return LayerPlan(

@@ -16,7 +16,7 @@ from dybitq.fit.weights.scales import scale_methods
 from dybitq.graph.load import Network
 from dybitq.plan.regions import Regions, find_regions
 from dybitq.records.arithmetic import DEFAULT_OPTIONS, FLOAT_RESCALE, IntegerOptions
-from dybitq.records.geometry.products import ActivationProduct, EmbeddingTable, MatrixProduct
+from dybitq.records.geometry.products import EmbeddingTable, MatrixPair, MatrixProduct
 from dybitq.records.geometry.windows import TransposedWindow
 from dybitq.records.layers import LayerWork
 from dybitq.records.plan import (
@@ -283,7 +283,7 @@ def _layer_plan(layer: LayerWork, resolved: Resolved) -> LayerPlan:
     assert settings.scale and settings.rounding and settings.reduce_range is not None
     mode = activation_mode(layer, settings.activations)
     weights, reason = settings.weights, resolved.reason
-    if isinstance(layer.geometry, ActivationProduct):
+    if isinstance(layer.geometry, MatrixPair):
         static = settings.activations == "int8"
         weights = ACTIVATION if static else FLOAT
         mode = ActivationMode.STATIC if static else ActivationMode.FLOAT

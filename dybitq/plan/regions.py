@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from dybitq.graph.operators import Role, activation_inputs, role
-from dybitq.records.geometry.products import ActivationProduct
+from dybitq.records.geometry.products import MatrixPair
 from dybitq.records.geometry.windows import SlidingWindow
 from dybitq.records.layers import LayerWork
 from dybitq.records.plan import ActivationMode
@@ -90,7 +90,7 @@ def _needed(
         if node.name in static:
             layer = layers[node.name]
             needed.add(layer.input)
-            if isinstance(layer.geometry, ActivationProduct):
+            if isinstance(layer.geometry, MatrixPair):
                 needed.add(layer.weight)
         elif node.name in biases:
             continue

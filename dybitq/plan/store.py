@@ -34,13 +34,22 @@ def read_recipe(path: Path, base: Settings = DEFAULTS, *, integer_only: bool = F
         ConfigError: not readable, fields that a recipe does not have, all of them at once, or options of
             integer-only arithmetic without it.
     """
-    shape = validate(RecipeShape, read_document(path), source=str(path))
+    return parse_recipe(read_document(path), base, source=str(path), integer_only=integer_only)
+
+
+def parse_recipe(
+    document: Any, base: Settings = DEFAULTS, *, source: str, integer_only: bool = False
+) -> Recipe:
+    """A recipe from parsed YAML or a dictionary; as :func:`read_recipe`, messages begin with ``source``."""
+    shape = validate(RecipeShape, document, source=source)
     if not integer_only:
-        _check_arithmetic(shape, str(path))
+        _check_arithmetic(shape, source)
     rules = []
     for number, rule in enumerate(shape.rules, start=1):
         if rule.op_type is None and rule.name is None:
-            raise ConfigError(f"{path}: rules.{number - 1}: needs op_type, name or both to match layers with")
+            raise ConfigError(
+                f"{source}: rules.{number - 1}: needs op_type, name or both to match layers with"
+            )
         rules.append(Rule(op_type=rule.op_type, name=rule.name, settings=_settings(rule)))
     defaults = dataclasses.replace(
         base, **{k: v for k, v in dataclasses.asdict(_settings(shape.defaults)).items() if v is not None}
@@ -52,8 +61,7 @@ def read_recipe(path: Path, base: Settings = DEFAULTS, *, integer_only: bool = F
         bias_correction=shape.bias_correction,
         arithmetic=shape.arithmetic,
         integer=IntegerOptions(**shape.integer.model_dump()),
-        target=shape.target,
-        source=str(path),
+        source=source,
     )
 
 

@@ -5,7 +5,7 @@ from math import prod
 
 from dybitq.records.formats import Granularity
 from dybitq.records.geometry.base import Shape
-from dybitq.records.geometry.products import ActivationProduct, EmbeddingTable, MatrixProduct
+from dybitq.records.geometry.products import EmbeddingTable, MatrixPair, MatrixProduct
 from dybitq.records.geometry.windows import SlidingWindow, TransposedWindow
 
 
@@ -25,7 +25,7 @@ class TensorInfo:
     dtype: str
 
 
-Geometry = SlidingWindow | TransposedWindow | MatrixProduct | ActivationProduct | EmbeddingTable
+Geometry = SlidingWindow | TransposedWindow | MatrixProduct | MatrixPair | EmbeddingTable
 """How the activation and the weight of a layer become a product of matrices."""
 
 

@@ -80,7 +80,7 @@ class ChannelStatistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Statistics:
-    """Sufficient statistics of one model on one data set; a monoid (see ``calibrate.merge``).
+    """Sufficient statistics of one model on one data set; a monoid (see ``calibration.merge``).
 
     Attributes:
         model_sha256: hash of the float32 model file (external data included).

@@ -251,28 +251,6 @@ class SimulationReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PriceComparison:
-    """Another price to compare a report with: the same work at 8 bits, another machine, or another model.
-
-    ``speedup`` is the other latency over this one's; ``layer_speedups`` the same by operator name, where
-    both have the operator.
-    """
-
-    label: str
-    report: SimulationReport
-    speedup: float
-    layer_speedups: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Simulation:
-    """Result of ``dybitq simulate``: a report and its comparisons (the first is with int8)."""
-
-    report: SimulationReport
-    comparisons: tuple[PriceComparison, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SweepPoint:
     """One machine of a sweep.
 

@@ -1,18 +1,44 @@
-"""The result of ``allocate`` as text and as data."""
+"""The result of ``allocate``, as text and as data."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from dybitq.allocation.explain import Alternative, Reason
+from dybitq.allocation.feasibility import InfeasibleError
+from dybitq.allocation.solution import BudgetUse, Solution
 from dybitq.records.allocation import Problem
-from dybitq.report.simulate import table
-from dybitq.search.explain import Alternative, Reason
-from dybitq.search.feasibility import InfeasibleError
-from dybitq.search.solution import BudgetUse, Solution
+from dybitq.report.page import Page, Shown, Table, spaced
 
 # --------------------------------------------------------------------------- data
 
 
-def allocation_document(solution: Solution, reasons: Sequence[Reason] = ()) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allocation(Shown):
+    """A problem, its solution, and the reasons if they were asked for."""
+
+    problem: Problem
+    solution: Solution
+    reasons: tuple[Reason, ...] = ()
+
+    def page(self) -> Page:
+        """Print status, budgets, then one line per group; with reasons, one line for each of those."""
+        reasons = reasons_text(self.reasons)
+        return spaced(
+            [
+                [_summary(self.solution)],
+                _budgets(self.solution),
+                [_groups(self.problem, self.solution)],
+                [reasons] if reasons else [],
+            ]
+        )
+
+    def document(self) -> dict[str, Any]:
+        """Convert the result to one JSON document."""
+        return _document(self.solution, self.reasons)
+
+
+def _document(solution: Solution, reasons: Sequence[Reason] = ()) -> dict[str, Any]:
     """Convert a solution to one JSON document."""
     document: dict[str, Any] = {
         "status": solution.status,
@@ -88,12 +114,6 @@ def _alternative_document(other: Alternative | None) -> dict[str, Any] | None:
 # --------------------------------------------------------------------------- text
 
 
-def allocation_text(problem: Problem, solution: Solution, reasons: Sequence[Reason] = ()) -> str:
-    """Print status, budgets, then one line per group; with reasons, one line for each of those."""
-    blocks = [_summary(solution), _budgets(solution), _groups(problem, solution), reasons_text(reasons)]
-    return "\n\n".join(block for block in blocks if block)
-
-
 def _summary(solution: Solution) -> str:
     first = f"{solution.status}: objective {solution.objective:.6g} by {solution.strategy}"
     if solution.gap:
@@ -101,7 +121,7 @@ def _summary(solution: Solution) -> str:
     return first
 
 
-def _budgets(solution: Solution) -> str:
+def _budgets(solution: Solution) -> Page:
     rows: list[tuple[str, ...]] = []
     for use in solution.budgets:
         sign = "<=" if use.side == "maximum" else ">="
@@ -109,10 +129,10 @@ def _budgets(solution: Solution) -> str:
         price = f"{use.price:.4g}" if use.price else "does not bind"
         rows.append((use.cost, f"{use.used:.6g}", f"{sign} {use.limit:.6g}", share, price))
     header = ("budget", "used", "limit", "of limit", "objective per unit")
-    return table(header, rows, left=1) if rows else ""
+    return [Table(header=header, rows=rows, left=1)] if rows else []
 
 
-def _groups(problem: Problem, solution: Solution) -> str:
+def _groups(problem: Problem, solution: Solution) -> Table:
     costs = tuple(solution.costs)
     rows = []
     for group in problem.groups:
@@ -122,7 +142,7 @@ def _groups(problem: Problem, solution: Solution) -> str:
         rows.append((group.name, label, *(f"{number:.6g}" for number in numbers)))
     totals = (solution.objective, *(solution.costs[cost] for cost in costs))
     rows.append(("total", "", *(f"{number:.6g}" for number in totals)))
-    return table(("group", "choice", "objective", *costs), rows)
+    return Table(header=("group", "choice", "objective", *costs), rows=rows)
 
 
 def reasons_text(reasons: Sequence[Reason]) -> str:

@@ -1,52 +1,86 @@
-"""The result of ``demo`` as text and as data."""
+"""The result of ``demo``, as text and as data."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from dybitq.api.demo import DATA, MODEL, STATISTICS, DemoModel, DemoResult
 from dybitq.records.workload import SimulationReport
-from dybitq.report.calibrate import calibrate_document, calibrate_text
-from dybitq.report.evaluate import evaluate_document, evaluate_text
-from dybitq.report.quantize import quantize_document, quantize_text
-from dybitq.report.simulate import simulation_document, table
+from dybitq.report.calibrate import CalibrateResult
+from dybitq.report.evaluate import EvaluateResult
+from dybitq.report.page import Page, Shown, Table, spaced
+from dybitq.report.quantize import QuantizeResult
+from dybitq.report.simulate import SimulateResult
+
+MODEL, DATA, STATISTICS = "digits.onnx", "digits.yaml", "digits.stats"
 
 
-def demo_text(result: DemoResult) -> str:
-    """Print every step with the equivalent command and its result, and a table at the end."""
-    blocks = [
-        "A network that reads handwritten digits, on writers that it has never seen.",
-        f"> dybitq calibrate {MODEL} --data {DATA} -o {STATISTICS}\n{calibrate_text(result.calibration)}",
-    ]
-    for model in result.models:
-        blocks += _steps(model, result.hardware)
-    blocks += [_summary(result), _closing(result)]
-    return "\n\n".join(blocks)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoModel:
+    """One quantized network: how its weights were asked for, and what each step found."""
+
+    weights: str
+    quantized: QuantizeResult
+    evaluated: EvaluateResult
+    simulated: SimulateResult
 
 
-def demo_document(result: DemoResult) -> dict[str, Any]:
-    """Collect the documents of all steps."""
-    return {
-        "folder": None if result.folder is None else str(result.folder),
-        "calibrate": calibrate_document(result.calibration),
-        "models": [
-            {
-                "weights": model.weights,
-                "quantize": quantize_document(model.quantized),
-                "evaluate": evaluate_document(model.evaluated),
-                "simulate": simulation_document(model.simulated),
-            }
-            for model in result.models
-        ],
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoResult(Shown):
+    """Results of the demo. Paths inside are names in ``folder``.
+
+    Attributes:
+        folder: where all files were left; None if they are gone.
+        hardware: preset that was simulated.
+        source_bytes: size of the float32 file.
+        calibration: of the float32 network.
+        models: one for each weight format.
+    """
+
+    folder: Path | None
+    hardware: str
+    source_bytes: int
+    calibration: CalibrateResult
+    models: tuple[DemoModel, ...]
+
+    def page(self) -> Page:
+        """Print every step with the equivalent command and its result, and a table at the end."""
+        command = f"> dybitq calibrate {MODEL} --data {DATA} -o {STATISTICS}"
+        blocks: list[Page] = [
+            ["A network that reads handwritten digits, on writers that it has never seen."],
+            [command, *self.calibration.page()],
+        ]
+        for model in self.models:
+            blocks += _steps(model, self.hardware)
+        return spaced([*blocks, [_summary(self)], [_closing(self)]])
+
+    def document(self) -> dict[str, Any]:
+        """Collect the documents of all steps."""
+        return {
+            "folder": None if self.folder is None else str(self.folder),
+            "calibrate": self.calibration.document(),
+            "models": [
+                {
+                    "weights": model.weights,
+                    "quantize": model.quantized.document(),
+                    "evaluate": model.evaluated.document(),
+                    "simulate": model.simulated.document(),
+                }
+                for model in self.models
+            ],
+        }
 
 
-def _steps(model: DemoModel, hardware: str) -> list[str]:
+def _steps(model: DemoModel, hardware: str) -> list[Page]:
     name = model.quantized.output
     made = f"--statistics {STATISTICS} --weights {model.weights} -o {name}"
     return [
-        f"> dybitq quantize {MODEL} {made}\n{quantize_text(model.quantized)}",
-        f"> dybitq evaluate {name} --data {DATA} --reference {MODEL}\n{evaluate_text(model.evaluated)}",
-        f"> dybitq simulate {name} --hardware {hardware}\n(the command shows every layer)\n"
-        + _simulation_line(model.simulated.report),
+        [f"> dybitq quantize {MODEL} {made}", *model.quantized.page()],
+        [f"> dybitq evaluate {name} --data {DATA} --reference {MODEL}", *model.evaluated.page()],
+        [
+            f"> dybitq simulate {name} --hardware {hardware}",
+            "(the command shows every layer)",
+            _simulation_line(model.simulated.report),
+        ],
     ]
 
 
@@ -58,7 +92,7 @@ def _simulation_line(report: SimulationReport) -> str:
     )
 
 
-def _summary(result: DemoResult) -> str:
+def _summary(result: DemoResult) -> Table:
     """One row for the float32 file and for each quantized one."""
     metrics = result.models[0].evaluated.metrics[0]
     rows: list[tuple[str, ...]] = [
@@ -79,7 +113,7 @@ def _summary(result: DemoResult) -> str:
             )
         )
     header = ("file", "weights", "bytes", f"{metrics.name} %", "drop", "SQNR dB", "cycles", "uJ")
-    return table(header, rows)
+    return Table(header=header, rows=rows)
 
 
 def _closing(result: DemoResult) -> str:

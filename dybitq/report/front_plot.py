@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from dybitq.api.search import SearchResult
+from dybitq.allocation.budgets import COSTS, sqnr_of
 from dybitq.errors import ConfigError, UnsupportedError
 from dybitq.files import atomic_output
 from dybitq.report.plot import SUFFIXES, no_date
-from dybitq.search.budgets import COSTS, sqnr_of
+from dybitq.report.search import SearchResult
 
 
 def save_front(result: SearchResult, path: Path, *, force: bool) -> None:
@@ -34,14 +34,20 @@ def save_front(result: SearchResult, path: Path, *, force: bool) -> None:
 
 
 def _draw(axes: Any, result: SearchResult) -> None:
-    cost = result.request.minimise or next((x.cost for x in result.limits if x.name in COSTS), "latency")
+    cost = result.minimise or next((x.cost for x in result.limits if x.name in COSTS), "latency")
     base = result.baseline[cost] or 1.0
     costs = [one.found.costs[cost] / base for one in result.plans]
     errors = [one.found.error for one in result.plans]
     values = [sqnr_of(error) for error in errors] if result.relative_error else errors
     axes.plot(costs, values, marker="o", color="#2b6cb0")
-    for one, x, y in zip(result.plans, costs, values):
-        axes.annotate(one.path.stem, (x, y), textcoords="offset points", xytext=(5, -9), fontsize=7)
+    for number, (one, x, y) in enumerate(zip(result.plans, costs, values), start=1):
+        axes.annotate(
+            str(number) if one.path is None else one.path.stem,
+            (x, y),
+            textcoords="offset points",
+            xytext=(5, -9),
+            fontsize=7,
+        )
     for limit in result.limits:
         if limit.cost == cost:
             axes.axvline(
@@ -50,7 +56,7 @@ def _draw(axes: Any, result: SearchResult) -> None:
             axes.legend(fontsize=8)
     axes.set(
         xlabel=f"{cost}, share of uniform int8",
-        ylabel="predicted SQNR, dB" if result.relative_error else f"objective ({result.request.sensitivity})",
+        ylabel="predicted SQNR, dB" if result.relative_error else f"objective ({result.sensitivity})",
     )
     axes.set_title(f"plans on {result.hardware}", fontsize=10)
     axes.grid(alpha=0.3)

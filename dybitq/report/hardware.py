@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from dybitq.records.workload import MachineSummary
-from dybitq.report.simulate import table
+from dybitq.report.page import Table
 
 
 def summary_document(machine: MachineSummary) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def list_text(machines: Sequence[MachineSummary]) -> str:
         for machine in machines
     ]
     header = ("name", "status", "engine", "MHz", "MACs/cycle", "description")
-    return table(header, rows, left=3, right_text=True)
+    return Table(header=header, rows=rows, left=3, right_text=True).text()
 
 
 def list_document(machines: Sequence[MachineSummary]) -> dict[str, Any]:

@@ -1,16 +1,130 @@
-"""The result of ``inspect`` as text and as data."""
+"""The result of ``inspect``, as text and as data."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from dybitq.api.inspect import Inspection, StoredCoverage, is_quantized
 from dybitq.errors import first_of
+from dybitq.graph.stored.contents import StoredTensor
 from dybitq.records.formats import Granularity, PerBlock, PerChannel
-from dybitq.records.geometry.products import ActivationProduct, EmbeddingTable
+from dybitq.records.geometry.products import EmbeddingTable, MatrixPair
 from dybitq.records.layers import QuantizedLayer
-from dybitq.report.simulate import table
+from dybitq.records.models import ModelSource
+from dybitq.report.page import Page, Shown, Table
 
 _LARGEST = 10
 _NAMES_SHOWN = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredCoverage:
+    """Quantized and stored parts of a model, as sums over its layers.
+
+    Attributes:
+        layers, quantized_layers: layers with weights, and those whose weights are stored in codes.
+        weights, quantized_weights: numbers of weights; a weight that several layers share counts once.
+        weight_bytes, quantized_bytes: what the file stores for them, scales and tables included.
+        tensor_bytes: all tensors of the file.
+        macs, quantized_macs: multiplications of weights or activations for one sample, and those of
+            them where both operands are codes; None where shapes are unknown.
+    """
+
+    layers: int
+    quantized_layers: int
+    weights: int
+    quantized_weights: int
+    weight_bytes: int
+    quantized_bytes: int
+    tensor_bytes: int
+    macs: int | None
+    quantized_macs: int | None
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Stored bits for one weight on average, scales and tables included; 0 without weights."""
+        return 8 * self.weight_bytes / self.weights if self.weights else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InspectResult(Shown):
+    """Result of ``inspect``: the contents of an ONNX model.
+
+    Attributes:
+        model: the file, or the model in memory.
+        sha256: hash of it and its external data.
+        file_bytes: size of the file.
+        external_bytes: size of its external data files.
+        opset, ir_version, producer: as the file says.
+        domains: other operator domains, with their versions.
+        metadata: entries that dybitq wrote (``dybitq.*``), the plan left out.
+        layers: layers that multiply, and the look-ups of embeddings.
+        tensors: everything stored.
+        coverage: sums over the layers.
+        notes: what stays in float and why.
+    """
+
+    model: ModelSource
+    sha256: str
+    file_bytes: int
+    external_bytes: int
+    opset: int
+    ir_version: int
+    producer: str
+    domains: Mapping[str, int]
+    metadata: Mapping[str, str]
+    layers: tuple[QuantizedLayer, ...]
+    tensors: tuple[StoredTensor, ...]
+    coverage: StoredCoverage
+    notes: tuple[str, ...]
+
+    def page(self) -> Page:
+        """Print facts about the file, a table of layers, the coverage, the largest tensors, and notes."""
+        return inspection_page(self)
+
+    def document(self) -> dict[str, Any]:
+        """Convert the inspection to data."""
+        coverage = self.coverage
+        return {
+            "model": str(self.model),
+            "sha256": self.sha256,
+            "file_bytes": self.file_bytes,
+            "external_bytes": self.external_bytes,
+            "opset": self.opset,
+            "ir_version": self.ir_version,
+            "producer": self.producer,
+            "domains": dict(self.domains),
+            "metadata": dict(self.metadata),
+            "coverage": {
+                "layers": coverage.layers,
+                "quantized_layers": coverage.quantized_layers,
+                "weights": coverage.weights,
+                "quantized_weights": coverage.quantized_weights,
+                "weight_bytes": coverage.weight_bytes,
+                "quantized_bytes": coverage.quantized_bytes,
+                "tensor_bytes": coverage.tensor_bytes,
+                "bits_per_weight": coverage.bits_per_weight,
+                "macs": coverage.macs,
+                "quantized_macs": coverage.quantized_macs,
+            },
+            "layers": [_layer_document(layer) for layer in self.layers],
+            "tensors": [
+                {
+                    "name": tensor.name,
+                    "element_type": tensor.element_type,
+                    "shape": list(tensor.shape),
+                    "bytes": tensor.size_bytes,
+                    "share": tensor.size_bytes / coverage.tensor_bytes if coverage.tensor_bytes else 0.0,
+                    "layer": tensor.layer,
+                }
+                for tensor in self.tensors
+            ],
+            "notes": list(self.notes),
+        }
+
+
+def is_quantized(layer: QuantizedLayer) -> bool:
+    """Tell whether the weights of a layer are stored in codes."""
+    return layer.granularity is not None
 
 
 def granularity_text(granularity: Granularity | None) -> str:
@@ -38,7 +152,7 @@ def _shape(layer: QuantizedLayer) -> str:
 
 def _row(layer: QuantizedLayer, total: int) -> tuple[str, ...]:
     work = layer.layer
-    stored = not isinstance(work.geometry, ActivationProduct)
+    stored = not isinstance(work.geometry, MatrixPair)
     looked_up = isinstance(work.geometry, EmbeddingTable)
     return (
         work.name,
@@ -67,7 +181,7 @@ def coverage_line(coverage: StoredCoverage) -> str:
     return line
 
 
-def inspection_text(result: Inspection, *, all_tensors: bool = False) -> str:
+def inspection_page(result: InspectResult, *, all_tensors: bool = False) -> Page:
     """Print facts about the file, a table of layers, the coverage, the largest tensors, and notes.
 
     Args:
@@ -76,15 +190,15 @@ def inspection_text(result: Inspection, *, all_tensors: bool = False) -> str:
     """
     header = ("layer", "operator", "weight", "stored as", "scale", "activation", "out", "MACs", "bytes", "")
     total = result.coverage.tensor_bytes
-    lines = [_file_line(result)]
+    lines: list[str | Table] = [_file_line(result)]
     lines += [f"{key}: {_in_short(value)}" for key, value in result.metadata.items()]
     rows = [_row(layer, total) for layer in result.layers]
     if rows:
-        lines += ["", table(header, rows, left=6), ""]
+        lines += ["", Table(header=header, rows=rows, left=6), ""]
     lines.append(coverage_line(result.coverage))
     lines += _tensor_lines(result, all_tensors=all_tensors)
     lines += [f"note: {note}" for note in result.notes]
-    return "\n".join(lines)
+    return lines
 
 
 def _in_short(value: str) -> str:
@@ -92,15 +206,15 @@ def _in_short(value: str) -> str:
     return first_of(value.splitlines(), _NAMES_SHOWN)
 
 
-def _file_line(result: Inspection) -> str:
+def _file_line(result: InspectResult) -> str:
     external = f" and {_size(result.external_bytes)} of external data" if result.external_bytes else ""
     domains = "".join(f", {domain} {version}" for domain, version in result.domains.items())
     producer = f", made by {result.producer}" if result.producer else ""
     size = f"{_size(result.file_bytes)}{external}"
-    return f"{result.path}: {size}, opset {result.opset}{domains}, IR version {result.ir_version}{producer}"
+    return f"{result.model}: {size}, opset {result.opset}{domains}, IR version {result.ir_version}{producer}"
 
 
-def _tensor_lines(result: Inspection, *, all_tensors: bool) -> list[str]:
+def _tensor_lines(result: InspectResult, *, all_tensors: bool) -> Page:
     tensors, total = result.tensors, result.coverage.tensor_bytes
     others = [tensor for tensor in tensors if tensor.layer is None]
     rest = sum(tensor.size_bytes for tensor in others)
@@ -124,7 +238,7 @@ def _tensor_lines(result: Inspection, *, all_tensors: bool) -> list[str]:
         )
         for tensor in shown
     ]
-    return [summary, "", table(header, rows, left=4), ""]
+    return [summary, "", Table(header=header, rows=rows, left=4), ""]
 
 
 def _granularity_document(granularity: Granularity | None) -> dict[str, Any] | None:
@@ -158,45 +272,4 @@ def _layer_document(layer: QuantizedLayer) -> dict[str, Any]:
         "macs": work.macs,
         "stored_bytes": layer.stored_bytes,
         "reason": layer.reason,
-    }
-
-
-def inspection_document(result: Inspection) -> dict[str, Any]:
-    """Convert an inspection to data."""
-    coverage = result.coverage
-    return {
-        "model": str(result.path),
-        "sha256": result.sha256,
-        "file_bytes": result.file_bytes,
-        "external_bytes": result.external_bytes,
-        "opset": result.opset,
-        "ir_version": result.ir_version,
-        "producer": result.producer,
-        "domains": dict(result.domains),
-        "metadata": dict(result.metadata),
-        "coverage": {
-            "layers": coverage.layers,
-            "quantized_layers": coverage.quantized_layers,
-            "weights": coverage.weights,
-            "quantized_weights": coverage.quantized_weights,
-            "weight_bytes": coverage.weight_bytes,
-            "quantized_bytes": coverage.quantized_bytes,
-            "tensor_bytes": coverage.tensor_bytes,
-            "bits_per_weight": coverage.bits_per_weight,
-            "macs": coverage.macs,
-            "quantized_macs": coverage.quantized_macs,
-        },
-        "layers": [_layer_document(layer) for layer in result.layers],
-        "tensors": [
-            {
-                "name": tensor.name,
-                "element_type": tensor.element_type,
-                "shape": list(tensor.shape),
-                "bytes": tensor.size_bytes,
-                "share": tensor.size_bytes / coverage.tensor_bytes if coverage.tensor_bytes else 0.0,
-                "layer": tensor.layer,
-            }
-            for tensor in result.tensors
-        ],
-        "notes": list(result.notes),
     }

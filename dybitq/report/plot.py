@@ -5,13 +5,14 @@ from typing import Any
 
 from dybitq.errors import ConfigError, UnsupportedError
 from dybitq.files import atomic_output
-from dybitq.records.workload import LayerCost, Simulation, SimulationReport
+from dybitq.records.workload import LayerCost, SimulationReport
+from dybitq.report.simulate import SimulateResult
 
 SUFFIXES = (".svg", ".png", ".pdf")
 _COLOURS = {"compute": "#2b6cb0", "stall": "#dd6b20", "fill": "#d69e2e", "overhead": "#a0aec0"}
 
 
-def save_plot(result: Simulation, path: Path, *, force: bool) -> None:
+def save_plot(result: SimulateResult, path: Path, *, force: bool) -> None:
     """Write the picture; the suffix of ``path`` chooses its format.
 
     Raises:

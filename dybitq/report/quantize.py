@@ -1,16 +1,112 @@
-"""The result of ``quantize`` as text and as data."""
+"""The result of ``quantize``, as text and as data."""
 
 import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from dybitq.api.quantize import Coverage, QuantizeResult
+from dybitq.graph.source import ModelProto, model_proto
 from dybitq.plan.store import plan_document
+from dybitq.records.plan import Plan
+from dybitq.report.page import Page, Shown
+from dybitq.verification.probe import ProbeResult
 
 
-def quantize_text(result: QuantizeResult) -> str:
-    """Print a few lines: quantized layers, stored bytes, and the result of the test run."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FloatOperator:
+    """An operator that integer-only arithmetic left in float."""
+
+    name: str
+    op_type: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WidthShare:
+    """Weights and MACs of the layers that share one weight format."""
+
+    format: str
+    bits: int
+    layers: int
+    weights: int
+    macs: int | None
+    packed_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """Quantized part of a network, and the bytes that the file stores for it.
+
+    Attributes:
+        layers, weights, macs: totals of the weighted layers (``macs`` None where shapes are unknown).
+        shares: the quantized part by format, widest first.
+        float_layers: names of the weighted layers left in float.
+        file_bytes: size of the emitted file.
+        source_bytes: size of the float file, external data not counted.
+        weight_bytes: codes, scales and tables as the emitted file stores them.
+    """
+
+    layers: int
+    weights: int
+    macs: int | None
+    shares: tuple[WidthShare, ...]
+    float_layers: tuple[str, ...]
+    file_bytes: int
+    source_bytes: int
+    weight_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizeResult(Shown):
+    """Result of ``quantize``: the quantized model, and how it was made.
+
+    Attributes:
+        content: the quantized model, serialised: the bytes of its file.
+        output: the file written, None if there is none.
+        plan: as it was carried out, ``auto`` formats resolved.
+        fitted_errors: relative output error of each quantized layer's weights, as fitted.
+        coverage: what is quantized and stored.
+        check: the emitted file against the float model in onnxruntime.
+        notes: what stayed in float and why, and where there was too little data to do as asked.
+        float_operators: in integer-only arithmetic, everything that is none.
+    """
+
+    content: bytes = field(repr=False)
+    output: Path | None
+    plan: Plan
+    fitted_errors: Mapping[str, float]
+    coverage: Coverage
+    check: ProbeResult
+    notes: tuple[str, ...]
+    float_operators: tuple[FloatOperator, ...] = ()
+
+    @property
+    def model(self) -> ModelProto:
+        """The quantized model, parsed anew at every access."""
+        return model_proto(self.content)
+
+    def page(self) -> Page:
+        """Print a few lines: quantized layers, stored bytes, and the result of the test run."""
+        return _page(self)
+
+    def document(self) -> dict[str, Any]:
+        """Convert the result to data, with the plan and the fitted error of every layer."""
+        return {
+            "output": None if self.output is None else str(self.output),
+            "coverage": dataclasses.asdict(self.coverage),
+            "check": dataclasses.asdict(self.check),
+            "plan": plan_document(self.plan),
+            "fitted_errors": dict(self.fitted_errors),
+            "notes": list(self.notes),
+            "float_operators": [dataclasses.asdict(op) for op in self.float_operators],
+        }
+
+
+def _page(result: QuantizeResult) -> Page:
     coverage = result.coverage
-    lines = [f"{result.output}: {_size(coverage.file_bytes)}, {_ratio(coverage)} the float file"]
+    name = result.output or "model in memory"
+    lines = [f"{name}: {_size(coverage.file_bytes)}, {_ratio(coverage)} the float file"]
     done = coverage.layers - len(coverage.float_layers)
     quantized = sum(share.weights for share in coverage.shares)
     lines.append(
@@ -37,20 +133,7 @@ def quantize_text(result: QuantizeResult) -> str:
         lines.append(f"{count} operator{' is' if count == 1 else 's are'} not integer arithmetic:")
         lines += [f"  {op.op_type} {op.name}: {op.reason}" for op in result.float_operators]
     lines += [f"note: {note}" for note in result.notes]
-    return "\n".join(lines)
-
-
-def quantize_document(result: QuantizeResult) -> dict[str, Any]:
-    """Convert a result to data, with the plan and the fitted error of every layer."""
-    return {
-        "output": str(result.output),
-        "coverage": dataclasses.asdict(result.coverage),
-        "check": dataclasses.asdict(result.check),
-        "plan": plan_document(result.plan),
-        "fitted_errors": dict(result.fitted_errors),
-        "notes": list(result.notes),
-        "float_operators": [dataclasses.asdict(op) for op in result.float_operators],
-    }
+    return lines
 
 
 def _size(size_bytes: int) -> str:

@@ -1,11 +1,16 @@
-"""The result of ``simulate`` as text, as data and as CSV."""
+"""The result of ``simulate``, as text, as data and as CSV."""
 
 import csv
 import io
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from dybitq.errors import first_of
-from dybitq.records.workload import LayerCost, PerOperand, Simulation, SimulationReport, Sweep, SweepPoint
+from dybitq.records.workload import LayerCost, PerOperand, SimulationReport, Sweep, SweepPoint
+from dybitq.report.page import Page, Shown, Table
+
+_SKIPPED_SHOWN = 8
 
 DEFINITIONS = {
     "cycles": "cycles in which the array (or vector unit) is occupied, skew and edges included",
@@ -89,36 +94,86 @@ def _machine(report: SimulationReport) -> dict[str, Any]:
     }
 
 
-def simulation_document(result: Simulation) -> dict[str, Any]:
-    """Convert a simulation to one JSON document."""
-    report = result.report
-    layers = [layer_document(layer) for layer in report.layers]
-    for comparison in result.comparisons:
-        for row in layers:
-            speedup = comparison.layer_speedups.get(row["name"])
-            row.setdefault("speedup", {})[comparison.label] = speedup
-    return {
-        "workload": report.workload,
-        "machine": _machine(report),
-        "totals": totals(report),
-        "comparisons": [
-            {
-                "label": item.label,
-                "workload": item.report.workload,
-                "machine": _machine(item.report),
-                "speedup": item.speedup,
-                "totals": totals(item.report),
-            }
-            for item in result.comparisons
-        ],
-        "layers": layers,
-        "skipped": [
-            {"name": item.name, "op_type": item.op_type, "reason": item.reason, "macs": item.macs}
-            for item in report.skipped
-        ],
-        "notes": list(report.notes),
-        "definitions": DEFINITIONS,
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceComparison:
+    """Another price to compare a report with: the same work at 8 bits, another machine, or another model.
+
+    ``speedup`` is the other latency over this one's; ``layer_speedups`` the same by operator name, where
+    both have the operator.
+    """
+
+    label: str
+    report: SimulationReport
+    speedup: float
+    layer_speedups: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulateResult(Shown):
+    """Result of ``simulate``: a report and its comparisons (the first is with int8)."""
+
+    report: SimulationReport
+    comparisons: tuple[PriceComparison, ...]
+
+    def page(self) -> Page:
+        """Print a table of layers, totals, comparisons and notes."""
+        return _page(self)
+
+    def document(self) -> dict[str, Any]:
+        """Convert the simulation to one JSON document."""
+        report = self.report
+        layers = [layer_document(layer) for layer in report.layers]
+        for comparison in self.comparisons:
+            for row in layers:
+                speedup = comparison.layer_speedups.get(row["name"])
+                row.setdefault("speedup", {})[comparison.label] = speedup
+        return {
+            "workload": report.workload,
+            "machine": _machine(report),
+            "totals": totals(report),
+            "comparisons": [
+                {
+                    "label": item.label,
+                    "workload": item.report.workload,
+                    "machine": _machine(item.report),
+                    "speedup": item.speedup,
+                    "totals": totals(item.report),
+                }
+                for item in self.comparisons
+            ],
+            "layers": layers,
+            "skipped": [
+                {"name": item.name, "op_type": item.op_type, "reason": item.reason, "macs": item.macs}
+                for item in report.skipped
+            ],
+            "notes": list(report.notes),
+            "definitions": DEFINITIONS,
+        }
+
+    def csv(self) -> str:
+        """Print the layers as CSV."""
+        return csv_text(self.document()["layers"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepResult(Sweep, Shown):
+    """A model priced on every machine of a grid."""
+
+    def page(self) -> Page:
+        """Print a table of points; the best in latency and energy are marked."""
+        return _sweep_page(self)
+
+    def document(self) -> dict[str, Any]:
+        """Convert all points to data."""
+        return {
+            "workload": self.workload,
+            "machine": self.machine,
+            "points": [_point_document(point) for point in self.points],
+        }
+
+    def csv(self) -> str:
+        """Print all points as CSV."""
+        return csv_text([_point_document(point) for point in self.points])
 
 
 def _flat(row: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -142,35 +197,7 @@ def csv_text(rows: list[dict[str, Any]]) -> str:
     return out.getvalue()
 
 
-def simulation_csv(result: Simulation) -> str:
-    """Print the layers as CSV."""
-    return csv_text(simulation_document(result)["layers"])
-
-
 # --------------------------------------------------------------------------- text
-
-
-def table(
-    header: tuple[str, ...], rows: list[tuple[str, ...]], left: int = 2, *, right_text: bool = False
-) -> str:
-    """Print columns padded to their widest cell; the first ``left`` are flush left, the others right.
-
-    ``right_text``: the last column holds text and is flush left too.
-    """
-    last = len(header) - 1 if right_text else len(header)
-    widths = [max(len(row[index]) for row in (header, *rows)) for index in range(len(header))]
-
-    def line(row: tuple[str, ...]) -> str:
-        cells = [
-            cell.ljust(width) if index < left or index == last else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths))
-        ]
-        return "  ".join(cells).rstrip()
-
-    return "\n".join([line(header), *(line(row) for row in rows)])
-
-
-_SKIPPED_SHOWN = 8
 
 
 def _short(text: str, width: int = 32) -> str:
@@ -181,7 +208,7 @@ def _time(microseconds: float) -> str:
     return f"{microseconds / 1e3:.3f} ms" if microseconds >= 1000 else f"{microseconds:.1f} us"
 
 
-def _layer_row(layer: LayerCost, result: Simulation) -> tuple[str, ...]:
+def _layer_row(layer: LayerCost, result: SimulateResult) -> tuple[str, ...]:
     if layer.fused_into:
         blank = ("",) * (9 + len(result.comparisons))
         return (_short(layer.name), layer.op_type, f"in {_short(layer.fused_into, 24)}", *blank)
@@ -205,8 +232,7 @@ def _layer_row(layer: LayerCost, result: Simulation) -> tuple[str, ...]:
     )
 
 
-def simulation_text(result: Simulation) -> str:
-    """Print a table of layers, totals, comparisons and notes."""
+def _page(result: SimulateResult) -> Page:
     report = result.report
     header = (
         "layer", "operator", "shape", "bits", "MMAC", "cycles", "fill", "stall", "total", "util", "DRAM KiB",
@@ -215,10 +241,10 @@ def simulation_text(result: Simulation) -> str:
     )  # fmt: skip
     rows = [_layer_row(layer, result) for layer in report.layers]
     rows = [(*row, *("",) * (len(header) - len(row))) for row in rows]
-    lines = [
+    lines: list[str | Table] = [
         f"{report.workload} on {report.machine} ({report.status}; {report.engine}, {report.clock_mhz:g} MHz)",
         "",
-        table(header, rows, left=3),
+        Table(header=header, rows=rows, left=3),
         "",
         _total_line(report),
         _energy_line(report),
@@ -227,7 +253,7 @@ def simulation_text(result: Simulation) -> str:
     if report.skipped:
         lines.append(_skipped_line(report))
     lines += [f"note: {note}" for note in report.notes]
-    return "\n".join(lines)
+    return lines
 
 
 def _total_line(report: SimulationReport) -> str:
@@ -272,22 +298,7 @@ def _point_document(point: SweepPoint) -> dict[str, Any]:
     }
 
 
-def sweep_document(result: Sweep) -> dict[str, Any]:
-    """Convert all points to data."""
-    return {
-        "workload": result.workload,
-        "machine": result.machine,
-        "points": [_point_document(point) for point in result.points],
-    }
-
-
-def sweep_csv(result: Sweep) -> str:
-    """Print all points as CSV."""
-    return csv_text([_point_document(point) for point in result.points])
-
-
-def sweep_text(result: Sweep) -> str:
-    """Print a table of points; the best in latency and energy are marked."""
+def _sweep_page(result: Sweep) -> Page:
     fields = tuple(result.points[0].settings) if result.points else ()
     header = (*fields, "cycles", "latency", "uJ", "DRAM KiB", "pareto")
     rows = []
@@ -306,10 +317,10 @@ def sweep_text(result: Sweep) -> str:
                 "*" if point.pareto else "",
             )
         )
-    lines = [f"{result.workload} on {len(result.points)} machines around {result.machine}", ""]
-    lines += [
-        table(header, rows, left=0, right_text=True),
+    return [
+        f"{result.workload} on {len(result.points)} machines around {result.machine}",
+        "",
+        Table(header=header, rows=rows, left=0, right_text=True),
         "",
         "*: no other is as fast with as little energy",
     ]
-    return "\n".join(lines)

@@ -1,25 +1,131 @@
-"""The result of ``verify`` as text and as data."""
+"""The result of ``verify``, as text and as data."""
 
 import dataclasses
+from dataclasses import dataclass
 from typing import Any
 
-from dybitq.api.verify import OperationFacts, VerifyResult
 from dybitq.graph.stored.checksum import Change
-from dybitq.verify.static import NodeKind
+from dybitq.records.models import ModelSource
+from dybitq.report.page import Page, Shown, Table
+from dybitq.runtime.host import Host
+from dybitq.verification.bounds import AccumulatorBound
+from dybitq.verification.compare import Comparison
+from dybitq.verification.static import Finding, NodeKind
 
+_WIDEST = 44  # characters of a name in the table
 _SHOWN = 20  # findings and mismatches printed one by one
 
 
-def verify_text(result: VerifyResult) -> str:
-    """Print the static proof layer by layer, the bounds, the host, the comparison, and the verdict."""
-    lines = [_nodes(result)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationFacts:
+    """One operation that multiplies or adds, as the file has it.
+
+    Attributes:
+        name: of the operator.
+        operation: what it computes, ``convolution``, ``addition``, ...
+        multipliers: smallest and largest b; None where nothing is rescaled.
+        shifts: smallest and largest c.
+        bound: of its accumulator; None where the file does not tell.
+    """
+
+    name: str
+    operation: str
+    multipliers: tuple[int, int] | None
+    shifts: tuple[int, int] | None
+    bound: AccumulatorBound | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class VerifyResult(Shown):
+    """Result of ``verify``: the proof, its counterexamples, and the comparison on data.
+
+    Attributes:
+        model: the file, or the model in memory.
+        arithmetic: what its metadata says, empty if nothing.
+        only: ``strict``, or ``report`` where float operators are listed and allowed.
+        nodes: how many nodes of each kind the graph has.
+        findings: what contradicts integer-only arithmetic.
+        operations: in order; empty where the parameters of the file cannot be read as integers.
+        host: integer arithmetic of this machine.
+        comparison: runtime against reference on data; None without data or where it makes no sense.
+        changes: differences from the checksum that dybitq wrote into the file.
+    """
+
+    model: ModelSource
+    arithmetic: str
+    only: str
+    nodes: dict[str, int]
+    findings: tuple[Finding, ...]
+    operations: tuple[OperationFacts, ...]
+    host: Host
+    comparison: Comparison | None
+    changes: tuple[Change, ...] = ()
+
+    @property
+    def broken(self) -> tuple[Finding, ...]:
+        """Findings that count: all of them if strict, otherwise those about parameters."""
+        return tuple(f for f in self.findings if self.only == "strict" or not f.floating)
+
+    @property
+    def without_integers(self) -> bool:
+        """True where all that the model computes is in float, so that there is nothing to prove."""
+        return bool(self.findings) and not self.nodes[NodeKind.INTEGER]
+
+    @property
+    def proven(self) -> bool:
+        """True where the proof holds for the model as it is."""
+        clean = self.comparison is None or self.comparison.clean
+        return not self.broken and not self.without_integers and clean
+
+    @property
+    def passed(self) -> bool:
+        """True where the proof holds, and the model is as dybitq wrote it."""
+        return self.proven and not self.changes
+
+    @property
+    def bits(self) -> int | None:
+        """Width of an accumulator that is wide enough for all operations."""
+        return max((o.bound.bits for o in self.operations if o.bound is not None), default=None)
+
+    def page(self) -> Page:
+        """Print the static proof layer by layer, the bounds, the host, the comparison, and the verdict."""
+        return _page(self)
+
+    def document(self) -> dict[str, Any]:
+        """Convert the result to data."""
+        comparison = self.comparison
+        return {
+            "model": str(self.model),
+            "arithmetic": self.arithmetic,
+            "integer_only": self.only,
+            "passed": self.passed,
+            "nodes": self.nodes,
+            "findings": [dataclasses.asdict(finding) for finding in self.findings],
+            "operations": [dataclasses.asdict(operation) for operation in self.operations],
+            "accumulator_bits": self.bits,
+            "host": dataclasses.asdict(self.host),
+            "comparison": None
+            if comparison is None
+            else {
+                "samples": comparison.samples,
+                "tensors": comparison.tensors,
+                "values": comparison.values,
+                "mismatches": [dataclasses.asdict(m) for m in comparison.mismatches.values()],
+                "output_differences": None if self.findings else comparison.output_differences,
+            },
+            "changes": [dataclasses.asdict(change) for change in self.changes],
+        }
+
+
+def _page(result: VerifyResult) -> Page:
+    lines: list[str | Table] = [_nodes(result)]
     lines += _table(result.operations)
     lines += _findings(result)
     lines += _bounds(result)
     lines += _comparison(result)
     lines += [f"changed: {_change(change)}" for change in result.changes[:_SHOWN]]
     lines.append(_verdict(result))
-    return "\n".join(lines)
+    return lines
 
 
 def _verdict(result: VerifyResult) -> str:
@@ -34,32 +140,6 @@ def _verdict(result: VerifyResult) -> str:
 
 def _change(change: Change) -> str:
     return f"{change.operator}: {change.problem}" if change.operator else change.problem
-
-
-def verify_document(result: VerifyResult) -> dict[str, Any]:
-    """Convert a result to data."""
-    comparison = result.comparison
-    return {
-        "model": str(result.model),
-        "arithmetic": result.arithmetic,
-        "integer_only": result.only,
-        "passed": result.passed,
-        "nodes": result.nodes,
-        "findings": [dataclasses.asdict(finding) for finding in result.findings],
-        "operations": [dataclasses.asdict(operation) for operation in result.operations],
-        "accumulator_bits": result.bits,
-        "host": dataclasses.asdict(result.host),
-        "comparison": None
-        if comparison is None
-        else {
-            "samples": comparison.samples,
-            "tensors": comparison.tensors,
-            "values": comparison.values,
-            "mismatches": [dataclasses.asdict(m) for m in comparison.mismatches.values()],
-            "output_differences": None if result.findings else comparison.output_differences,
-        },
-        "changes": [dataclasses.asdict(change) for change in result.changes],
-    }
 
 
 def failure(result: VerifyResult) -> str | None:
@@ -94,19 +174,21 @@ def _nodes(result: VerifyResult) -> str:
     return f"{result.model}{said}: {counts or 'no integers'}; {floats} in float"
 
 
-def _table(operations: tuple[OperationFacts, ...]) -> list[str]:
+def _table(operations: tuple[OperationFacts, ...]) -> Page:
     if not operations:
         return []
-    width = max(len(o.name) for o in operations)
-    width = min(max(width, 9), 44)
-    lines = [f"{'operation':{width}}  {'kind':14} {'b':>15} {'c':>7} {'bits':>5} {'x b':>4}"]
-    for o in operations:
-        bits = "" if o.bound is None else str(o.bound.bits)
-        wide = "" if o.bound is None or o.bound.product_bits is None else str(o.bound.product_bits)
-        name = o.name if len(o.name) <= width else "..." + o.name[3 - width :]
-        factor = f"{_span(o.multipliers):>15} {_span(o.shifts):>7}"
-        lines.append(f"{name:{width}}  {o.operation:14} {factor} {bits:>5} {wide:>4}".rstrip())
-    return lines
+    rows = [
+        (
+            operation.name if len(operation.name) <= _WIDEST else "..." + operation.name[3 - _WIDEST :],
+            operation.operation,
+            _span(operation.multipliers),
+            _span(operation.shifts),
+            "" if operation.bound is None else str(operation.bound.bits),
+            "" if operation.bound is None else str(operation.bound.product_bits or ""),
+        )
+        for operation in operations
+    ]
+    return [Table(header=("operation", "kind", "b", "c", "bits", "x b"), rows=rows)]
 
 
 def _span(ends: tuple[int, int] | None) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from dybitq.errors import ConfigError
 from dybitq.graph import keys
@@ -12,6 +11,7 @@ from dybitq.graph.passes.notes import quantizing_operators
 from dybitq.graph.read import read
 from dybitq.graph.stored.coded import Counterpart, counterparts
 from dybitq.records.layers import TensorInfo
+from dybitq.records.models import ModelSource
 from dybitq.runtime.session import Session
 
 
@@ -32,7 +32,9 @@ class Pair:
     rescaled: tuple[str, ...] = ()
 
 
-def open_pair(model: Path, reference: Path | None, *, per_layer: bool, threads: int | None) -> Pair:
+def open_pair(
+    model: ModelSource, reference: ModelSource | None, *, per_layer: bool, threads: int | None
+) -> Pair:
     """Open both models; with ``per_layer`` they also return the quantized activations.
 
     Raises:
@@ -56,7 +58,7 @@ def open_pair(model: Path, reference: Path | None, *, per_layer: bool, threads: 
     rescaled = stored.metadata_props.get(keys.RESCALED, "").split("\n")
     matches = counterparts(stored, names)
     edges = [edge for edge in matches if edge.tensor not in rescaled]
-    network = Network(model=stored, path=model, sha256=sha256, notes=())
+    network = Network(model=stored, source=model, sha256=sha256, notes=())
     tested = Session(
         with_outputs(network, [name for e in edges for name in e.outputs]), threads, name=str(model)
     )

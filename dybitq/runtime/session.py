@@ -8,6 +8,7 @@ import numpy as np
 
 from dybitq.errors import ModelError
 from dybitq.records.layers import TensorInfo
+from dybitq.records.models import ModelInMemory, ModelSource
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -29,7 +30,7 @@ class Session:
     """One model, ready to run.
 
     Args:
-        model: serialised model, or the path of a file (needed where weights live in external data).
+        model: serialised model, model in memory, or file (needed where weights live in external data).
         threads: threads that one run may use; None leaves the choice to onnxruntime.
         optimization: ``none``, ``basic``, ``extended`` or ``all`` (onnxruntime's default).
         optimized_model_path: where to write the graph that onnxruntime really runs.
@@ -43,7 +44,7 @@ class Session:
 
     def __init__(
         self,
-        model: bytes | Path,
+        model: bytes | ModelSource,
         threads: int | None = None,
         *,
         optimization: str = "all",
@@ -62,9 +63,10 @@ class Session:
             options.intra_op_num_threads = threads
         if optimized_model_path is not None:
             options.optimized_model_filepath = str(optimized_model_path)
-        self.name = name or (str(model) if isinstance(model, Path) else "the model")
+        self.name = name or ("the model" if isinstance(model, bytes) else str(model))
         onnxruntime.set_default_logger_severity(4)
-        source = str(model) if isinstance(model, Path) else model
+        content = model.content if isinstance(model, ModelInMemory) else model
+        source = str(content) if isinstance(content, Path) else content
         try:
             self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions share no base below Exception

@@ -50,6 +50,21 @@ class RecipeShape(Strict):
     target: str = DEFAULT_TARGET
 
 
+class OptionsShape(SettingsShape):
+    """Settings in place of those of a recipe, as the command line calls them."""
+
+    first_last: str | None = None
+    bias_correction: bool | None = None
+    integer_only: Literal["strict", "report"] | None = None
+    flavour: Literal["fast", "explicit"] | None = None
+    rounding_rule: Literal["half-even", "half-up"] | None = None
+    scales: Literal["free", "pow2"] | None = None
+    multiplier_bits: int | None = Field(default=None, ge=8, le=31)
+    residual_bits: Literal[8, 16] | None = None
+    residual_rounding: Literal["sum", "branch"] | None = None
+    target: str | None = None
+
+
 class LayerPlanShape(Strict):
     """One layer of a plan file."""
 

@@ -71,6 +71,6 @@ def layers(network: Network) -> tuple[LayerWork, ...]:
 @pytest.fixture
 def source(network: Network, data: Path) -> DataSource:
     """Its data."""
-    from dybitq.calibrate.run import model_inputs
+    from dybitq.calibration.run import model_inputs
 
     return load_data(data, inputs=model_inputs(network))

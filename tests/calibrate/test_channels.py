@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dybitq import log_histogram
-from dybitq.calibrate import channels
+from dybitq.calibration import channels
 from dybitq.records.geometry.products import MatrixProduct
 from dybitq.records.geometry.windows import SlidingWindow, Window
 from tests.models import layer_of

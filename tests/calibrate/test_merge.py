@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dybitq import log_histogram
-from dybitq.calibrate import moments
-from dybitq.calibrate.merge import empty, merge, merge_all, merge_moments
+from dybitq.calibration import moments
+from dybitq.calibration.merge import empty, merge, merge_all, merge_moments
 from dybitq.errors import StatisticsError
 from dybitq.records.statistics import ChannelStatistics, Moment, MomentKind, Statistics, TensorStatistics
 

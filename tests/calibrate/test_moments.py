@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dybitq.calibrate import moments
+from dybitq.calibration import moments
 from dybitq.records.geometry.products import MatrixProduct
 from dybitq.records.geometry.windows import SlidingWindow, Window
 from dybitq.records.statistics import MomentKind

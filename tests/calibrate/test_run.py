@@ -6,10 +6,10 @@ import numpy as np
 import onnx
 import pytest
 
-from dybitq.calibrate import store
-from dybitq.calibrate.channels import POSITIONS_PER_SAMPLE
-from dybitq.calibrate.run import CalibrationSettings, collect, plan_watch
-from dybitq.calibrate.sampling import stride
+from dybitq.calibration import store
+from dybitq.calibration.channels import POSITIONS_PER_SAMPLE
+from dybitq.calibration.run import CalibrationSettings, collect, plan_watch
+from dybitq.calibration.sampling import stride
 from dybitq.data.source import Opened, Sample
 from dybitq.errors import DataError
 from dybitq.graph.derived import derived_tensors

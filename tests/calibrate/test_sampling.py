@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dybitq.calibrate.sampling import positions, stride
+from dybitq.calibration.sampling import positions, stride
 
 EXTENTS = st.lists(st.integers(1, 40), min_size=1, max_size=4)
 

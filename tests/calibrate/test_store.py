@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dybitq.calibrate import store
-from dybitq.calibrate.merge import empty
+from dybitq.calibration import store
+from dybitq.calibration.merge import empty
 from dybitq.errors import StatisticsError
 from dybitq.records.statistics import MomentKind
 from tests.calibrate.test_merge import HASH, assert_same, statistics
@@ -20,7 +20,7 @@ def test_round_trip(tmp_path, kind):
     """Everything but second moments exactly; those to float32."""
     before = statistics(3, kind)
     store.save(before, tmp_path / "s.stats")
-    after = store.load(tmp_path / "s.stats", model_sha256=HASH)
+    after = store.load(tmp_path / "s.stats")
     assert_same(before, after)
     for key in before.moments:
         np.testing.assert_array_equal(before.moments[key].first, after.moments[key].first)
@@ -57,7 +57,7 @@ def test_other_models_are_refused(tmp_path):
     """The message says what to do."""
     store.save(statistics(3), tmp_path / "s.stats")
     with pytest.raises(StatisticsError, match=r"statistics of another model .* run dybitq calibrate"):
-        store.load(tmp_path / "s.stats", model_sha256="00" * 32)
+        store.check_model(store.load(tmp_path / "s.stats"), "00" * 32)
 
 
 def test_every_truncation_is_seen(tmp_path):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from dybitq.calibrate import tensors
+from dybitq.calibration import tensors
 
 FLOATS = st.floats(-1e6, 1e6, width=32)
 RNG = np.random.default_rng(4)

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from dybitq.calibrate.workers import OrderedFold, Stopped, run_workers
+from dybitq.calibration.workers import OrderedFold, Stopped, run_workers
 
 
 def numbered(count: int):

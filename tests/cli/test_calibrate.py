@@ -8,7 +8,7 @@ import onnx
 import pytest
 from click.testing import CliRunner, Result
 
-from dybitq.calibrate import store
+from dybitq.calibration import store
 from dybitq.cli.main import group
 from tests.calibrate.conftest import TEXT, weights
 

@@ -8,11 +8,11 @@ import onnx
 import pytest
 from click.testing import CliRunner
 
+from dybitq.allocation.space import ACTIVATIONS, WEIGHTS
 from dybitq.api.demo import demo
 from dybitq.cli.main import group
 from dybitq.errors import listed
 from dybitq.plan.store import read_plan
-from dybitq.search.space import ACTIVATIONS, WEIGHTS
 
 HARDWARE = "dybit_zcu102_like"
 

@@ -15,8 +15,8 @@ import onnx
 import onnxruntime
 from onnx import helper, numpy_helper
 
-from dybitq.calibrate.run import CalibrationSettings as Pass
-from dybitq.calibrate.run import collect, model_inputs
+from dybitq.calibration.run import CalibrationSettings as Pass
+from dybitq.calibration.run import collect, model_inputs
 from dybitq.data.source import DataSource, Opened, Sample
 from dybitq.emit.emit import emit
 from dybitq.emit.target import check_target, target_of

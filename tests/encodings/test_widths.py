@@ -4,6 +4,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from dybitq.allocation.space import bits_of
 from dybitq.encodings import formats
 from dybitq.encodings.widths import known_widths, widths
 from dybitq.errors import ConfigError
@@ -12,7 +13,6 @@ from dybitq.hardware.machine import load_machine
 from dybitq.hardware.price import simulate
 from dybitq.hardware.widths import requantized
 from dybitq.records.formats import INT8
-from dybitq.search.space import bits_of
 from tests.hardware.reference import Layers
 from tests.models import make_model
 

@@ -165,7 +165,7 @@ def test_mean_of_maxima(folder):
     """``--range mean-max`` codes up to the mean over samples of each sample's largest value."""
     result = quantize(folder, "--range", "mean-max")
     assert result.exit_code == 0, result.output
-    from dybitq.calibrate.store import load
+    from dybitq.calibration.store import load
 
     seen = load(folder / "full.stats").tensors["b"]
     proto = onnx.load(folder / "out.onnx")

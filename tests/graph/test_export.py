@@ -33,7 +33,7 @@ def network(tmp_path):
 
 def test_same_bytes(network):
     """Loading and serialising twice gives the same bytes."""
-    assert export.to_bytes(network.model) == export.to_bytes(load(network.path).model)
+    assert export.to_bytes(network.model) == export.to_bytes(load(network.source).model)
 
 
 def test_additional_outputs(network):

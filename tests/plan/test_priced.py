@@ -25,7 +25,7 @@ def test_a_plan_costs_what_its_file_costs(digits, tmp_path, hardware, activation
     recipe = Recipe(defaults=replace(DEFAULTS, weights="int4", activations=activations, rounding="nearest"))
     output, plan = tmp_path / "small.onnx", tmp_path / "plan.yaml"
     model = digits / "digits.onnx"
-    quantize(model, digits / "digits.stats", output, recipe=recipe, plan_output=plan)
+    quantize(model, digits / "digits.stats", output, recipe=recipe, save_plan=plan)
     emitted = simulate(output, hardware).report
     planned = simulate(model, hardware, plan=plan).report
     assert planned.total_cycles == pytest.approx(emitted.total_cycles, abs=10)

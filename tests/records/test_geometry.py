@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dybitq.records.geometry.products import ActivationProduct, EmbeddingTable, MatrixProduct
+from dybitq.records.geometry.products import EmbeddingTable, MatrixPair, MatrixProduct
 from dybitq.records.geometry.windows import SlidingWindow, TransposedWindow, Window
 from tests.models import make_model, run
 
@@ -36,7 +36,7 @@ OPERATORS = {
         (2, 5, 3),
     ),
     "matmul by a stack": (MatrixProduct(weight_shape=(2, 5, 7)), "y = MatMul (x, w)", (2, 3, 5)),
-    "two activations": (ActivationProduct(weight_shape=(2, 5, 7)), "y = MatMul (x, w)", (2, 3, 5)),
+    "two activations": (MatrixPair(weight_shape=(2, 5, 7)), "y = MatMul (x, w)", (2, 3, 5)),
 }
 every_operator = pytest.mark.parametrize(("geometry", "body", "shape"), OPERATORS.values(), ids=OPERATORS)
 
@@ -267,12 +267,12 @@ def test_moment_keys():
     assert TransposedWindow(weight_shape=(4, 3, 3, 2), window=SPREAD).moment_key("t") == "t|channels|2"
     assert MatrixProduct(weight_shape=(5, 7), gemm=True).moment_key("t") == "t|rows|-1"
     assert MatrixProduct(weight_shape=(7, 5), left=True).moment_key("t") == "t|rows|-2"
-    assert not ActivationProduct(weight_shape=(None, 5, 7)).has_moments
+    assert not MatrixPair(weight_shape=(None, 5, 7)).has_moments
 
 
 def test_two_activations_have_no_weights():
     """Extents of the right operand may be unknown; none of its values is a weight."""
-    product = ActivationProduct(weight_shape=(None, 5, 7))
+    product = MatrixPair(weight_shape=(None, 5, 7))
     assert (product.weight_count, product.output_channels, product.patch_shape) == (0, 7, (1, 5))
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from dybitq.allocation.sensitivity.gains import gains
+from dybitq.allocation.space import open_space
 from dybitq.plan.recipe import Recipe
-from dybitq.search.sensitivity.gains import gains
-from dybitq.search.space import open_space
 from tests.emit.toolkit import make
 from tests.models import make_model
 

@@ -5,17 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dybitq.allocation.dominance import front
+from dybitq.allocation.explain import explain
+from dybitq.allocation.feasibility import InfeasibleError
+from dybitq.allocation.local_search import improve, repair
+from dybitq.allocation.program import compile_problem, survivors
+from dybitq.allocation.relaxation import relax, relax_at
+from dybitq.allocation.solve import solve
+from dybitq.allocation.strategies import STRATEGIES
+from dybitq.allocation.strategies.ebs import descend, loss, relaxed_problem, shares
 from dybitq.errors import ConfigError
 from dybitq.records.allocation import Budget, Choice, ChoiceGroup, Problem, Tie
-from dybitq.search.dominance import front
-from dybitq.search.explain import explain
-from dybitq.search.feasibility import InfeasibleError
-from dybitq.search.local_search import improve, repair
-from dybitq.search.program import compile_problem, survivors
-from dybitq.search.relaxation import relax, relax_at
-from dybitq.search.solve import solve
-from dybitq.search.strategies import STRATEGIES
-from dybitq.search.strategies.ebs import descend, loss, relaxed_problem, shares
 from tests.search.problems import assignments, objective, problems
 
 

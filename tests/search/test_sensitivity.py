@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from dybitq.allocation.sensitivity.distances import kl_divergence, relative_error
+from dybitq.allocation.sensitivity.gain import loss, losses
+from dybitq.allocation.sensitivity.hutchinson import mean_trace, perturbation
+from dybitq.allocation.sensitivity.orthogonality import importance, similarity
+from dybitq.allocation.sensitivity.weight_error import normalised_rmse, output_error
 from dybitq.fit.weights.moments import Hessian, uniform_hessian
-from dybitq.search.sensitivity.distances import kl_divergence, relative_error
-from dybitq.search.sensitivity.gain import loss, losses
-from dybitq.search.sensitivity.hutchinson import mean_trace, perturbation
-from dybitq.search.sensitivity.orthogonality import importance, similarity
-from dybitq.search.sensitivity.weight_error import normalised_rmse, output_error
 
 
 @pytest.fixture

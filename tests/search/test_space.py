@@ -7,14 +7,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from dybitq.allocation.prices import Prices
+from dybitq.allocation.space import open_space
 from dybitq.errors import ConfigError
 from dybitq.graph.load import load
 from dybitq.graph.survey import survey
 from dybitq.graph.work.workload import read_workload
 from dybitq.hardware.machine import load_machine
 from dybitq.plan.recipe import DEFAULTS, Recipe, Rule, Settings
-from dybitq.search.prices import Prices
-from dybitq.search.space import open_space
 
 LISTS = replace(DEFAULTS, weights="int8,int4", activations="int8,int4")
 COSTS = ("latency", "cycles", "energy", "dram", "size", "bops", "memory")

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 
+from dybitq.allocation import proof
+from dybitq.allocation.feasibility import InfeasibleError
+from dybitq.allocation.solve import solve
+from dybitq.allocation.strategies import STRATEGIES, StrategySettings, ilp
 from dybitq.errors import ConfigError
 from dybitq.records.allocation import Budget, Choice, ChoiceGroup, Problem, Tie
-from dybitq.search import proof
-from dybitq.search.feasibility import InfeasibleError
-from dybitq.search.solve import solve
-from dybitq.search.strategies import STRATEGIES, StrategySettings, ilp
 from tests.search.hawq_resnet18 import INPUTS, SOLUTIONS, TIES
 from tests.search.problems import assignments, magnitude, objective, problems
 

@@ -7,11 +7,18 @@ import numpy as np
 import onnx
 import pytest
 
+from dybitq.allocation.budgets import sqnr_of
+from dybitq.allocation.formulation import error_of
+from dybitq.allocation.sensitivity import SENSITIVITIES, Subject
+from dybitq.allocation.sensitivity.cache import folder_of, scores_of
+from dybitq.allocation.sensitivity.gains import layer_gains
+from dybitq.allocation.sensitivity.noise import LayerNoise
+from dybitq.allocation.space import open_space
 from dybitq.api.demo import demo
-from dybitq.api.evaluate import Settings, evaluate
+from dybitq.api.evaluate import evaluate
 from dybitq.api.quantize import quantize
-from dybitq.api.search import SEARCHED
-from dybitq.calibrate.store import load as load_statistics
+from dybitq.api.search_request import SEARCHED
+from dybitq.calibration.store import load as load_statistics
 from dybitq.data.spec import load_data
 from dybitq.graph.export import to_bytes
 from dybitq.graph.flow import FlowKind, flows
@@ -20,13 +27,6 @@ from dybitq.graph.rewrites.probes import probed
 from dybitq.graph.survey import survey
 from dybitq.plan.recipe import Recipe
 from dybitq.runtime.session import Session
-from dybitq.search.budgets import sqnr_of
-from dybitq.search.formulation import error_of
-from dybitq.search.sensitivity import SENSITIVITIES, Subject
-from dybitq.search.sensitivity.cache import folder_of, scores_of
-from dybitq.search.sensitivity.gains import layer_gains
-from dybitq.search.sensitivity.noise import LayerNoise
-from dybitq.search.space import open_space
 
 LISTS = replace(SEARCHED, weights="int8,int4,int3", activations="int8,int4")
 
@@ -58,8 +58,7 @@ def measured_sqnr(digits, folder, space, assignment) -> float:
     output = folder / "small.onnx"
     plan = space.plan(assignment)
     quantize(digits / "digits.onnx", digits / "digits.stats", output, plan=plan, force=True)
-    settings = Settings(samples=200)
-    found = evaluate(output, digits / "digits.yaml", reference=digits / "digits.onnx", settings=settings)
+    found = evaluate(output, digits / "digits.yaml", reference=digits / "digits.onnx", samples=200)
     return found.outputs[0].sqnr_db
 
 

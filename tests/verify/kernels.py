@@ -50,7 +50,7 @@ def emit(operations: Sequence[Operation], arithmetic: str, channels: int = 1, in
     ]
     out = ir.val("y", dtype=ir.DataType.FLOAT, shape=ir.Shape(["N", "A", "B", "C"]))
     graph = ir.Graph(values, [out], nodes=[], opset_imports={"": 17}, name="kernel")
-    network = Network(model=ir.Model(graph, ir_version=8), path=Path("model.onnx"), sha256="", notes=())
+    network = Network(model=ir.Model(graph, ir_version=8), source=Path("model.onnx"), sha256="", notes=())
     ins = [Quantize(name=f"{n}/quantize", input=n, output=f"{n}_q", scale=1.0, zero_point=0) for n in names]
     end = Dequantize(name="y/dequantize", input="y_q", output="y", scale=np.ones(1, np.float32), zero_point=0)
     integers = IntegerNetwork(operations=(*ins, *operations, end))

@@ -9,14 +9,15 @@ import numpy as np
 import onnx
 
 from dybitq.api.integer import IntegerQuantization, plan_of, quantize_to_integers
-from dybitq.api.verify import Settings, VerifyResult, verify
-from dybitq.calibrate.run import CalibrationSettings as Pass
-from dybitq.calibrate.run import collect
+from dybitq.api.verify import verify
+from dybitq.calibration.run import CalibrationSettings as Pass
+from dybitq.calibration.run import collect
 from dybitq.graph.export import to_bytes
 from dybitq.graph.load import load
 from dybitq.graph.survey import survey
 from dybitq.plan.recipe import DEFAULTS, Recipe
 from dybitq.records.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST, IntegerOptions
+from dybitq.report.verify import VerifyResult
 from tests.emit.toolkit import run, source
 from tests.models import make_model
 
@@ -91,7 +92,7 @@ def prove(path: Path, net: Net, *, seed: int = 9, batch: int = 3, only: str = "s
     """Verify a file on fresh random samples."""
     data = path.parent / "samples.npz"
     np.savez(data, **net.data(seed, batch))
-    return verify(path, data=data, settings=Settings(only=only, batch_size=batch, threads=1))
+    return verify(path, data=data, integer_only=only, batch_size=batch, threads=1)
 
 
 def outputs(path: Path, net: Net, *, seed: int = 9) -> list[np.ndarray]:

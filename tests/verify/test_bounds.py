@@ -12,9 +12,9 @@ from dybitq.errors import UnsupportedError
 from dybitq.graph.stored.plain import read_plain
 from dybitq.records.arithmetic import INTEGER_EXPLICIT, IntegerOptions
 from dybitq.records.integer_network import IntegerNetwork, Product, Quantize, Requantize, Weight
-from dybitq.verify.bounds import accumulator_bounds, bits_of, check_registers
-from dybitq.verify.interpreter import interpret
-from dybitq.verify.read.network import read_network
+from dybitq.verification.bounds import accumulator_bounds, bits_of, check_registers
+from dybitq.verification.interpreter import interpret
+from dybitq.verification.read.network import read_network
 from tests.verify.kit import quantize_net
 from tests.verify.networks import NETWORKS
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-import dybitq.verify.compare
+import dybitq.verification.compare
 from dybitq.cli.main import group
 from tests.verify.kit import Net
 from tests.verify.networks import NETWORKS
@@ -84,7 +84,7 @@ def test_without_data_only_the_file_is_examined(folder):
 def test_a_difference_is_exit_code_3(folder, monkeypatch):
     """One wrong integer anywhere: the tensor, the operator and the place are named."""
     assert quantize("net").exit_code == 0
-    real = dybitq.verify.compare.interpret
+    real = dybitq.verification.compare.interpret
 
     def wrong(*arguments, **options):
         for computed in real(*arguments, **options):
@@ -92,7 +92,7 @@ def test_a_difference_is_exit_code_3(folder, monkeypatch):
                 next(iter(computed.outputs.values()))[0, 0, 0, 0] ^= 1
             yield computed
 
-    monkeypatch.setattr(dybitq.verify.compare, "interpret", wrong)
+    monkeypatch.setattr(dybitq.verification.compare, "interpret", wrong)
     made = dybitq_run("verify", "q.onnx", "--data", "net.npz", "--samples", "2")
     assert made.exit_code == 3
     assert "integer-only: NOT proven" in made.stdout

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from dybitq.api.export import Settings, export, schema
+from dybitq.api.export import export, schema
 from dybitq.cli.main import group
 from dybitq.errors import ConfigError, OutputError, UnsupportedError
 from dybitq.records.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST, IntegerOptions
@@ -76,7 +76,7 @@ def check_folder(folder) -> None:
 def test_folder_and_page_are_enough(name, arithmetic, tmp_path):
     """Every tensor of the golden samples comes out bit for bit."""
     path, _ = quantize_net(NETWORKS[name], tmp_path, arithmetic)
-    result = export(path, tmp_path / "out", settings=Settings(samples=2, all_tensors=True))
+    result = export(path, tmp_path / "out", samples=2, all_tensors=True)
     assert result.samples == 2 and result.golden_tensors > 2
     check_folder(tmp_path / "out")
 
@@ -94,7 +94,7 @@ def test_folder_and_page_are_enough(name, arithmetic, tmp_path):
 def test_options_and_formats_are_exported(options, weights, tmp_path):
     """Rounding rules, wide sums and every width of weights."""
     path, _ = quantize_net(NETWORKS["residual"], tmp_path, INTEGER_EXPLICIT, options, weights=weights)
-    export(path, tmp_path / "out", settings=Settings(all_tensors=True))
+    export(path, tmp_path / "out", all_tensors=True)
     check_folder(tmp_path / "out")
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from dybitq.graph.stored.plain import read_plain
 from dybitq.records.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST, IntegerOptions
-from dybitq.verify.interpreter import interpret
+from dybitq.verification.interpreter import interpret
 from tests.emit.toolkit import run
 from tests.models import make_model
 from tests.verify.kit import FLAVOURS, Net, outputs, prove, quantize_net

@@ -10,7 +10,7 @@ from dybitq.graph.stored.plain import read_plain
 from dybitq.records.arithmetic import INTEGER_EXPLICIT, IntegerOptions
 from dybitq.records.formats import NumberFormat
 from dybitq.records.integer_network import Other, Requantize, outputs_of
-from dybitq.verify.read.network import read_network
+from dybitq.verification.read.network import read_network
 from tests.verify.kit import FLAVOURS, quantize_net
 from tests.verify.networks import NETWORKS
 

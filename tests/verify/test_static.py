@@ -6,7 +6,7 @@ import pytest
 
 from dybitq.api.verify import verify
 from dybitq.graph.stored.plain import read_plain
-from dybitq.verify.static import NodeKind, prove
+from dybitq.verification.static import NodeKind, prove
 from tests.models import make_model
 from tests.verify.kit import quantize_net
 from tests.verify.networks import NETWORKS

@@ -5,7 +5,6 @@ order matters: each file says what it relies on.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 import onnx_ir as ir
 
@@ -58,16 +57,16 @@ PASSES: tuple[Pass, ...] = (
 )
 
 
-def normalise(model: ir.Model, path: Path) -> tuple[str, ...]:
+def normalise(model: ir.Model, name: str) -> tuple[str, ...]:
     """Run every pass on ``model``, in place, and return their notes in order.
 
     Raises:
-        DybitqError: of a pass, with ``path`` before the message.
+        DybitqError: of a pass, with ``name`` before the message.
     """
     notes: list[str] = []
     for step in PASSES:
         try:
             notes.extend(step(model))
         except DybitqError as error:
-            raise type(error)(f"{path}: {error}") from error
+            raise type(error)(f"{name}: {error}") from error
     return tuple(notes)

@@ -7,7 +7,6 @@ In both, values that depend on constants alone are constants, computed by the ON
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from dybitq.graph.read import read
 from dybitq.graph.stored.checksum import Change, changes
 from dybitq.graph.values import constant, values_by_name
 from dybitq.records.layers import TensorInfo
+from dybitq.records.models import ModelSource
 
 _INT64 = 7  # element type of ONNX
 _KEPT = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
@@ -74,7 +74,7 @@ class StoredModel:
     """A file in both forms.
 
     Attributes:
-        path: the file.
+        source: where it was read from.
         sha256: its hash.
         outer: nodes as stored.
         inner: with functions inlined.
@@ -82,7 +82,7 @@ class StoredModel:
         changes: differences from the checksum that dybitq wrote into the file.
     """
 
-    path: Path
+    source: ModelSource
     sha256: str
     outer: PlainGraph
     inner: PlainGraph
@@ -108,32 +108,32 @@ class StoredModel:
         return to_bytes(ir.Model(graph, ir_version=self.model.ir_version))
 
 
-def read_plain(path: Path) -> StoredModel:
-    """Read ``path`` in both forms.
+def read_plain(source: ModelSource) -> StoredModel:
+    """Read ``source`` in both forms.
 
     Raises:
         ModelError: the file is missing, damaged or not ONNX.
         UnsupportedError: as :func:`dybitq.graph.read.read`.
     """
-    model, sha256 = read(path)
+    model, sha256 = read(source)
     edits = changes(model)
     outer = model.clone()
     inline_functions(model)
     for form in (model, outer):
         unique_names(form)
         lift_constants(form)
-    inner = _plain(model, path, {})
+    inner = _plain(model, source, {})
     return StoredModel(
-        path=path,
+        source=source,
         sha256=sha256,
-        outer=_plain(outer, path, inner.constants),
+        outer=_plain(outer, source, inner.constants),
         inner=inner,
         model=model,
         changes=edits,
     )
 
 
-def _plain(model: ir.Model, path: Path, known: Mapping[str, np.ndarray]) -> PlainGraph:
+def _plain(model: ir.Model, source: ModelSource, known: Mapping[str, np.ndarray]) -> PlainGraph:
     """Make records of one form; ``known`` are constants that the other form has computed."""
     graph = model.graph
     opset = graph.opset_imports.get("", 0)
@@ -151,7 +151,7 @@ def _plain(model: ir.Model, path: Path, known: Mapping[str, np.ndarray]) -> Plai
             nodes.append(plain)
     inputs = tuple(_info(value) for value in graph.inputs if value.const_value is None)
     if any(not info.dtype for info in inputs):
-        raise ModelError(f"{path}: an input is not a tensor of numbers, which dybitq does not support")
+        raise ModelError(f"{source}: an input is not a tensor of numbers, which dybitq does not support")
     return PlainGraph(
         nodes=tuple(nodes),
         constants=constants,

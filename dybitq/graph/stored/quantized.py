@@ -36,7 +36,7 @@ from dybitq.graph.survey import survey_model
 from dybitq.graph.values import all_value_names, int_attribute, is_op, shape_of, unique
 from dybitq.records.formats import PerBlock
 from dybitq.records.geometry.base import Shape
-from dybitq.records.geometry.products import ActivationProduct
+from dybitq.records.geometry.products import MatrixPair
 from dybitq.records.layers import LayerWork, QuantizedLayer
 
 # Where the scale and the zero point of the weight are, for operators that take them as inputs.
@@ -276,7 +276,7 @@ def _quantized(layer: LayerWork, found: _Operands, stored: Stored, counted: set[
     storage = found.weight
     bias = max(found.bias, key=stored.size).name if found.bias else layer.bias
     work = replace(layer, name=found.name, op_type=found.op_type, bias=bias)
-    if isinstance(layer.geometry, ActivationProduct) or storage is None:
+    if isinstance(layer.geometry, MatrixPair) or storage is None:
         return QuantizedLayer(
             layer=work,
             weight_bits=found.right.bits,

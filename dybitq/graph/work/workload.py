@@ -26,6 +26,7 @@ from dybitq.graph.work.recoding import clamped_code_bits, find_recodings
 from dybitq.graph.work.shapes import Shape, bind_shapes, shaped
 from dybitq.graph.work.vector import DROPPED, MERGING, PASSES, RENAMING, passes
 from dybitq.records.layers import QuantizedLayer
+from dybitq.records.models import ModelSource
 from dybitq.records.workload import OpWork, Skipped, TensorWork, Workload
 
 _INDEX_TYPES = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL)
@@ -46,11 +47,11 @@ class _Tensor:
     needs: list[int] = field(default_factory=list)
 
 
-def read_workload(path: Path, shapes: Mapping[str, Shape] | None = None) -> Workload:
+def read_workload(source: ModelSource, shapes: Mapping[str, Shape] | None = None) -> Workload:
     """Load a model and list its work in execution order.
 
     Args:
-        path: ONNX file.
+        source: ONNX file, or a model in memory.
         shapes: of graph inputs; extents that stay open become 1 (batch), 128 (sequences) or 224
             (images), and a note says so.
 
@@ -59,8 +60,8 @@ def read_workload(path: Path, shapes: Mapping[str, Shape] | None = None) -> Work
         UnsupportedError: an opset or construct that cannot be handled.
         ConfigError: ``shapes`` names no input or contradicts the model.
     """
-    path = Path(path)
-    return workload_of_model(read(path)[0], name=path.stem, shapes=shapes)
+    name = source.stem if isinstance(source, Path) else str(source)
+    return workload_of_model(read(source)[0], name=name, shapes=shapes)
 
 
 def workload_of_model(model: ir.Model, *, name: str, shapes: Mapping[str, Shape] | None = None) -> Workload:
@@ -70,7 +71,7 @@ def workload_of_model(model: ir.Model, *, name: str, shapes: Mapping[str, Shape]
     for value in model.graph.inputs:
         if value.name in bound:  # with fixed shapes, arithmetic on shapes folds away
             value.shape = ir.Shape(bound[value.name])
-    normalise(model, Path(name))
+    normalise(model, name)
     builder = _Builder(model, shaped(model, bound), bound, stored)
     for node in model.graph:
         builder.add(node)

@@ -16,7 +16,7 @@ from dybitq.integer.operators.product import ProductStep
 from dybitq.integer.polyphase import interleaved, transposed_kernels
 from dybitq.integer.step import IntegerStep
 from dybitq.records.fitted import FittedWeight
-from dybitq.records.geometry.products import ActivationProduct, EmbeddingTable, MatrixProduct
+from dybitq.records.geometry.products import EmbeddingTable, MatrixPair, MatrixProduct
 from dybitq.records.geometry.windows import SlidingWindow, TransposedWindow
 from dybitq.records.integer_network import (
     AttributeValue,
@@ -95,7 +95,7 @@ def recognise(node: ir.Node, context: Context) -> IntegerStep | None:
     layer = context.layers[str(node.name)]
     if isinstance(layer.geometry, EmbeddingTable) or not has_phases(layer):
         return None
-    dynamic = isinstance(layer.geometry, ActivationProduct)
+    dynamic = isinstance(layer.geometry, MatrixPair)
     names = [layer.input, layer.weight] if dynamic else [layer.input]
     values = [next(v for v in node.inputs if v is not None and v.name == name) for name in names]
     if not all(context.is_coded(value, demand=True) for value in values):

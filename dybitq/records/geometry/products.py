@@ -142,7 +142,7 @@ class MatrixProduct(_Rows):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ActivationProduct(_Rows):
+class MatrixPair(_Rows):
     """MatMul of two activations; the right one stands where others have a weight."""
 
     @property

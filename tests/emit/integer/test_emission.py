@@ -31,7 +31,7 @@ def shifted(values, shift, rounding, bounds=None):
         ),
         ir_version=8,
     )
-    network = Network(model=source, path=Path("model.onnx"), sha256="", notes=())
+    network = Network(model=source, source=Path("model.onnx"), sha256="", notes=())
     graph = IntegerGraph(network, IntegerNetwork(operations=()))
     value = add_round_shift(graph, graph.get("x"), np.asarray(shift, np.int64), rounding)
     if bounds is not None:

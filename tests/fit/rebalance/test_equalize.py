@@ -7,8 +7,8 @@ import numpy as np
 import onnx
 import pytest
 
-from dybitq.calibrate.run import CalibrationSettings as Pass
-from dybitq.calibrate.run import collect
+from dybitq.calibration.run import CalibrationSettings as Pass
+from dybitq.calibration.run import collect
 from dybitq.emit.emit import emit
 from dybitq.emit.metadata import stamp
 from dybitq.fit.fit import fit

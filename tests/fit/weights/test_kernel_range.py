@@ -8,7 +8,6 @@ import onnx
 import pytest
 from click.testing import CliRunner
 
-from dybitq.api.evaluate import Settings as EvaluateSettings
 from dybitq.api.evaluate import evaluate
 from dybitq.cli.main import group
 from dybitq.encodings import codec, formats
@@ -64,9 +63,7 @@ def test_evaluate_says_that_this_processor_saturates(tmp_path):
         path = tmp_path / f"{reduce_range}.onnx"
         onnx.save(onnx.load_model_from_string(made.model), path)
         np.savez(tmp_path / "x.npz", x=np.concatenate([made.feeds["x"]] * 2))
-        found = evaluate(
-            path, tmp_path / "x.npz", reference=tmp_path / "float.onnx", settings=EvaluateSettings(threads=1)
-        )
+        found = evaluate(path, tmp_path / "x.npz", reference=tmp_path / "float.onnx", threads=1)
         assert found.saturates == (not reduce_range and not products_are_exact())
         assert found.saturation_db is None or (found.saturates and found.saturation_db < 20)
 
