@@ -29,7 +29,7 @@ def one(zoo: Path, name: str, way: str, samples: int, split: str) -> dict[str, f
     """One pass in this process: seconds, CPU seconds, and peak memory in MiB."""
     import resource
 
-    from dybitq.calibration.run import Settings, collect, model_inputs
+    from dybitq.calibration.run import CalibrationSettings, collect, model_inputs
     from dybitq.calibration.workers import OrderedFold, cores, run_workers
     from dybitq.data.spec import load_data
     from dybitq.graph.load import load
@@ -54,7 +54,7 @@ def one(zoo: Path, name: str, way: str, samples: int, split: str) -> dict[str, f
 
         run_workers(numbered, work, lambda batch: None, OrderedFold(), cores())
     else:
-        collect(network, layers, source, Settings(richest=MomentKind(way), batch_size=BATCH_SIZE))
+        collect(network, layers, source, CalibrationSettings(richest=MomentKind(way), batch_size=BATCH_SIZE))
     return {
         "seconds": time.perf_counter() - start,
         "cpu": time.process_time() - cpu,

@@ -39,7 +39,7 @@ def operators(path: Path) -> str:
 def in_turns(sessions: dict[str, Session], feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Seconds of thread time of every round, by name.
 
-    Every round has an order of its own, so that nobody always runs with warm caches.
+    Every round has an order of its own, so that no model always runs with warm caches.
     """
     for session in sessions.values():
         for _ in range(5):

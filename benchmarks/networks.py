@@ -60,7 +60,7 @@ class Builder:
         group: int = 1,
         relu: bool = True,
     ) -> str:
-        """Convolution, with a Relu behind it."""
+        """Add a convolution with a Relu after it."""
         kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
         size, pads = self._window(x, kernel, stride, pad)
         weight = self._weight(out, self.shapes[x][0] // group, *kernel)

@@ -157,19 +157,20 @@ def run(description: str, networks: Sequence[str], measure: Callable[[Bench], No
         work = arguments.work or Path(folder)
         work.mkdir(parents=True, exist_ok=True)
         bench = Bench(zoo=arguments.zoo, work=work, networks=tuple(arguments.networks.split(",")))
-        _check_work(bench)
+        check_work(bench)
         measure(bench)
 
 
-def _check_work(bench: Bench) -> None:
-    """Throw away what an earlier state of dybitq made: models always, statistics where it made those."""
-    now = {"statistics": _state("calibrate", "graph", "data", "encodings")}
-    now["models"] = now["statistics"] + _state("emit", "fit", "plan", "api")
+def check_work(bench: Bench) -> None:
+    """Throw away what an earlier state of dybitq made: statistics by what makes those, all else always."""
+    made_by = {"statistics": ("calibrate", "graph", "data", "encodings", "records"), "models": ("",)}
+    patterns = {"statistics": ("*.stats",), "models": ("*.onnx", "plans/*", "sensitivity/*")}
+    now = {kind: _state(*folders) for kind, folders in made_by.items()}
     stamp = bench.work / "state.json"
     before = json.loads(stamp.read_text()) if stamp.exists() else {}
-    for kind, pattern in (("statistics", "*.stats"), ("models", "*.onnx")):
-        if before.get(kind) != now[kind]:
-            for path in bench.work.glob(pattern):
+    for kind, state in now.items():
+        if before.get(kind) != state:
+            for path in (path for pattern in patterns[kind] for path in bench.work.glob(pattern)):
                 if ".onnxruntime." not in path.name:
                     path.unlink()
     stamp.write_text(json.dumps(now))

@@ -6,7 +6,8 @@ that of uniform int4. The search is told the budget, the statistics and 32 sampl
 ``gain``); what it finds is compared with every uniform plan that is as fast: weights in int8, int4, int2 or
 dybit4, activations in int8, int4 or int2, first and last layers at 8 bits. All plans are quantized
 from the statistics. Top-1 is measured on ``val``, differences sample by sample. Measurements are kept in the
-folder: a run that was cut off goes on where it stopped.
+folder: a run that was cut off goes on where it stopped,
+unless the package has changed since.
 """
 
 import argparse
@@ -209,6 +210,7 @@ def main() -> None:
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     bench = prepared.Bench(zoo=given.zoo, work=given.work, networks=tuple(given.networks.split(",")))
+    prepared.check_work(bench)
     head = (
         "network",
         "machine",

@@ -4,7 +4,8 @@
 layers' weights and of all tensors at random, with the ties that a search respects), quantizes them from the
 statistics, measures the SQNR of the output on the first samples of ``val``, and prints, for every
 sensitivity, Spearman's rank correlation of prediction and measurement and the seconds that it takes.
-Measurements and scores are kept in the folder: a run that was cut off goes on where it stopped.
+Measurements and scores are kept in the folder: a run that was cut off goes on where it stopped,
+unless the package has changed since.
 """
 
 import argparse
@@ -177,6 +178,7 @@ def main() -> None:
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     bench = prepared.Bench(zoo=given.zoo, work=given.work, networks=tuple(given.networks.split(",")))
+    prepared.check_work(bench)
     names = given.sensitivities.split(",") if given.sensitivities else sorted(SENSITIVITIES)
     results: Mapping[str, dict[str, Any]] = {
         name: one_network(bench, name, names, given.samples, given.draw) for name in bench.networks

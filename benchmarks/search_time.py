@@ -24,7 +24,7 @@ import numpy as np
 import prepared
 
 from dybitq.allocation.solve import solve
-from dybitq.records.allocation import Budget, Choice, Group, Problem, Tie
+from dybitq.records.allocation import Budget, Choice, ChoiceGroup, Problem, Tie
 
 STRATEGIES = ("ilp", "lagrangian", "ebs", "greedy-speedup", "greedy-error")
 GROUPS, BITS = 50, range(2, 9)
@@ -50,7 +50,7 @@ def problem(seed: int, tight: float, *, tied: bool) -> Problem:
             for w in BITS
             for a in BITS
         ]
-        groups.append(Group(name=f"layer{index}", choices=tuple(choices)))
+        groups.append(ChoiceGroup(name=f"layer{index}", choices=tuple(choices)))
     budgets = []
     for cost in ("latency", "size"):
         least = sum(min(choice.costs[cost] for choice in group.choices) for group in groups)

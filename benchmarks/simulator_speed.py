@@ -1,4 +1,4 @@
-"""Speed of the simulator: a full report, the oracle of all width pairs, a sweep of machines.
+"""Speed of the simulator: a full report, a sweep of machines (benchmarks/search_time.py times searches).
 
 python benchmarks/simulator_speed.py [--points 10000] [--workers 2]
 """
@@ -12,7 +12,6 @@ import onnx_ir as ir
 
 from dybitq.graph.work.workload import workload_of_model
 from dybitq.hardware.machine import load_machine
-from dybitq.hardware.oracle import oracle
 from dybitq.hardware.price import prepare, simulate
 from dybitq.hardware.sweep import sweep
 
@@ -42,11 +41,7 @@ def main() -> None:
         machine = load_machine(name)
         ready = prepare(work, machine.fusion)
         report = measured(lambda m=machine, p=ready: simulate(work, m, prepared=p), 20)
-        pairs = measured(lambda m=machine, p=ready: oracle(work, m, prepared=p), 7)
-        print(
-            f"{name}: report {report[0]:.2f} ms ({report[1]:.2f} CPU), "
-            f"oracle of 49 pairs {pairs[0]:.1f} ms ({pairs[1]:.1f} CPU)"
-        )
+        print(f"{name}: report {report[0]:.2f} ms ({report[1]:.2f} CPU)")
     side = round(chosen.points**0.5)
     grid = {"array.rows": tuple(range(8, 8 + side)), "dram.gb_per_s": tuple(1 + 0.5 * i for i in range(side))}
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""T4: the roofline preset against HAWQ-V3's kernel times, and the fit behind its constants.
+"""T4: the roofline preset against HAWQ-V3's kernel times, and the fit of its constants.
 
     python benchmarks/simulator_t4.py KERNELS.csv [--fit]
 

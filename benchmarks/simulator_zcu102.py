@@ -1,4 +1,4 @@
-"""ZCU102: the preset against AMD's measured latencies, the fit behind it, and networks it never saw.
+"""ZCU102: the preset against AMD's measured latencies, the fit of its constants, and other networks.
 
     python benchmarks/simulator_zcu102.py [MEASURED.csv] [--fit]
 

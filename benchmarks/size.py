@@ -49,7 +49,9 @@ def measure(bench: prepared.Bench) -> None:
             path = bench.quantized(name, weights=weights)
             layers = [layer for layer in inspect(path).layers if layer.granularity is not None]
             bits = sum(layer.layer.weight_count * layer.weight_bits for layer in layers) / 8
-            channels = sum(layer.layer.weight_shape[layer.layer.channel_axis] or 1 for layer in layers)
+            channels = sum(
+                layer.layer.geometry.extents[layer.layer.geometry.channel_axis] for layer in layers
+            )
             parts = parts_of(path)
             allowed = 1.01 * bits + 64 * len(layers) + 5 * channels
             row(

@@ -60,13 +60,13 @@ _SHORTEST_RUN = 3  # of names that differ in a number behind them
 
 
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """A sentence with the nearest known name, or nothing; it begins with a space."""
+    """Suggest the nearest known name in a sentence that begins with a space; empty if none is near."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:
-    """The error for a name that is none of the known ones: the nearest of them, and all of them."""
+    """Make the error for an unknown name, with the nearest known one and all of them."""
     known = list(known)
     return ConfigError(f"unknown {kind} {name!r}.{did_you_mean(name, known)} Known: {listed(known)}.")
 
@@ -85,12 +85,12 @@ def listed(names: Iterable[str]) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """A number with its noun: ``1 layer``, ``2 layers``."""
+    """Write a number with its noun: ``1 layer``, ``2 layers``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def first_of(names: Sequence[str], shown: int, separator: str = ", ") -> str:
-    """The first names, and how many more there are: ``a, b and 3 more``."""
+    """List the first names and the number of others: ``a, b and 3 more``."""
     rest = len(names) - shown
     return separator.join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")
 

@@ -1,6 +1,6 @@
-"""Coarse histograms of float32 values: eight bins an octave, of both signs.
+"""Coarse histograms of float32 values: eight bins for each power of two, of both signs.
 
-Bin 0 holds everything below 2^-24 in magnitude, bins 1 to 383 the positive values above it, up to 2^24 and
+Bin 0 holds all values below 2^-24 in magnitude, bins 1 to 383 the positive values above it, up to 2^24 and
 beyond in the last, and bins 384 to 767 mirror them for negative values. Edges are fixed, so that counts of
 two shards of data add up, and a row of them for every channel of a layer stays small.
 """
@@ -38,7 +38,7 @@ def widths() -> np.ndarray:
 
 
 def divided(counts: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Counts ``[rows, 768]`` of the values of every row divided by its ``scale``, powers of two."""
+    """Convert counts ``[rows, 768]`` to those of the values divided by ``scale``, a power of two per row."""
     result = np.zeros_like(counts)
     for row, exponent in enumerate(-np.rint(np.log2(scale)).astype(np.int64)):
         for sign in (0, _HALF):

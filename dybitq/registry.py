@@ -37,7 +37,7 @@ class Registry(Generic[T]):
         self._loaded = False
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator: file the decorated object under ``name``."""
+        """Register the decorated object under ``name``."""
 
         def add(entry: T) -> T:
             self._entries[name] = entry
@@ -53,7 +53,7 @@ class Registry(Generic[T]):
                 importlib.import_module(f"{self.package}.{module.name}")
 
     def get(self, name: str) -> T:
-        """The entry called ``name``.
+        """Return the entry called ``name``.
 
         Raises:
             ConfigError: no such entry; the message lists the names and suggests the nearest.

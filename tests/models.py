@@ -1,10 +1,14 @@
-"""Small ONNX models from text, run in onnxruntime without graph optimisation."""
+"""Small ONNX models from text, run in onnxruntime without graph optimisation; layers of one node."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
+
+from dybitq.records.layers import Geometry, LayerWork
 
 _TYPES = {
     "tensor(float)": np.float32,
@@ -54,3 +58,21 @@ def run(model: bytes, feeds: Mapping[str, np.ndarray] | None = None) -> list[np.
         values = rng.standard_normal(shape) if np.issubdtype(kind, np.floating) else rng.integers(0, 2, shape)
         chosen.setdefault(entry.name, np.asarray(values).astype(kind))
     return session.run(None, chosen)
+
+
+def layer_of(geometry: Geometry, **changes: Any) -> LayerWork:
+    """A layer of one node, with nothing known but its geometry."""
+    layer = LayerWork(
+        name="l",
+        op_type=geometry.kind,
+        input="x",
+        output="y",
+        weight="w",
+        bias=None,
+        bias_node=None,
+        geometry=geometry,
+        input_shape=(),
+        output_shape=(),
+        gemm=None,
+    )
+    return replace(layer, **changes)

@@ -1,20 +1,24 @@
 """The documentation cannot rot: commands exist, links lead somewhere, runnable pages run.
 
 Every ``$ dybitq ...`` in a ``console`` block of README.md and docs/ has to name a verb and options that
-exist, and the runnable pages have to print what they show; see tools/run_docs.py.
+exist, and the runnable pages have to print what they show; see tools/run_docs.py and tools/listings.py.
 """
 
+import contextlib
 import os
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import click
 import pytest
-from run_docs import MARK, agree, commands, play
+from listings import agree
+from run_docs import MARK, commands, play, run
 
 from dybitq.cli.main import group
 
+DEMO = "dybitq demo -q -o digits"
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
@@ -70,11 +74,26 @@ def test_every_page_is_in_an_index(page):
     assert page == index or f"({os.path.relpath(page, index.parent)}" in index.read_text()
 
 
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The folder that nearly every page starts with, made once, and what the command printed."""
+    folder = tmp_path_factory.mktemp("demo")
+    with contextlib.chdir(folder):
+        return folder / "digits", run(DEMO)
+
+
 @pytest.mark.parametrize("page", RUNNABLE, ids=page_name)
-def test_runnable_pages_run(page, tmp_path, monkeypatch):
+def test_runnable_pages_run(page, demo, tmp_path, monkeypatch):
     """The commands of a runnable page succeed one after the other and print what the page shows."""
+
+    def run_or_copy(command):
+        if command != DEMO:
+            return run(command)
+        shutil.copytree(demo[0], "digits")
+        return demo[1]
+
     monkeypatch.chdir(tmp_path)
-    for command, printed in play(page.read_text()):
+    for command, printed in play(page.read_text(), run_or_copy):
         assert agree(command.shown, printed), (
             f"$ {command.text}\nprints:\n"
             + "\n".join(printed)

@@ -5,7 +5,7 @@ Needs scikit-learn (which carries the data), torch and onnx; made with scikit-le
 
     python tools/make_demo.py
 
-The samples are in the order in which 13 people wrote them, so the last third was written by persons
+The samples are in the order in which 13 persons wrote them, so the last third was written by persons
 whose digits were not used in training. BatchNormalization is left in the exported graph for dybitq to fold.
 """
 

@@ -4,7 +4,7 @@
 page with the line ``<!-- run -->`` is runnable. It is executed from top to bottom in an empty folder:
 
 - A ``console`` block holds commands, ``$ ...``, each with what it prints below. A line ``...`` stands for any
-  number of lines; such a listing is checked, but never rewritten.
+  number of lines. tools/listings.py compares the two.
 - A ``yaml`` block whose first line is ``# NAME.yaml`` is a file of that name, and so is a ``json`` block
   after a sentence that ends in ```NAME.json`:``.
 """
@@ -16,11 +16,12 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from click.testing import CliRunner
+from listings import updated
 
 from dybitq.cli.main import group
 
@@ -125,21 +126,8 @@ def run(command: str) -> list[str]:
     return output.rstrip("\n").splitlines()
 
 
-def without_numbers(line: str) -> str:
-    """Replace every number of a line by ``#``, and runs of spaces and dashes by one, for comparison."""
-    line = re.sub(r"[-+]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?|\b(nan|inf|exact)\b", "#", line)
-    return re.sub(r"[ -]+", " ", line).strip()
-
-
-def agree(shown: list[str], printed: list[str]) -> bool:
-    """Tell if a page shows a command's output, apart from numbers and from lines for which ``...`` stands."""
-    pattern = [".*" if line == "..." else re.escape(without_numbers(line)) for line in shown]
-    text = "\n".join(without_numbers(line) for line in printed)
-    return re.fullmatch("\n".join(pattern).rstrip("\n"), text.rstrip("\n"), re.DOTALL) is not None
-
-
-def play(text: str) -> Iterator[tuple[Command, list[str]]]:
-    """Execute a page in the current folder; yield each command with what it printed."""
+def play(text: str, run: Callable[[str], list[str]] = run) -> Iterator[tuple[Command, list[str]]]:
+    """Execute a page in the current folder with ``run``; yield each command with what it printed."""
     for block in blocks(text):
         if isinstance(block, File):
             Path(block.name).write_text(block.text, encoding="utf-8")
@@ -149,16 +137,16 @@ def play(text: str) -> Iterator[tuple[Command, list[str]]]:
 
 
 def refreshed(text: str) -> str:
-    """Replace every listing of the page by the present output, except those with ``...`` in them."""
+    """Replace every listing of the page that no longer agrees by the present output."""
     printed = iter([lines for _, lines in play(text)])
     parts = []
     for block in blocks(text):
         if isinstance(block, Console):
             for command in block.commands:
                 now = next(printed)
-                kept = command.shown if "..." in command.shown else now
-                blank = [""] if command is not block.commands[-1] and command.shown[-1:] == [""] else []
-                parts.append("\n".join([*command.source, *kept, *(blank if kept is now else [])]) + "\n")
+                blank = [""] if command.shown[-1:] == [""] else []
+                shown = command.shown[: len(command.shown) - len(blank)]
+                parts.append("\n".join([*command.source, *updated(shown, now), *blank]) + "\n")
         else:
             parts.append(block.text if isinstance(block, File) else block)
     return "".join(parts)

@@ -56,12 +56,12 @@ def parse_budgets(texts: Sequence[str]) -> tuple[Limit, ...]:
     Raises:
         ConfigError: unknown name or unit, no number, or a name given twice.
     """
-    found = [_parse(text) for text in texts]
-    names = [limit.name for limit in found]
+    limits = [_parse(text) for text in texts]
+    names = [limit.name for limit in limits]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise ConfigError(f"--budget {sorted(twice)[0]} is given twice; give each budget once")
-    return tuple(found)
+    return tuple(limits)
 
 
 def _parse(text: str) -> Limit:

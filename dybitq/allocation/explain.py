@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dybitq.allocation.local_search import part_table
-from dybitq.allocation.program import Link, Program, compile_problem
+from dybitq.allocation.program import IntegerProgram, Link, compile_problem
 from dybitq.allocation.solution import Solution
 from dybitq.records.allocation import Problem
 
@@ -64,7 +64,7 @@ def explain(problem: Problem, solution: Solution) -> tuple[Reason, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _View:
-    program: Program
+    program: IntegerProgram
     solution: Solution
     selection: np.ndarray
     table: np.ndarray

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dybitq.allocation.program import Program, Row, affordable
+from dybitq.allocation.program import IntegerProgram, Row, affordable
 from dybitq.allocation.solver import minimise
 from dybitq.errors import ConfigError
 
@@ -46,7 +46,7 @@ class InfeasibleError(ConfigError):
         super().__init__(_message(self.reaches) + (f"\n  {advice}" if advice else ""))
 
 
-def diagnose(program: Program) -> InfeasibleError | None:
+def diagnose(program: IntegerProgram) -> InfeasibleError | None:
     """Find out why a program has no selection; None if it has one."""
     everything = range(len(program.limits))
     if _feasible(program, everything):
@@ -63,7 +63,7 @@ def diagnose(program: Program) -> InfeasibleError | None:
     return InfeasibleError([replace(reach, binds=row in binding) for row, reach in enumerate(reaches)])
 
 
-def _conflict(program: Program) -> set[int]:
+def _conflict(program: IntegerProgram) -> set[int]:
     """Find a smallest set of rows that exclude each other: none of them can be left out."""
     conflict = list(range(len(program.limits)))
     for row in tuple(conflict):
@@ -73,11 +73,11 @@ def _conflict(program: Program) -> set[int]:
     return set(conflict)
 
 
-def _feasible(program: Program, rows: Sequence[int]) -> bool:
+def _feasible(program: IntegerProgram, rows: Sequence[int]) -> bool:
     return _least(program.restricted(rows), np.zeros_like(program.objective)) is not None
 
 
-def _closest(program: Program, row: int, others: Sequence[int]) -> float | None:
+def _closest(program: IntegerProgram, row: int, others: Sequence[int]) -> float | None:
     """Least value of a maximum's cost, or largest of a minimum's, while the other rows are kept."""
     quanta = _least(program.restricted(others), program.rows[row])
     if quanta is None:
@@ -86,7 +86,7 @@ def _closest(program: Program, row: int, others: Sequence[int]) -> float | None:
     return -value if program.row_facts[row].side == "minimum" else value
 
 
-def _least(program: Program, objective: np.ndarray) -> int | None:
+def _least(program: IntegerProgram, objective: np.ndarray) -> int | None:
     solved = minimise(program, affordable(program), objective)
     return None if solved is None else int(objective[solved.selection].sum())
 

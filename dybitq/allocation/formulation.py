@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dybitq.allocation.prices import Table
+from dybitq.allocation.prices import PriceTable
 from dybitq.allocation.sensitivity import Scores
 from dybitq.allocation.space import LayerChoices, Space
 from dybitq.errors import ConfigError
 from dybitq.hardware.costs import Array
-from dybitq.records.allocation import Budget, Choice, Group, Problem, Tie
+from dybitq.records.allocation import Budget, Choice, ChoiceGroup, Problem, Tie
 
 ERROR = "error"
 _SEPARATOR = "/"
@@ -30,7 +30,7 @@ class Goal:
 
 
 def formulate(
-    space: Space, table: Table, scores: Scores, goal: Goal, allowed: Mapping[str, Array]
+    space: Space, table: PriceTable, scores: Scores, goal: Goal, allowed: Mapping[str, Array]
 ) -> Problem:
     """Set up the problem of finding the best assignment by a table of prices.
 
@@ -65,7 +65,7 @@ def formulate(
                         parts={"weights": weights, "activations": activations},
                     )
                 )
-        groups.append(Group(name=choice.layer, choices=tuple(options)))
+        groups.append(ChoiceGroup(name=choice.layer, choices=tuple(options)))
     for name, limit in rows.items():
         room = limit - min(fixed[name], 0.0)
         most = sum(max(c.costs[name] for c in group.choices) for group in groups)
@@ -93,11 +93,11 @@ def _ties(space: Space) -> tuple[Tie, ...]:
 
 def assignment_of(choices: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """Convert the labels of a solution to settings by layer."""
-    found = {}
+    assignment = {}
     for layer, label in choices.items():
         weights, _, activations = label.partition(_SEPARATOR)
-        found[layer] = (weights, activations)
-    return found
+        assignment[layer] = (weights, activations)
+    return assignment
 
 
 def labels_of(assignment: Mapping[str, tuple[str, str]]) -> dict[str, str]:

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 
 from dybitq.allocation.formulation import ERROR, Goal
-from dybitq.allocation.iterate import Found, Searcher
+from dybitq.allocation.iterate import FoundPlan, Searcher
 from dybitq.records.progress import Progress
 
 
 def front(
     searcher: Searcher, goal: Goal, cost: str, count: int, progress: Progress | None = None
-) -> list[Found]:
+) -> list[FoundPlan]:
     """Find at most ``count`` plans of which none is both cheaper and more accurate than another.
 
     Limits are spread evenly between the costs of the cheapest plan and of the most accurate one; all limits
@@ -30,7 +30,7 @@ def front(
         tighter = min(float(limit) * (1 + 1e-12), goal.limits.get(cost, float("inf")))
         plans.append(searcher.search(replace(goal, minimise=ERROR, limits={**goal.limits, cost: tighter})))
     plans.sort(key=lambda plan: (plan.costs[cost], plan.error))
-    kept: list[Found] = []
+    kept: list[FoundPlan] = []
     for plan in plans:
         if not kept or plan.error < kept[-1].error:
             kept.append(plan)

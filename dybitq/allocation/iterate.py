@@ -16,7 +16,7 @@ from dybitq.allocation.sensitivity import Scores
 from dybitq.allocation.solution import Solution
 from dybitq.allocation.solve import solve
 from dybitq.allocation.space import Assignment
-from dybitq.allocation.strategies import Settings
+from dybitq.allocation.strategies import StrategySettings
 from dybitq.errors import ConfigError
 from dybitq.hardware.costs import Array
 from dybitq.records.allocation import Problem
@@ -28,7 +28,7 @@ _TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Found:
+class FoundPlan:
     """A plan with its costs, its error and the problem that it solves.
 
     Attributes:
@@ -65,9 +65,9 @@ class Searcher:
     scores: Scores
     allowed: Mapping[str, Array]
     strategy: str = "ilp"
-    settings: Settings = field(default_factory=Settings)
+    settings: StrategySettings = field(default_factory=StrategySettings)
 
-    def search(self, goal: Goal) -> Found:
+    def search(self, goal: Goal) -> FoundPlan:
         """Find the best plan.
 
         Raises:
@@ -91,29 +91,29 @@ class Searcher:
                 changed[choice.layer] = (choice.weights[0], choice.activations[0])
         return changed
 
-    def _iterate(self, goal: Goal, around: Assignment) -> Found:
-        best: Found | None = None
+    def _iterate(self, goal: Goal, around: Assignment) -> FoundPlan:
+        best: FoundPlan | None = None
         around = self._first(goal, around)
         slack = dict.fromkeys(goal.limits, 0.0)
         tried: set[tuple[tuple[str, tuple[str, str]], ...]] = set()
         for number in range(2, _ROUNDS + 2):
             try:
-                found = self._step(self.strategy, goal, around, slack, number)
+                current = self._step(self.strategy, goal, around, slack, number)
             except InfeasibleError:
                 if best is None and not any(slack.values()):
                     raise
                 break
-            over = {name: self._value(found, name) - limit for name, limit in goal.limits.items()}
+            over = {name: self._value(current, name) - limit for name, limit in goal.limits.items()}
             kept = all(excess <= _TOLERANCE * goal.limits[name] for name, excess in over.items())
-            if kept and (best is None or self._objective(found, goal) < self._objective(best, goal)):
-                best = found
-            key = tuple(sorted(found.assignment.items()))
-            if kept and (dict(found.assignment) == dict(around) or key in tried):
+            if kept and (best is None or self._objective(current, goal) < self._objective(best, goal)):
+                best = current
+            key = tuple(sorted(current.assignment.items()))
+            if kept and (dict(current.assignment) == dict(around) or key in tried):
                 break
             if not kept and key in tried:
                 slack = {n: slack[n] + max(excess, 0.0) for n, excess in over.items()}
             tried.add(key)
-            around = found.assignment
+            around = current.assignment
         if best is None:
             raise ConfigError(
                 "no plan was found that keeps all budgets at its exact price, although the prices of single "
@@ -133,7 +133,7 @@ class Searcher:
 
     def _step(
         self, strategy: str, goal: Goal, around: Assignment, slack: Mapping[str, float], number: int
-    ) -> Found:
+    ) -> FoundPlan:
         space = self.prices.space
         needed = [
             *(name for name in goal.limits if name != ERROR),
@@ -148,7 +148,7 @@ class Searcher:
             raise _absolute(error, goal, {**table.fixed, ERROR: self.scores.fixed}) from None
         assignment = assignment_of(solution.choices)
         plan = space.plan(assignment)
-        return Found(
+        return FoundPlan(
             plan=plan,
             assignment=assignment,
             costs=self.prices.exact(plan, assignment),
@@ -158,10 +158,10 @@ class Searcher:
             rounds=number,
         )
 
-    def _value(self, found: Found, name: str) -> float:
+    def _value(self, found: FoundPlan, name: str) -> float:
         return found.error if name == ERROR else found.costs[name]
 
-    def _objective(self, found: Found, goal: Goal) -> float:
+    def _objective(self, found: FoundPlan, goal: Goal) -> float:
         return self._value(found, goal.minimise)
 
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dybitq.allocation.program import Link, Program
+from dybitq.allocation.program import IntegerProgram, Link
 from dybitq.allocation.solver import minimise
 from dybitq.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Step:
+class Exchange:
     """New variables for one or several units, and the changes that they bring.
 
     Attributes:
@@ -37,7 +37,7 @@ Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
 measure that the search reduces. Only steps with a negative value are taken."""
 
 
-def part_table(program: Program) -> np.ndarray:
+def part_table(program: IntegerProgram) -> np.ndarray:
     """Assign numbers to the values of every part, int64 ``[parts, variables]``; a lone label is one part."""
     names = list(dict.fromkeys(name for parts in program.parts for name, _ in parts))
     texts = [(dict(parts) or {"": label}) for parts, label in zip(program.parts, program.labels)]
@@ -46,7 +46,9 @@ def part_table(program: Program) -> np.ndarray:
     return np.array(table, dtype=np.int64)
 
 
-def steps(program: Program, table: np.ndarray, selection: np.ndarray, measure: Measure) -> list[Step]:
+def steps(
+    program: IntegerProgram, table: np.ndarray, selection: np.ndarray, measure: Measure
+) -> list[Exchange]:
     """Return all single steps that lower a measure: for each unit and part the one that lowers it least.
 
     For a unit of which no single part can go lower, it is the choice that lowers the measure least.
@@ -70,7 +72,7 @@ def steps(program: Program, table: np.ndarray, selection: np.ndarray, measure: M
     order = np.lexsort([-value[candidates], part, unit])
     first = np.unique(np.stack([unit, part])[:, order], axis=1, return_index=True)[1]
     single_steps = [
-        Step(
+        Exchange(
             units=program.unit_of[[v]], variables=np.array([v]), objective=int(objective[v]), rows=rows[:, v]
         )
         for v in candidates[order[first]].tolist()
@@ -80,8 +82,8 @@ def steps(program: Program, table: np.ndarray, selection: np.ndarray, measure: M
 
 
 def _linked_step(
-    program: Program, table: np.ndarray, selection: np.ndarray, link: Link, measure: Measure
-) -> Step | None:
+    program: IntegerProgram, table: np.ndarray, selection: np.ndarray, link: Link, measure: Measure
+) -> Exchange | None:
     """Step all units of a link to the value that lowers the measure least."""
     lower = []
     for value in range(int(link.value_of.max()) + 1):
@@ -94,12 +96,12 @@ def _linked_step(
         rows = program.rows[:, new].sum(axis=1) - program.rows[:, old].sum(axis=1)
         change = float(measure(np.array([objective]), rows[:, None])[0])
         if change < 0:
-            lower.append((change, Step(units=units, variables=new, objective=objective, rows=rows)))
+            lower.append((change, Exchange(units=units, variables=new, objective=objective, rows=rows)))
     return max(lower, key=lambda pair: pair[0])[1] if lower else None
 
 
 def _moved(
-    program: Program, table: np.ndarray, selection: np.ndarray, link: Link, value: int, unit: int
+    program: IntegerProgram, table: np.ndarray, selection: np.ndarray, link: Link, value: int, unit: int
 ) -> int | None:
     """Find a unit's variable with a value of one link, other links unchanged, fewest other parts changed."""
     now = selection[unit]
@@ -114,14 +116,14 @@ def _moved(
     return int(span[np.lexsort([program.objective[span], parts_changed])[0]])
 
 
-def row_weights(program: Program) -> np.ndarray:
+def row_weights(program: IntegerProgram) -> np.ndarray:
     """Return float64 ``[rows]`` weights that make rows of different units comparable: 1 over each range."""
     if not len(program.limits):
         return np.zeros(0)
     return 1.0 / np.maximum(np.ptp(program.rows, axis=1), 1).astype(np.float64)
 
 
-def start_with_least(program: Program, value: np.ndarray) -> np.ndarray:
+def start_with_least(program: IntegerProgram, value: np.ndarray) -> np.ndarray:
     """Select the least sum of ``value``, float64 ``[variables]``, that respects the links.
 
     Raises:
@@ -140,7 +142,7 @@ def start_with_least(program: Program, value: np.ndarray) -> np.ndarray:
     return np.array(first, dtype=np.int64)
 
 
-def repair(program: Program, selection: np.ndarray, top_k: int) -> np.ndarray | None:
+def repair(program: IntegerProgram, selection: np.ndarray, top_k: int) -> np.ndarray | None:
     """Lower costs until every limit is kept: DyBit's speed-up-constrained loop.
 
     Among the ``top_k`` units (or sets of linked units) with the largest cost that can still go lower, the
@@ -175,14 +177,14 @@ def repair(program: Program, selection: np.ndarray, top_k: int) -> np.ndarray | 
         selection[step.units] = step.variables
 
 
-def _of_first_units(candidates: list[Step], cost: list[float], count: int) -> list[Step]:
+def _of_first_units(candidates: list[Exchange], cost: list[float], count: int) -> list[Exchange]:
     """Keep the steps of the ``count`` sets of units with the largest cost."""
     sets = {tuple(step.units.tolist()): value for step, value in zip(candidates, cost)}
     first = sorted(sets, key=lambda units: -sets[units])[:count]
     return [step for step in candidates if tuple(step.units.tolist()) in first]
 
 
-def improve(program: Program, selection: np.ndarray) -> np.ndarray:
+def improve(program: IntegerProgram, selection: np.ndarray) -> np.ndarray:
     """Lower the objective while every limit stays kept: DyBit's error-constrained loop.
 
     The step with the largest fall of the objective per budget used is taken, steps that use none first.

@@ -38,8 +38,8 @@ class Occupancy:
     def steps(self, bits: Array) -> Array:
         """Bytes alive at every launch, float64 ``[launches, P]``, from stored widths ``[T, P]``."""
         size = np.zeros(bits.shape)
-        own = np.ceil(self._elements[:, None] * bits / 8) * self._counted[:, None]
-        np.maximum.at(size, self._storage, own)
+        bytes_of = np.ceil(self._elements[:, None] * bits / 8) * self._counted[:, None]
+        np.maximum.at(size, self._storage, bytes_of)
         return np.asarray(self._alive @ size)
 
     def maximal(self) -> list[int]:

@@ -31,7 +31,7 @@ PRICED = ("latency", "cycles", "energy", "dram")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Table:
+class PriceTable:
     """Costs of all choices around one assignment.
 
     Attributes:
@@ -91,20 +91,20 @@ class Prices:
     def _of_workload(self, workload: Workload) -> dict[str, float]:
         ready = _with(self._prepared, workload)
         time = self._launches(price_arrays(self.machine, ready, workload_widths(self.machine, ready)))
-        found = {name: float(values.sum()) for name, values in time.items()}
-        found["latency"] += self.machine.overhead.fixed_ms * 1e3
-        return found | {"memory": float(self._occupancy.steps(ready.bits).max(initial=0.0))}
+        costs = {name: float(values.sum()) for name, values in time.items()}
+        costs["latency"] += self.machine.overhead.fixed_ms * 1e3
+        return costs | {"memory": float(self._occupancy.steps(ready.bits).max(initial=0.0))}
 
     def _counted(self, assignment: Assignment, *, eight: bool = False) -> dict[str, float]:
         """Compute size and BOPS, which do not depend on the machine."""
         size = bops = 0.0
-        seen: set[str] = set()
+        counted: set[str] = set()
         for choice in self.space.choices:
             layer = self.space.layers[choice.layer]
             pair = ("int8", "int8") if eight else assignment[choice.layer]
             bops += self.bops(layer, *pair)
-            if layer.weight is not None and layer.weight not in seen:
-                seen.add(layer.weight)
+            if layer.weight not in counted:
+                counted.add(layer.weight)
                 size += weight_bytes(layer, pair[0])
         return {"size": size, "bops": bops}
 
@@ -133,7 +133,7 @@ class Prices:
         costs = price_arrays(self.machine, self._prepared, widths).costs
         asked_w = np.array([bits_of(name) for name in weights])[:, None]
         asked_a = np.array([bits_of(name) for name in activations])[None, :]
-        found = {}
+        as_is = {}
         for choice in self.space.choices:
             kept = np.ones((len(choice.weights), len(choice.activations)), dtype=bool)
             place = self.places.get(choice.layer)
@@ -143,15 +143,15 @@ class Prices:
                 run_a = (costs.a_run[place].reshape(len(weights), -1) <= asked_a)[index]
                 run_w[0, :] = run_a[:, 0] = True
                 kept = run_w & run_a
-            found[choice.layer] = kept
-        return found
+            as_is[choice.layer] = kept
+        return as_is
 
     def _settings(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """All settings of weights and of activations that some layer may take."""
         weights = dict.fromkeys(name for c in self.space.choices for name in c.weights)
         return tuple(weights), tuple(dict.fromkeys(n for c in self.space.choices for n in c.activations))
 
-    def table(self, plan: Plan, assignment: Assignment, budgeted: Sequence[str]) -> Table:
+    def table(self, plan: Plan, assignment: Assignment, budgeted: Sequence[str]) -> PriceTable:
         """Price every choice while all others are those of ``plan``.
 
         Args:
@@ -180,7 +180,7 @@ class Prices:
         for index, name in enumerate(names):
             chosen = [layers[c.layer][(index, *_places(c, assignment))] for c in self.space.choices]
             fixed[name] = exact[name] - float(np.sum(chosen))
-        return Table(layers=layers, fixed=fixed, names=tuple(names))
+        return PriceTable(layers=layers, fixed=fixed, names=tuple(names))
 
     def _add_priced(
         self, rows: dict[str, list[Array]], own: Mapping[str, Array], shared: Mapping[str, Array]
@@ -195,7 +195,7 @@ class Prices:
             rows[choice.layer].append(cost)
 
     def _add_counted(self, rows: dict[str, list[Array]], name: str) -> None:
-        seen: set[str] = set()
+        counted: set[str] = set()
         for choice in self.space.choices:
             layer = self.space.layers[choice.layer]
             cost = np.zeros((len(choice.weights), len(choice.activations)))
@@ -203,8 +203,8 @@ class Prices:
                 cost = np.array(
                     [[self.bops(layer, w, a) for a in choice.activations] for w in choice.weights]
                 )
-            elif layer.weight is not None and layer.weight not in seen:
-                seen.add(layer.weight)
+            elif layer.weight not in counted:
+                counted.add(layer.weight)
                 cost = cost + np.array([weight_bytes(layer, w) for w in choice.weights])[:, None]
             rows[choice.layer].append(cost)
 
@@ -257,16 +257,16 @@ class Prices:
     def _own(self, current: _Plane) -> dict[str, dict[str, Array]]:
         """By cost and layer ``[weights, activations]``: the layer's own launch."""
         weights, activations = self._settings()
-        found = self._launches(
+        costs = self._launches(
             price_arrays(self.machine, self._prepared, self._own_widths(current, weights, activations))
         )
-        result: dict[str, dict[str, Array]] = {name: {} for name in found}
+        result: dict[str, dict[str, Array]] = {name: {} for name in costs}
         for choice in self.space.choices:
             place = self.places.get(choice.layer)
             if place is None:
                 continue
             index = _index(choice, weights, activations)
-            for name, values in found.items():
+            for name, values in costs.items():
                 result[name][choice.layer] = values[place].reshape(len(weights), len(activations))[index]
         return result
 
@@ -279,13 +279,13 @@ class Prices:
         pairs = np.broadcast_to(current.w[:, None], (len(current.w), len(columns)))
         a = np.broadcast_to(current.a[:, None], pairs.shape)
         widths = stored_widths(self.machine, self._prepared, pairs, a, bits)
-        found = self._launches(price_arrays(self.machine, self._prepared, widths))
+        costs = self._launches(price_arrays(self.machine, self._prepared, widths))
         readers = self._readers()
         mask = np.ones(pairs.shape)
         for column, (root, _) in enumerate(columns):
             mask[readers[root], column] = 0
         result: dict[str, dict[str, Array]] = {}
-        for name, values in found.items():
+        for name, values in costs.items():
             sums = (values * mask).sum(axis=0)
             result[name] = {
                 root: np.array([sums[i] for i, column in enumerate(columns) if column[0] == root])
@@ -297,20 +297,20 @@ class Prices:
         return {c.root: c.activations for c in self.space.choices if c.root is not None}
 
     def _readers(self) -> dict[str, list[int]]:
-        found: dict[str, list[int]] = {}
+        readers: dict[str, list[int]] = {}
         for choice in self.space.choices:
             if choice.root is not None:
-                found.setdefault(choice.root, [])
+                readers.setdefault(choice.root, [])
                 if choice.layer in self.places:
-                    found[choice.root].append(self.places[choice.layer])
-        return found
+                    readers[choice.root].append(self.places[choice.layer])
+        return readers
 
     def _bits(self, current: _Plane, columns: Sequence[tuple[str, str]]) -> Array:
         """Return stored widths ``[T, columns]`` with the tensors of one root changed in each column."""
         bits = np.repeat(current.bits, len(columns), axis=1)
         for column, (root, name) in enumerate(columns):
-            own = self._classes[root]
-            bits[own, column] = self._plane("activations", name).bits[own, 0]
+            tensors = self._classes[root]
+            bits[tensors, column] = self._plane("activations", name).bits[tensors, 0]
         return bits
 
     def _tensors_of_roots(self, base: Workload) -> dict[str, Array]:
@@ -319,14 +319,14 @@ class Prices:
         roots = {c.root for c in self.space.choices if c.root is not None}
         wholes = {part: root for root in roots for part in tensors.concatenated(root)}
         carried = self._pricing.roots(self.space.base)
-        found: dict[str, list[int]] = {root: [] for root in roots}
+        carriers: dict[str, list[int]] = {root: [] for root in roots}
         for index, tensor in enumerate(base.tensors):
             root = None if tensor.constant else carried.get(tensor.name)
             if root is not None and root not in roots:
                 root = wholes.get(root)
-            if root is not None and root in found:
-                found[root].append(index)
-        return {root: np.array(indices, dtype=np.int64) for root, indices in found.items()}
+            if root is not None and root in carriers:
+                carriers[root].append(index)
+        return {root: np.array(indices, dtype=np.int64) for root, indices in carriers.items()}
 
     def _memory_rows(self, rows: dict[str, list[Array]], current: _Plane) -> list[str]:
         """One cost for each launch: bytes of the activations alive there, by the root that decides them."""
@@ -340,11 +340,11 @@ class Prices:
         for choice in self.space.choices:
             first = choice.root is not None and choice.root not in booked
             booked.add(choice.root or "")
-            own = [i for i, column in enumerate(columns) if first and column[0] == choice.root]
+            mine = [i for i, column in enumerate(columns) if first and column[0] == choice.root]
             for step in steps:
                 cost = np.zeros((len(choice.weights), len(choice.activations)))
-                if own:
-                    cost = cost + (change[step, own] - change[step, own].min())[None, :]
+                if mine:
+                    cost = cost + (change[step, mine] - change[step, mine].min())[None, :]
                 rows[choice.layer].append(cost)
         return [f"memory@{step}" for step in steps]
 

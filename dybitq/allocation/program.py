@@ -46,7 +46,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Program:
+class IntegerProgram:
     """Minimise ``sum objective`` with ``sum rows[r] <= limits[r]``, one variable per unit, links equal.
 
     A unit is a group, or all groups of one tie. Variable ``start[u] + i`` is the i-th choice of unit
@@ -93,12 +93,12 @@ class Program:
 
     def open_to_links(self) -> np.ndarray:
         """Bool ``[variables]``: choices whose linked values all units of the link have."""
-        found = np.ones(len(self.labels), dtype=bool)
+        allowed = np.ones(len(self.labels), dtype=bool)
         for link in self.links:
-            found &= ~np.isin(self.unit_of, link.units) | (link.value_of >= 0)
-        return found
+            allowed &= ~np.isin(self.unit_of, link.units) | (link.value_of >= 0)
+        return allowed
 
-    def restricted(self, rows: Sequence[int]) -> "Program":
+    def restricted(self, rows: Sequence[int]) -> "IntegerProgram":
         """Keep only some of the rows."""
         index = np.array(rows, dtype=np.int64)
         return replace(
@@ -118,10 +118,10 @@ class Program:
         picks = []
         for unit, names in enumerate(self.units):
             wanted = {labels.get(name) for name in names}
-            found = [v for v in self.variables(unit) if {self.labels[v]} == wanted]
-            if not found:
+            matching = [v for v in self.variables(unit) if {self.labels[v]} == wanted]
+            if not matching:
                 return None
-            picks.append(found[0])
+            picks.append(matching[0])
         selection = np.array(picks, dtype=np.int64)
         values = [link.value_of[selection[list(link.units)]] for link in self.links]
         agrees = all((value == value[0]).all() and value[0] >= 0 for value in values)
@@ -132,15 +132,15 @@ class Program:
         return not (self.excess(selection) > 0).any()
 
 
-def compile_problem(problem: Problem) -> Program:
+def compile_problem(problem: Problem) -> IntegerProgram:
     """Merge tied groups, number the choices, turn numbers into quanta.
 
     Raises:
         ConfigError: the problem has mistakes (all are listed), or ties leave a group no choice.
     """
-    found = mistakes(problem)
-    if found:
-        raise ConfigError("\n  ".join(["the problem has these mistakes:", *found]))
+    faults = mistakes(problem)
+    if faults:
+        raise ConfigError("\n  ".join(["the problem has these mistakes:", *faults]))
     members = _merge([group.name for group in problem.groups], (t for t in problem.ties if t.part is None))
     by_name = {group.name: group for group in problem.groups}
     start = np.cumsum([0, *(len(by_name[names[0]].choices) for names in members)])
@@ -160,7 +160,7 @@ def compile_problem(problem: Problem) -> Program:
                 for index, cost in enumerate(budgeted):
                     costs[index, variable] += _quanta(choice.costs[cost], exponents[index])
     rows = _rows(problem.budgets, costs.astype(np.int64), exponents, len(problem.groups))
-    program = Program(
+    program = IntegerProgram(
         units=members,
         labels=tuple(labels),
         parts=tuple(parts),
@@ -177,7 +177,7 @@ def compile_problem(problem: Problem) -> Program:
     return program
 
 
-def affordable(program: Program) -> np.ndarray:
+def affordable(program: IntegerProgram) -> np.ndarray:
     """Mark choices, bool ``[variables]``, open to all units of a link, that do not alone break a limit."""
     alive = program.open_to_links()
     least = np.array(
@@ -190,7 +190,7 @@ def affordable(program: Program) -> np.ndarray:
     return np.asarray(alive & (program.rows - least[:, program.unit_of] <= room[:, None]).all(axis=0))
 
 
-def survivors(program: Program) -> np.ndarray:
+def survivors(program: IntegerProgram) -> np.ndarray:
     """Mark choices, bool ``[variables]``, that an optimal selection may take.
 
     Besides those that are not affordable, a choice is left out if the unit has another one with the same
@@ -286,7 +286,7 @@ def _values(
     return value_of
 
 
-def _check_links(program: Program) -> None:
+def _check_links(program: IntegerProgram) -> None:
     for unit, names in enumerate(program.units):
         span = program.variables(unit)
         linked = [link.value_of[span] >= 0 for link in program.links_of(unit)]

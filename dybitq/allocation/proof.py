@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dybitq.allocation.dominance import front
-from dybitq.allocation.program import Program
+from dybitq.allocation.program import IntegerProgram
 from dybitq.allocation.relaxation import Bound, distance, relax_at
 
 _EXTENSIONS_PER_STATE = 50
@@ -50,7 +50,7 @@ class _Pruning:
 
 
 def best_selection(
-    program: Program, alive: np.ndarray, bound: Bound, incumbent: np.ndarray, most_states: int
+    program: IntegerProgram, alive: np.ndarray, bound: Bound, incumbent: np.ndarray, most_states: int
 ) -> np.ndarray | None:
     """Find the best selection; None where a list grows longer than ``most_states`` (some 100 bytes each).
 
@@ -89,7 +89,7 @@ def best_selection(
     return states.picks[:, _sorted(states)[0]].astype(np.int64)
 
 
-def _pruning(program: Program, alive: np.ndarray, bound: Bound, incumbent: np.ndarray) -> _Pruning:
+def _pruning(program: IntegerProgram, alive: np.ndarray, bound: Bound, incumbent: np.ndarray) -> _Pruning:
     """Bounds at the best prices and around them.
 
     A selection that has used more of a budget than the relaxation, in the units decided so far, has to save
@@ -104,19 +104,19 @@ def _pruning(program: Program, alive: np.ndarray, bound: Bound, incumbent: np.nd
 
 def _nearby(prices: np.ndarray) -> list[np.ndarray]:
     """Vary the prices: each row's alone, against the others, and all together."""
-    found = []
+    varied = []
     paid = np.flatnonzero(prices)
     for factor in _PRICE_FACTORS:
         for row in paid:
-            found.append(np.where(np.arange(len(prices)) == row, factor, 1.0) * prices)
+            varied.append(np.where(np.arange(len(prices)) == row, factor, 1.0) * prices)
             if len(paid) > 1:
-                found.append(np.where(np.arange(len(prices)) == row, factor, 1 / factor) * prices)
+                varied.append(np.where(np.arange(len(prices)) == row, factor, 1 / factor) * prices)
         if len(paid) > 1:
-            found.append(factor * prices)
-    return found
+            varied.append(factor * prices)
+    return varied
 
 
-def _nothing_decided(program: Program, bounds: int) -> _States:
+def _nothing_decided(program: IntegerProgram, bounds: int) -> _States:
     return _States(
         np.zeros((bounds, 1)),
         np.zeros(1, np.int64),
@@ -126,7 +126,7 @@ def _nothing_decided(program: Program, bounds: int) -> _States:
     )
 
 
-def _order(program: Program, columns: list[np.ndarray], bound: Bound) -> list[tuple[int, list[int]]]:
+def _order(program: IntegerProgram, columns: list[np.ndarray], bound: Bound) -> list[tuple[int, list[int]]]:
     """Order the units for deciding them; with the links that end at each.
 
     First those that the relaxation splits between choices: all of the distance to the optimum comes
@@ -155,7 +155,7 @@ def _order(program: Program, columns: list[np.ndarray], bound: Bound) -> list[tu
 
 
 def _extend(
-    program: Program,
+    program: IntegerProgram,
     states: _States,
     unit: int,
     columns: np.ndarray,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dybitq.allocation.program import Program, survivors
+from dybitq.allocation.program import IntegerProgram, survivors
 from dybitq.allocation.solver import SPAN, Scaled, relaxed, scale
 
 _ROUNDING = 2.0**-44
@@ -50,7 +50,7 @@ class Root:
     known: np.ndarray | None = None
 
 
-def root_of(program: Program, labels: Mapping[str, str] | None = None) -> Root | None:
+def root_of(program: IntegerProgram, labels: Mapping[str, str] | None = None) -> Root | None:
     """Relax a program; None if its relaxation has no solution.
 
     Args:
@@ -64,7 +64,7 @@ def root_of(program: Program, labels: Mapping[str, str] | None = None) -> Root |
     return Root(alive=alive, bound=bound, known=None if labels is None else program.selection_of(labels))
 
 
-def relax(program: Program, alive: np.ndarray) -> Bound | None:
+def relax(program: IntegerProgram, alive: np.ndarray) -> Bound | None:
     """Solve the linear relaxation over the variables that are ``alive``; None if it has no solution."""
     scaled = scale(program, alive)
     if len(np.unique(scaled.unit_of)) < len(program.units):
@@ -77,7 +77,7 @@ def relax(program: Program, alive: np.ndarray) -> Bound | None:
     return _bound(program, scaled, np.maximum(-solution.budget_duals, 0.0), solution.link_duals, shares)
 
 
-def relax_at(program: Program, alive: np.ndarray, prices: np.ndarray) -> Bound:
+def relax_at(program: IntegerProgram, alive: np.ndarray, prices: np.ndarray) -> Bound:
     """Compute the bound at given prices (quanta of objective per quantum of a row), not the best ones.
 
     It is weaker as a whole, and stronger for selections that spend the budgets in another way.
@@ -95,7 +95,7 @@ def relax_at(program: Program, alive: np.ndarray, prices: np.ndarray) -> Bound:
 
 
 def _bound(
-    program: Program, scaled: Scaled, prices: np.ndarray, link_duals: np.ndarray, shares: np.ndarray
+    program: IntegerProgram, scaled: Scaled, prices: np.ndarray, link_duals: np.ndarray, shares: np.ndarray
 ) -> Bound:
     reduced = scaled.objective + prices @ scaled.rows
     links = scaled.equalities
@@ -117,7 +117,7 @@ def _bound(
     )
 
 
-def distance(program: Program, bound: Bound, selection: np.ndarray) -> float:
+def distance(program: IntegerProgram, bound: Bound, selection: np.ndarray) -> float:
     """Measure from the bound to the objective of a selection that keeps the budgets, in quanta, rounded up.
 
     A selection whose excesses add up to more cannot be as good.

@@ -3,10 +3,10 @@
 import numpy as np
 
 from dybitq.allocation.local_search import improve, repair, row_weights, start_with_least
-from dybitq.allocation.program import Program
+from dybitq.allocation.program import IntegerProgram
 
 
-def round_shares(program: Program, shares: np.ndarray) -> np.ndarray | None:
+def round_shares(program: IntegerProgram, shares: np.ndarray) -> np.ndarray | None:
     """Take the largest share of every unit, repair exceeded budgets, then use up what they leave.
 
     Args:

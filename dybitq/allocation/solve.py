@@ -6,10 +6,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from dybitq.allocation.feasibility import diagnose
-from dybitq.allocation.program import Program, compile_problem
+from dybitq.allocation.program import IntegerProgram, compile_problem
 from dybitq.allocation.relaxation import Bound, root_of
 from dybitq.allocation.solution import BudgetUse, Solution
-from dybitq.allocation.strategies import STRATEGIES, Settings
+from dybitq.allocation.strategies import STRATEGIES, StrategySettings
 from dybitq.errors import ConfigError
 from dybitq.records.allocation import Choice, Problem
 
@@ -17,7 +17,7 @@ from dybitq.records.allocation import Choice, Problem
 def solve(
     problem: Problem,
     strategy: str = "ilp",
-    settings: Settings | None = None,
+    settings: StrategySettings | None = None,
     known: Mapping[str, str] | None = None,
 ) -> Solution:
     """Choose a label for every group.
@@ -36,19 +36,19 @@ def solve(
     run = STRATEGIES.get(strategy)
     program = compile_problem(problem)
     root = root_of(program, known)
-    found = None if root is None else run(program, root, settings or Settings())
-    if root is None or found is None:
+    outcome = None if root is None else run(program, root, settings or StrategySettings())
+    if root is None or outcome is None:
         raise diagnose(program) or ConfigError(
             f"strategy {strategy!r} found no assignment within the budgets, although there is one; use 'ilp'"
         )
     relaxed = root.bound
-    objective = int(program.objective[found.selection].sum())
-    bound = max(relaxed.value if found.bound is None else found.bound, relaxed.value)
+    objective = int(program.objective[outcome.selection].sum())
+    bound = max(relaxed.value if outcome.bound is None else outcome.bound, relaxed.value)
     gap = max(objective - bound, 0.0)
     if gap <= relaxed.rounding:
         gap = 0.0  # what is left is float64, not a better assignment
     gap = math.ldexp(gap, -program.objective_exponent)
-    chosen = _chosen(problem, program, found.selection)
+    chosen = _chosen(problem, program, outcome.selection)
     total = math.fsum(choice.objective for choice in chosen.values())
     return Solution(
         status="feasible" if gap else "optimal",
@@ -56,15 +56,15 @@ def solve(
         objective=total,
         choices={name: choice.label for name, choice in chosen.items()},
         costs=_costs(problem, chosen),
-        budgets=_uses(program, found.selection, relaxed, chosen),
+        budgets=_uses(program, outcome.selection, relaxed, chosen),
         bound=total - gap,
         gap=gap,
         relaxation=min(math.ldexp(relaxed.value, -program.objective_exponent), total),
-        proof=found.proof or "linear relaxation",
+        proof=outcome.proof or "linear relaxation",
     )
 
 
-def _chosen(problem: Problem, program: Program, selection: np.ndarray) -> dict[str, Choice]:
+def _chosen(problem: Problem, program: IntegerProgram, selection: np.ndarray) -> dict[str, Choice]:
     """Return the choice of every group, in the order of the problem."""
     label_of = {name: program.labels[pick] for names, pick in zip(program.units, selection) for name in names}
     return {
@@ -81,7 +81,7 @@ def _costs(problem: Problem, chosen: dict[str, Choice]) -> dict[str, float]:
 
 
 def _uses(
-    program: Program, selection: np.ndarray, relaxed: Bound, chosen: dict[str, Choice]
+    program: IntegerProgram, selection: np.ndarray, relaxed: Bound, chosen: dict[str, Choice]
 ) -> tuple[BudgetUse, ...]:
     uses = []
     for index, fact in enumerate(program.row_facts):

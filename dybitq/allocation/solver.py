@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import highspy
 import numpy as np
 
-from dybitq.allocation.program import Program
+from dybitq.allocation.program import IntegerProgram
 from dybitq.errors import UnsupportedError
 
 SPAN = 4096.0
@@ -51,7 +51,11 @@ class Scaled:
 
 
 def scale(
-    program: Program, alive: np.ndarray, objective: np.ndarray | None = None, *, tightened: bool = False
+    program: IntegerProgram,
+    alive: np.ndarray,
+    objective: np.ndarray | None = None,
+    *,
+    tightened: bool = False,
 ) -> Scaled:
     """Shift and scale a program, restricted to the variables that are ``alive``.
 
@@ -107,7 +111,7 @@ def _shift(values: np.ndarray, unit_of: np.ndarray, units: int) -> tuple[np.ndar
     return shifted * factor, sum(map(int, least)), factor
 
 
-def _equalities(program: Program, columns: np.ndarray, unit_of: np.ndarray) -> Equalities:
+def _equalities(program: IntegerProgram, columns: np.ndarray, unit_of: np.ndarray) -> Equalities:
     """One row per link, unit but the first, and value: chosen there as often as in the first unit."""
     count = 0
     row, column, value = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0)]
@@ -180,7 +184,7 @@ def _solver(lp: highspy.HighsLp) -> highspy.Highs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Relaxed:
+class RelaxedSolution:
     """Solution of a linear relaxation: values of the columns, and duals by HiGHS's sign convention."""
 
     values: np.ndarray
@@ -188,7 +192,7 @@ class Relaxed:
     link_duals: np.ndarray
 
 
-def relaxed(scaled: Scaled) -> Relaxed | None:
+def relaxed(scaled: Scaled) -> RelaxedSolution | None:
     """Solve the linear relaxation; None if it has no solution."""
     highs = _solver(_model(scaled, integer=False))
     if not _run(highs):
@@ -197,7 +201,7 @@ def relaxed(scaled: Scaled) -> Relaxed | None:
     units = int(scaled.unit_of.max()) + 1
     duals = np.array(solution.row_dual)[units:]
     budgets = len(scaled.limits)
-    return Relaxed(
+    return RelaxedSolution(
         values=np.array(solution.col_value), budget_duals=duals[:budgets], link_duals=duals[budgets:]
     )
 
@@ -211,7 +215,7 @@ class Minimum:
 
 
 def minimise(
-    program: Program,
+    program: IntegerProgram,
     alive: np.ndarray,
     objective: np.ndarray | None = None,
     *,
@@ -287,7 +291,7 @@ def _run(highs: highspy.Highs) -> bool:
     status = highs.getModelStatus()
     if status in (highspy.HighsModelStatus.kInfeasible, highspy.HighsModelStatus.kUnboundedOrInfeasible):
         return False
-    found = highs.getInfo().primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
-    if found and status in (highspy.HighsModelStatus.kOptimal, highspy.HighsModelStatus.kSolutionLimit):
+    solved = highs.getInfo().primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
+    if solved and status in (highspy.HighsModelStatus.kOptimal, highspy.HighsModelStatus.kSolutionLimit):
         return True
     raise UnsupportedError(f"the solver stopped without an answer: {highs.modelStatusToString(status)}")

@@ -21,7 +21,8 @@ from dybitq.plan.integer import make_integer_plan
 from dybitq.plan.parts import with_narrow_parts
 from dybitq.plan.recipe import PLAIN, Recipe, Rule, Settings, activation_mode, make_plan, resolve_settings
 from dybitq.records.arithmetic import FLOAT_RESCALE
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.geometry.products import ActivationProduct
+from dybitq.records.layers import LayerWork
 from dybitq.records.plan import ACTIVATION, FLOAT, ActivationMode, Plan
 
 Assignment = Mapping[str, tuple[str, str]]
@@ -139,7 +140,7 @@ def open_space(network: Network, layers: Mapping[str, LayerWork], recipe: Recipe
     choices = []
     for layer in layers.values():
         weights, activations = listed[layer.name]
-        if layer.kind is LayerKind.MATMUL_DYNAMIC:
+        if isinstance(layer.geometry, ActivationProduct):
             weights = (ACTIVATION,)
         elif weights[0] == FLOAT:
             weights = weights[:1]
@@ -180,12 +181,12 @@ def _asked(settings: Settings) -> frozenset[str]:
 
 
 def _weights(layer: str, settings: Settings) -> tuple[str, ...]:
-    found: list[str] = []
+    accepted: list[str] = []
     for name in _names(settings.weights or ""):
         if is_auto(name):
-            found += candidates(name, ActivationMode.STATIC)
+            accepted += candidates(name, ActivationMode.STATIC)
         elif name == FLOAT:
-            found.append(name)
+            accepted.append(name)
         else:
             try:
                 signed = formats.get(name).signed
@@ -196,10 +197,10 @@ def _weights(layer: str, settings: Settings) -> tuple[str, ...]:
                     f"layer {layer!r}: {name} has no negative levels, but weights need some; name a signed "
                     "format"
                 )
-            found.append(name)
-    if not found:
+            accepted.append(name)
+    if not accepted:
         raise ConfigError(f"layer {layer!r}: no weight format given; expected names such as int8,int4")
-    return tuple(sorted(dict.fromkeys(found), key=lambda name: (-bits_of(name), found.index(name))))
+    return tuple(sorted(dict.fromkeys(accepted), key=lambda name: (-bits_of(name), accepted.index(name))))
 
 
 def _activations(layer: LayerWork, settings: Settings) -> tuple[str, ...]:
@@ -208,7 +209,7 @@ def _activations(layer: LayerWork, settings: Settings) -> tuple[str, ...]:
         raise ConfigError(f"layer {layer.name!r}: no activations given; expected names such as int8,int4")
     for name in names:
         check_recoding(name, "activations", PLAIN)
-    if layer.kind is LayerKind.MATMUL_DYNAMIC and "auto" in names:
+    if isinstance(layer.geometry, ActivationProduct) and "auto" in names:
         return ("auto",)
     names = list(dict.fromkeys(as_read(name, layer) for name in names))
     if len(names) == 1:
@@ -251,13 +252,13 @@ def _roots(network: Network, layers: Mapping[str, LayerWork], base: Plan, recipe
     tensors = Tensors(network)
     coded = {edge.tensor for edge in base.edges}
     modes = {p.layer: p.activations for p in base.layers if p.has_coded_weights}
-    found = {}
+    roots = {}
     for layer in layers.values():
         if modes.get(layer.name) is ActivationMode.STATIC:
             root = tensors.coded_root(layer.input, coded)
             if root is not None:
-                found[layer.name] = root
-    return found
+                roots[layer.name] = root
+    return roots
 
 
 def _tied(choices: Sequence[LayerChoices]) -> tuple[tuple[str, ...], ...]:

@@ -4,13 +4,13 @@ from pathlib import Path
 
 from dybitq.allocation.explain import explain
 from dybitq.allocation.solve import solve
-from dybitq.allocation.strategies import Settings
+from dybitq.allocation.strategies import StrategySettings
 from dybitq.report.allocate import Allocation
 from dybitq.schema.problem import read_problem
 
 
 def allocate(
-    path: Path, *, strategy: str = "ilp", settings: Settings | None = None, reasons: bool = False
+    path: Path, *, strategy: str = "ilp", settings: StrategySettings | None = None, reasons: bool = False
 ) -> Allocation:
     """Solve the problem of a JSON file (see docs/allocate.md for its layout).
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from dybitq.calibration import store
 from dybitq.calibration.merge import merge_all
-from dybitq.calibration.run import Settings, collect, model_inputs
+from dybitq.calibration.run import CalibrationSettings, collect, model_inputs
 from dybitq.data.memory import Data, DataLike, data_of
 from dybitq.data.spec import data_files, load_data
 from dybitq.errors import ConfigError, StatisticsError, UnsupportedError
@@ -19,7 +19,6 @@ from dybitq.files import atomic_output, check_output, path_of
 from dybitq.graph.load import load
 from dybitq.graph.source import ModelLike, model_source
 from dybitq.graph.survey import survey
-from dybitq.patches import moment_key
 from dybitq.records.layers import LayerWork
 from dybitq.records.models import ModelSource, file_of
 from dybitq.records.progress import Progress
@@ -62,19 +61,13 @@ def calibrate(
         ModelError: the model cannot be read or run.
         OutputError: the output exists or cannot be written.
     """
-    source, samples_of, path = model_source(model), data_of(data), path_of(output)
+    source, given, path = model_source(model), data_of(data), path_of(output)
     if path is not None:
-        _check_output(path, source, samples_of, force=force)
+        _check_output(path, source, given, force=force)
     network = load(source)
-    layers = survey(network)
-    batches = load_data(
-        samples_of,
-        inputs=model_inputs(network),
-        split=split,
-        batch_size=batch_size or 1,
-        samples=samples,
-    )
-    settings = Settings(
+    layers, inputs = survey(network), model_inputs(network)
+    batches = load_data(given, inputs=inputs, split=split, batch_size=batch_size or 1, samples=samples)
+    settings = CalibrationSettings(
         richest=_moment_kind(moments),
         budget_bytes=memory << 20,
         batch_size=batch_size,
@@ -170,7 +163,7 @@ def _reduced(statistics: Statistics, layers: Sequence[LayerWork], asked: MomentK
     found = {}
     for layer in layers:
         if layer.name in statistics.channels and layer.input in statistics.tensors:
-            moment = statistics.moments.get(moment_key(layer))
+            moment = statistics.moments.get(layer.moment_key)
             kind = moment.kind if moment is not None else MomentKind.NONE
             if ladder.index(kind) > ladder.index(asked):
                 found[layer.name] = kind

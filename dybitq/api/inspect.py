@@ -7,9 +7,10 @@ from dybitq.graph.read import external_files, read
 from dybitq.graph.source import ModelLike, model_source
 from dybitq.graph.stored.contents import StoredTensor
 from dybitq.graph.stored.quantized import stored_survey
-from dybitq.records.layers import LayerKind, QuantizedLayer
+from dybitq.records.geometry.products import ActivationProduct
+from dybitq.records.layers import QuantizedLayer
 from dybitq.records.models import size_bytes
-from dybitq.report.inspect import Coverage, InspectResult, is_quantized
+from dybitq.report.inspect import InspectResult, StoredCoverage, is_quantized
 
 
 def inspect(model: ModelLike, *, shapes: Mapping[str, tuple[int, ...]] | None = None) -> InspectResult:
@@ -49,13 +50,13 @@ def inspect(model: ModelLike, *, shapes: Mapping[str, tuple[int, ...]] | None = 
     )
 
 
-def coverage_of(layers: tuple[QuantizedLayer, ...], tensors: tuple[StoredTensor, ...]) -> Coverage:
+def coverage_of(layers: tuple[QuantizedLayer, ...], tensors: tuple[StoredTensor, ...]) -> StoredCoverage:
     """Sums over the layers of a file."""
-    weighted = [layer for layer in layers if layer.layer.kind is not LayerKind.MATMUL_DYNAMIC]
+    weighted = [layer for layer in layers if not isinstance(layer.layer.geometry, ActivationProduct)]
     quantized = [layer for layer in weighted if is_quantized(layer)]
     macs = [layer.layer.macs for layer in layers]
     integer = [layer.layer.macs for layer in layers if layer.weight_bits <= 8 and layer.activation_bits <= 8]
-    return Coverage(
+    return StoredCoverage(
         layers=len(weighted),
         quantized_layers=len(quantized),
         weights=_weights(weighted),

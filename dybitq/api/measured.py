@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from dybitq.allocation.feasibility import InfeasibleError
 from dybitq.allocation.formulation import ERROR, Goal
-from dybitq.allocation.iterate import Found, Searcher
+from dybitq.allocation.iterate import FoundPlan, Searcher
 from dybitq.api.opened import StatisticsLike
 from dybitq.data.memory import Data, data_name
 from dybitq.errors import ConfigError
@@ -40,7 +40,7 @@ class DropWalk:
         self._split, self._progress = split, progress
         self._known: dict[Plan, Measured] = {}
 
-    def search(self, searcher: Searcher, goal: Goal, drop: float) -> tuple[Found, Measured]:
+    def search(self, searcher: Searcher, goal: Goal, drop: float) -> tuple[FoundPlan, Measured]:
         """The cheapest plan found.
 
         Raises:

@@ -23,7 +23,7 @@ from dybitq.records.models import ModelSource
 from dybitq.records.plan import Plan
 from dybitq.records.progress import Progress
 from dybitq.records.workload import SimulationReport, Workload
-from dybitq.report.simulate import Comparison, SimulateResult, SweepResult
+from dybitq.report.simulate import PriceComparison, SimulateResult, SweepResult
 
 TOPOLOGY_SUFFIXES = (".csv",)
 
@@ -120,10 +120,10 @@ def _microseconds(report: SimulationReport) -> dict[str, float]:
     return {layer.name: layer.total_cycles / report.clock_mhz + layer.overhead_us for layer in report.layers}
 
 
-def _compared(report: SimulationReport, label: str, other: SimulationReport) -> Comparison:
+def _compared(report: SimulationReport, label: str, other: SimulationReport) -> PriceComparison:
     mine, theirs = _microseconds(report), _microseconds(other)
     layers = {name: theirs[name] / time for name, time in mine.items() if time > 0 and theirs.get(name)}
-    return Comparison(
+    return PriceComparison(
         label=label,
         report=other,
         speedup=other.latency_us / report.latency_us if report.latency_us > 0 else 1.0,

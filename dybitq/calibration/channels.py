@@ -6,7 +6,7 @@ import numpy as np
 
 from dybitq import log_histogram
 from dybitq.calibration.sampling import stride
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.layers import LayerWork
 from dybitq.records.statistics import ChannelStatistics
 
 POSITIONS_PER_SAMPLE = 16
@@ -49,13 +49,6 @@ def init(channels: int, *, shaped: bool = False) -> ChannelTotal:
     )
 
 
-def channel_axis(layer: LayerWork) -> int:
-    """Axis of the layer's output that indexes its channels."""
-    if layer.kind in (LayerKind.CONV, LayerKind.CONV_TRANSPOSE):
-        return 1
-    return -2 if layer.weight_on_left else -1
-
-
 def measure(
     value: np.ndarray,
     layer: LayerWork,
@@ -71,11 +64,12 @@ def measure(
     """
     if value.size == 0 or value.ndim == 0:
         return None
-    if real is not None and value.ndim == 3 and value.shape[:2] == real.shape and not layer.weight_on_left:
+    in_rows = value.ndim == 3 and layer.geometry.output_axis == -1
+    if real is not None and in_rows and value.shape[:2] == real.shape:
         value = value[:count][real[:count]]
     elif value.shape[0] % batch == 0 and value.ndim > 1:
         value = value[: count * (value.shape[0] // batch)]
-    axis = channel_axis(layer) % value.ndim
+    axis = layer.geometry.output_axis % value.ndim
     others = tuple(i for i in range(value.ndim) if i != axis)
     rows = np.moveaxis(value, axis, 0)
     channels = rows.shape[0]

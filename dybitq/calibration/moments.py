@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dybitq.calibration.sampling import positions
-from dybitq.patches import extract_patches, patch_geometry, patch_grid
 from dybitq.records.layers import LayerWork
 from dybitq.records.statistics import Moment, MomentKind
 
@@ -86,7 +85,7 @@ def choose_kinds(
     Everything starts at ``richest``. As long as the sum exceeds the budget, the largest moment steps
     down from full to block to diagonal to none; of equal ones the first in the order of names.
     """
-    geometry = {key: patch_geometry(layer) for key, layer in layers.items()}
+    geometry = {key: layer.geometry.patch_shape for key, layer in layers.items()}
     ladder = [MomentKind.FULL, MomentKind.BLOCK, MomentKind.DIAGONAL, MomentKind.NONE]
     kinds = {key: _no_larger(richest, *geometry[key]) for key in layers}
     sizes = {key: size_bytes(kind, *geometry[key]) for key, kind in kinds.items()}
@@ -132,9 +131,9 @@ def measure(
     """
     if x.size == 0:
         return None
-    if function is not None and _pads(layer) and function(np.zeros(1, np.float32))[0] != 0:
+    if function is not None and layer.geometry.pads_input and function(np.zeros(1, np.float32))[0] != 0:
         x, function = function(x), None
-    groups, k = patch_geometry(layer)
+    groups, k = layer.geometry.patch_shape
     patches = sampled_patches(x, layer, patches_per_sample(groups, k), first_sample, batch, count, real)
     patches = patches.astype(np.float32, copy=False)
     if function is not None:  # cheaper on the few values of the patches than on the whole tensor
@@ -150,10 +149,6 @@ def measure(
     )
 
 
-def _pads(layer: LayerWork) -> bool:
-    return layer.window is not None and any(layer.window.pads)
-
-
 def sampled_patches(
     x: np.ndarray,
     layer: LayerWork,
@@ -164,9 +159,9 @@ def sampled_patches(
     real: np.ndarray | None = None,
 ) -> np.ndarray:
     """Patches of the first ``count`` samples, ``[groups, rows, K]``; of ``real`` positions only."""
-    grid = patch_grid(x.shape, layer)
+    grid = layer.geometry.patch_grid(x.shape)
     if x.ndim == 1 or x.shape[0] % batch:  # does not grow with the batch: one sample stands for all
-        return extract_patches(x, layer, positions(grid, wanted, first_sample))
+        return layer.geometry.patches(x, positions(grid, wanted, first_sample))
     each = x.shape[0] // batch
     masked = real is not None and each == 1 and grid == real.shape[1:]
     chosen = []
@@ -176,7 +171,7 @@ def sampled_patches(
             where = inside[positions((len(inside),), wanted, first_sample + i)]
         else:
             where = positions(grid, -(-wanted // each), first_sample + i)
-        chosen.append(extract_patches(x[i * each : (i + 1) * each], layer, where))
+        chosen.append(layer.geometry.patches(x[i * each : (i + 1) * each], where))
     return chosen[0] if count == 1 else np.concatenate(chosen, axis=1)
 
 

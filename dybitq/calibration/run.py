@@ -15,8 +15,7 @@ from dybitq.graph.export import float_tensors, with_outputs
 from dybitq.graph.load import Network
 from dybitq.graph.pointwise_groups import pointwise_groups
 from dybitq.graph.values import shape_of
-from dybitq.patches import moment_key, patch_geometry
-from dybitq.records.layers import LayerKind, LayerWork, TensorInfo
+from dybitq.records.layers import LayerWork, TensorInfo
 from dybitq.records.progress import Progress
 from dybitq.records.statistics import MomentKind, Statistics
 from dybitq.runtime.session import Session
@@ -28,7 +27,7 @@ LARGEST_BATCH = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class CalibrationSettings:
     """Settings of a pass.
 
     Attributes:
@@ -80,15 +79,11 @@ def plan_watch(
     """Choose the tensors to fetch, those to derive from them, and the moments that fit the memory budget."""
     names = float_tensors(network.model)
     known = frozenset(names)
-    weighted = [
-        layer
-        for layer in layers
-        if layer.kind not in (LayerKind.GATHER, LayerKind.MATMUL_DYNAMIC) and layer.output in known
-    ]
+    weighted = [layer for layer in layers if layer.geometry.has_moments and layer.output in known]
     keyed: dict[str, LayerWork] = {}
     for layer in weighted:
         if layer.input in known:
-            keyed.setdefault(moment_key(layer), layer)
+            keyed.setdefault(layer.moment_key, layer)
     kinds = moments.choose_kinds(keyed, richest, budget_bytes)
     derived = derived_tensors(network, known)
     sources = {group.source.name for group in pointwise_groups(network.model.graph).values()}
@@ -106,7 +101,7 @@ def plan_watch(
 
 
 def collect(
-    network: Network, layers: Sequence[LayerWork], source: DataSource, settings: Settings
+    network: Network, layers: Sequence[LayerWork], source: DataSource, settings: CalibrationSettings
 ) -> Statistics:
     """Run every sample of ``source`` through the float32 network once and collect statistics.
 
@@ -184,7 +179,9 @@ def _outputs(watch: Watch, session: Session) -> list[str]:
     return [name for name in watch.fetched if name not in inputs]
 
 
-def _batch_size(session: Session, source: DataSource, names: Sequence[str], settings: Settings) -> int:
+def _batch_size(
+    session: Session, source: DataSource, names: Sequence[str], settings: CalibrationSettings
+) -> int:
     """Choose the samples of one run, where the settings do not, from the activations of the first sample.
 
     Small batches keep activations in cache while they are measured; tiny networks want larger ones to
@@ -202,17 +199,14 @@ def _batch_size(session: Session, source: DataSource, names: Sequence[str], sett
 def _init(watch: Watch) -> Totals:
     return Totals(
         tensors={name: tensors.init() for name in (*watch.fetched, *watch.derived)},
-        moments={k: moments.init(kind, *patch_geometry(layer)) for k, (layer, kind) in watch.keyed.items()},
+        moments={
+            k: moments.init(kind, *layer.geometry.patch_shape) for k, (layer, kind) in watch.keyed.items()
+        },
         channels={
-            layer.name: channels.init(_channels(layer), shaped=layer.name in watch.shaped)
+            layer.name: channels.init(layer.geometry.output_channels, shaped=layer.name in watch.shaped)
             for layer in watch.layers
         },
     )
-
-
-def _channels(layer: LayerWork) -> int:
-    extent = layer.weight_shape[layer.channel_axis] or 1
-    return extent * layer.window.group if layer.kind is LayerKind.CONV_TRANSPOSE and layer.window else extent
 
 
 def _measure(

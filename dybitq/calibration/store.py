@@ -114,11 +114,11 @@ def check_model(statistics: Statistics, model_sha256: str) -> None:
     Raises:
         StatisticsError: they are of another one.
     """
-    found, moments = statistics.model_sha256, statistics.moments
-    if found != model_sha256:
+    sha256, moments = statistics.model_sha256, statistics.moments
+    if sha256 != model_sha256:
         name = moments.name if isinstance(moments, StoredMoments) else _IN_MEMORY
         raise StatisticsError(
-            f"{name}: statistics of another model (its sha256 is {found[:12]}..., that of this "
+            f"{name}: statistics of another model (its sha256 is {sha256[:12]}..., that of this "
             f"model {model_sha256[:12]}...); run dybitq calibrate on this model"
         )
 
@@ -250,12 +250,12 @@ class _Archive:
     def arrays(self, shapes: Mapping[str, tuple[int, ...] | None]) -> list[np.ndarray]:
         """Members as arrays, each of its shape if one is given."""
         try:
-            found = [np.load(io.BytesIO(data), allow_pickle=False) for data in self.read(*shapes)]
+            arrays = [np.load(io.BytesIO(data), allow_pickle=False) for data in self.read(*shapes)]
         except (ValueError, EOFError) as error:
             raise self.damaged() from error
-        if any(s is not None and array.shape != s for array, s in zip(found, shapes.values())):
+        if any(s is not None and array.shape != s for array, s in zip(arrays, shapes.values())):
             raise self.damaged()
-        return found
+        return arrays
 
     def damaged(self) -> StatisticsError:
         return StatisticsError(
@@ -283,7 +283,7 @@ def _tensors(archive: _Archive, entries: list[dict[str, Any]]) -> dict[str, Tens
     ends = np.cumsum([entry["bins"] for entry in entries], dtype=np.int64)
     if len(bins) != len(counts) or len(bins) != (ends[-1] if len(ends) else 0):
         raise archive.damaged()
-    found = {}
+    channels = {}
     for entry, end in zip(entries, ends):
         part = slice(end - entry["bins"], end)
         histogram = np.zeros(_BINS, np.int64)
@@ -291,8 +291,8 @@ def _tensors(archive: _Archive, entries: list[dict[str, Any]]) -> dict[str, Tens
         scalars = {field: entry[field] for field in _SCALARS}
         if not (entry["samples"] > 0 and entry["minimum"] <= entry["maximum"]):
             raise archive.damaged()
-        found[entry["name"]] = TensorStatistics(histogram=histogram, **scalars)
-    return found
+        channels[entry["name"]] = TensorStatistics(histogram=histogram, **scalars)
+    return channels
 
 
 def _channels(archive: _Archive, entries: list[dict[str, Any]]) -> dict[str, ChannelStatistics]:

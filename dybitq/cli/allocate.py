@@ -50,14 +50,14 @@ def command(
     budgets. The solution comes with a certificate: a bound on its distance from the optimum.
     """
     from dybitq.allocation.feasibility import InfeasibleError
-    from dybitq.allocation.strategies import Settings
+    from dybitq.allocation.strategies import StrategySettings
     from dybitq.api.allocate import allocate
     from dybitq.files import atomic_output, check_output
     from dybitq.report.allocate import infeasible_document
 
     if output is not None:
         check_output(output, force=force, inputs=(problem,))
-    settings = Settings(top_k=top_k, most_nodes=nodes)
+    settings = StrategySettings(top_k=top_k, most_nodes=nodes)
     try:
         result = allocate(problem, strategy=strategy, settings=settings, reasons=explain)
     except InfeasibleError as error:

@@ -8,8 +8,14 @@ import click
 from dybitq.cli import console, options
 from dybitq.cli._recipe import SECTIONS, recipe_options, target_option
 
+_SECTIONS = {
+    **SECTIONS,
+    "Recipe": (*SECTIONS["Recipe"], "target"),
+    "Data": ("data", "samples", "split"),
+}
 
-@click.command(cls=options.SectionedCommand, sections={**SECTIONS, "Data": ("data", "samples", "split")})
+
+@click.command(cls=options.SectionedCommand, sections=_SECTIONS)
 @options.model_argument
 @click.option(
     "--statistics",

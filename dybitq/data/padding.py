@@ -16,12 +16,12 @@ def real_positions(feeds: Mapping[str, np.ndarray]) -> np.ndarray | None:
     A mask is an integer or boolean input with two axes, ``mask`` in its name, and no value but 0 and 1.
     Where there are several of one shape, a position is real if all of them mark it.
     """
-    found: np.ndarray | None = None
+    real: np.ndarray | None = None
     for name, array in feeds.items():
         if "mask" not in name.lower() or array.ndim != 2 or array.dtype.kind not in "iub":
             continue
         if array.size == 0 or int(array.min()) < 0 or int(array.max()) > 1:
             continue
         mask = array.astype(bool)
-        found = mask if found is None or found.shape != mask.shape else found & mask
-    return found
+        real = mask if real is None or real.shape != mask.shape else real & mask
+    return real

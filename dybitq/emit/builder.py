@@ -24,7 +24,7 @@ class Builder:
         self._first = next(iter(self.graph), None)
 
     def fresh(self, base: str) -> str:
-        """A value name that is not taken: ``base`` and a number, short because names are stored often."""
+        """Return a value name that is not taken: ``base`` and a number, short as names are stored often."""
         while True:
             self._count[base] += 1
             name = f"{base}{self._count[base]}"
@@ -36,13 +36,13 @@ class Builder:
         self._names.update(names)
 
     def append(self, node: ir.Node) -> None:
-        """Put a node behind all that were put at the head; its outputs get names of their own."""
+        """Put a node after all that were put at the head; its outputs get names of their own."""
         for value in node.outputs:
             value.name = self.fresh("t")
         self._insert_at_head(node)
 
     def constant(self, array: np.ndarray, base: str) -> ir.Value:
-        """An initializer that holds ``array``; an equal one is used again."""
+        """Return an initializer that holds ``array``; an equal one is used again."""
         array = np.asarray(array, order="C")
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
@@ -50,7 +50,7 @@ class Builder:
         return self._constants[key]
 
     def own_constant(self, array: np.ndarray, base: str) -> ir.Value:
-        """An initializer that nobody else shares."""
+        """Return an initializer that holds ``array`` and is not shared with another user."""
         name = self.fresh(base)
         value = ir.val(name, const_value=ir.tensor(np.asarray(array, order="C"), name=name))
         self.graph.register_initializer(value)
@@ -112,7 +112,7 @@ class Builder:
 
 
 def remove_unused(model: ir.Model) -> None:
-    """Drop nodes whose outputs nobody reads, then initializers nobody reads."""
+    """Drop nodes whose outputs are not read, then initializers that are not read."""
     graph = model.graph
     for node in reversed(list(graph)):
         if not any(v.uses() or v.is_graph_output() for v in node.outputs):

@@ -8,11 +8,10 @@ import onnx_ir as ir
 from dybitq.emit.builder import Builder
 from dybitq.emit.unpack import add_decode
 from dybitq.graph import keys
+from dybitq.graph.values import constant, is_op
 from dybitq.records.fitted import FittedWeight, Recoding
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.layers import LayerWork
 from dybitq.records.plan import ActivationMode, LayerPlan
-
-_BIAS_INPUT = (LayerKind.CONV, LayerKind.CONV_TRANSPOSE, LayerKind.GEMM)  # input 2 is the bias
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -28,12 +27,12 @@ class Layer:
     @property
     def activation(self) -> ir.Value | None:
         """The input that is no weight."""
-        return self.node.inputs[1 if self.work.weight_on_left else 0]
+        return self.node.inputs[1 - self.weight_index]
 
     @property
     def weight_index(self) -> int:
         """Index of the input that is the weight."""
-        return 0 if self.work.kind is LayerKind.GATHER or self.work.weight_on_left else 1
+        return self.work.geometry.weight_input
 
     @property
     def scale(self) -> np.ndarray:
@@ -98,7 +97,7 @@ def float_bias(builder: Builder, layer: Layer, output: ir.Value) -> ir.Value:
     bias = layer.fitted.bias
     if bias is None:
         return output
-    if layer.work.kind in _BIAS_INPUT:
+    if layer.work.geometry.takes_bias:
         set_input(layer.node, 2, builder.constant(bias, "b"))
         return output
     existing = layer.work.bias_node
@@ -106,14 +105,39 @@ def float_bias(builder: Builder, layer: Layer, output: ir.Value) -> ir.Value:
         if existing is not None and use.node.name == existing:
             use.node.replace_input_with(1 - use.idx, builder.constant(bias, "b"))
             return output
-    channels = (-1, 1) if layer.work.weight_on_left else (-1,)
     readers = list(output.uses())
     node = output.producer()
     assert node is not None
-    value = builder.constant(bias.reshape(channels), "b")
+    value = builder.constant(layer.work.geometry.along_output(bias), "b")
     added = builder.node("Add", [output, value], output="r", after=node)
     builder.stand_in(output, added, readers)
     return added
+
+
+def keep_float(builder: Builder, node: ir.Node, work: LayerWork) -> None:
+    """Stop onnxruntime from rounding the float weights of a layer between quantizers.
+
+    It turns them into int8 with one scale for the whole tensor, unasked, where the layer reads a
+    DequantizeLinear with a single scale and its output is quantized. One scale for each channel, all of them
+    equal, computes the same and is left alone.
+    """
+    quantized, other = (None if value is None else value.producer() for value in node.inputs[:2])
+    if quantized is None or not is_op(quantized, "DequantizeLinear") or is_op(other, "DequantizeLinear"):
+        return
+    if len(quantized.inputs) != 3:
+        return
+    codes, *constants = quantized.inputs
+    scale, zero_point = (constant(value) for value in constants)
+    if not work.geometry.takes_bias or scale is None or zero_point is None or scale.ndim:
+        return
+    shape = (work.geometry.input_channels,)
+    operands = [
+        codes,
+        builder.constant(np.broadcast_to(scale, shape), "s"),
+        builder.constant(np.broadcast_to(zero_point, shape), "z"),
+    ]
+    real = builder.node("DequantizeLinear", operands, attributes={"axis": 1}, output="r", before=node)
+    node.replace_input_with(0, real)
 
 
 def label(node: ir.Node, layer: Layer, mode: ActivationMode) -> None:

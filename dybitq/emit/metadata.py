@@ -1,4 +1,4 @@
-"""What an emitted file says about itself: origin, plan and hashes."""
+"""Metadata of an emitted file: origin, plan and hashes."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ def stamp(
 
 
 def reasons(model: ir.Model) -> Mapping[str, tuple[str, ...]]:
-    """Why layers came out otherwise than planned: every reason with the names of its layers."""
+    """Collect the reasons why layers came out otherwise than planned, each with the names of its layers."""
     found: dict[str, list[str]] = {}
     for node in model.graph:
         if keys.REASON in node.metadata_props:

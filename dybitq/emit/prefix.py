@@ -13,7 +13,7 @@ from dybitq.records.plan import Plan
 def prefix(
     network: Network, layers: Mapping[str, LayerWork], plan: Plan, fitted: Fitted, tensor: str
 ) -> bytes:
-    """The emitted model cut off behind ``tensor``, as bytes.
+    """Emit the model up to ``tensor``, as bytes.
 
     Layers without fitted arrays stay in float, so ``fitted`` may hold the first few layers only.
     """

@@ -9,7 +9,6 @@ from dybitq.emit.layers import Layer
 from dybitq.emit.lookup import add_flat, add_flat_lookup
 from dybitq.encodings.sparq import partners
 from dybitq.graph import keys
-from dybitq.patches import reduction_axis
 from dybitq.records.fitted import Recoding
 from dybitq.records.layers import LayerWork, Shape
 
@@ -27,7 +26,7 @@ class RecodedInputs:
         recoding, coded = layer.recoding, self.edges.get(layer.activation)
         if recoding is None or coded is None:
             return
-        axis, _, groups = reduction_axis(layer.work)
+        axis, _, groups = layer.work.geometry.pair_axis
         pairs = groups if recoding.paired else 1
         key = (str(coded.value.name), f"{recoding.name}/{axis}/{pairs}", recoding.both.tobytes())
         if key not in self._made:
@@ -60,7 +59,7 @@ def add_recoding(
     The work is done with channels last. That is how the runtime runs a quantized convolution, and it would
     transpose the codes there and back around a table; it cancels these with the ones written here.
     """
-    axis, count, groups = reduction_axis(layer)
+    axis, count, groups = layer.geometry.pair_axis
     partner, lone = partners(count, groups)
     paired = recoding.paired and not lone.all()
     table = recoding.single if recoding.paired else recoding.both

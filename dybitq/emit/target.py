@@ -3,7 +3,8 @@
 A target says how an activation tensor (an edge) and a weighted layer are written, and what of a plan it
 cannot carry. :mod:`dybitq.emit.emit` goes through the graph once and decides what each node is; everything
 that depends on the runtime that will read the file is asked of the target. A target is one file in
-``emit/targets/``, which registers it under the name of the file.
+``emit/targets/``, which registers it under the name of the file, and variants of it, if there are any, under
+that name, a hyphen and a word of their own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -114,7 +115,7 @@ class Refusal:
 
 
 class Target(Protocol):
-    """What quantized networks can be written for."""
+    """A runtime that quantized networks can be written for."""
 
     def carries(self, fmt: NumberFormat) -> bool:
         """Tell whether weights in the format ``fmt`` can be written; ``auto`` formats choose among these."""
@@ -155,5 +156,5 @@ def check_target(plan: Plan, layers: Mapping[str, LayerWork]) -> None:
     """
     refused = target_of(plan).refusals(plan, layers)
     if refused:
-        more = f" ({len(refused) - 1} more like it)" if len(refused) > 1 else ""
+        more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
         raise ConfigError(f"{plan.source}: target {plan.target!r} cannot write the plan: {refused[0]}{more}")

@@ -89,7 +89,7 @@ def stored_form(codes: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _rows(builder: Builder, fmt: NumberFormat, dtype: np.dtype) -> ir.Value:
-    """The table of one format, ``[rows, g]``, built once at the head of the graph."""
+    """Build the rows of one format, ``[rows, g]``, once at the head of the graph."""
     table = builder.constant(fmt.table.astype(dtype), f"{fmt.name}_table")
     for use in table.uses():
         if use.node.op_type.startswith("Rows"):
@@ -115,7 +115,7 @@ class _Body:
         return node.outputs[0]
 
     def constant(self, value: np.ndarray | list[int]) -> ir.Value:
-        """A tensor, or a list of int64 (which takes fewer bytes as an attribute of its own kind)."""
+        """Add a tensor, or a list of int64 (which takes fewer bytes as an attribute of its own kind)."""
         attributes = {"value_ints": value} if isinstance(value, list) else {"value": ir.tensor(value)}
         node = ir.node("Constant", [], attributes)
         node.outputs[0].name = f"t{len(self.nodes)}"
@@ -123,7 +123,7 @@ class _Body:
         return node.outputs[0]
 
     def integers(self, attribute: str) -> ir.Value:
-        """The function's list-of-integers attribute as a tensor."""
+        """Read the function's list-of-integers attribute as a tensor."""
         reference = ir.RefAttr("value_ints", attribute, ir.AttributeType.INTS)
         node = ir.Node("", "Constant", [], [reference])
         node.outputs[0].name = f"t{len(self.nodes)}"
@@ -141,7 +141,7 @@ def _function(
 ) -> ir.Function:
     graph = ir.Graph(inputs, [output], nodes=body.nodes, opset_imports={"": _opset(builder)}, name=name)
     for node in graph:
-        node.name = ""  # onnx-ir makes names up, which nobody needs and the file would hold
+        node.name = ""  # onnx-ir makes names up, which the file would hold for no use
     declared = [ir.Attr(a, ir.AttributeType.INTS, None) for a in attributes]
     return ir.Function(DOMAIN, name, graph=graph, attributes=declared)
 
@@ -171,7 +171,7 @@ def _rows_function(builder: Builder, bits: int) -> ir.Function:
 
 
 def _unpack_function(builder: Builder, bits: int, *, whole: bool) -> ir.Function:
-    """Stored codes and rows to a tensor of ``shape``; unless ``whole``, ``count`` cuts the padding off."""
+    """Define stored codes and rows to a tensor; unless ``whole``, ``count`` cuts the padding off."""
     body = _Body()
     stored, rows, shape = ir.val("stored"), ir.val("rows"), ir.val("shape")
     index_bits = GROUP[bits] * bits

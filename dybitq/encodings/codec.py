@@ -131,8 +131,8 @@ def quantize(
 
 def levels(format: NumberFormat) -> tuple[np.ndarray, np.ndarray]:
     """Return the distinct integers of a format in increasing order (int64) and the code of each (uint8)."""
-    found = _levels(format)
-    return found.integers, found.codes
+    levels_of = _levels(format)
+    return levels_of.integers, levels_of.codes
 
 
 def _encode_uniform(values: np.ndarray, format: NumberFormat, zero_point: int) -> np.ndarray:
@@ -153,11 +153,11 @@ def _checked(values: np.ndarray, format: NumberFormat) -> np.ndarray:
 def _look_up(values: np.ndarray, levels: _Levels, entries: np.ndarray) -> np.ndarray:
     """Entry of the level nearest to each value."""
     flat = np.ascontiguousarray(values).reshape(-1)
-    found = np.empty(flat.size, entries.dtype)
+    result = np.empty(flat.size, entries.dtype)
     for start in range(0, flat.size, CHUNK):
         part = flat[start : start + CHUNK]
-        found[start : start + CHUNK] = entries.take(_index(part, levels))
-    return found.reshape(values.shape)
+        result[start : start + CHUNK] = entries.take(_index(part, levels))
+    return result.reshape(values.shape)
 
 
 def _index(values: np.ndarray, levels: _Levels) -> np.ndarray:

@@ -64,7 +64,7 @@ def get(name: str, zero_point: int = 0) -> Recoding:
 
 
 def has_windows(name: str) -> bool:
-    """Whether ``name`` is one of these re-codings."""
+    """Return whether ``name`` is one of these re-codings."""
     return name in set(RECODINGS)
 
 

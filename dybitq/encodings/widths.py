@@ -33,6 +33,6 @@ def known_widths(name: str) -> FormatWidths | None:
 
 
 def is_uniform(name: str) -> bool:
-    """Whether the codes of a format are integers themselves, as those of ``int4`` are."""
+    """Return whether the codes of a format are integers themselves, as those of ``int4`` are."""
     known = known_widths(name)
     return known is not None and known.family == "int"

@@ -12,11 +12,10 @@ from dybitq.errors import ConfigError, listed, unknown
 from dybitq.fit.fit import layer_arrays, moment_of
 from dybitq.fit.shared import joined_moment, sharing
 from dybitq.fit.weights.kernel_range import weight_format
-from dybitq.fit.weights.layers import LayerArrays, first_scale, has_own_rows, hessian_of, round_matrix
+from dybitq.fit.weights.layers import LayerArrays, first_scale, hessian_of, round_matrix
 from dybitq.fit.weights.moments import Hessian
 from dybitq.graph.load import Network
 from dybitq.graph.tensors import Tensors
-from dybitq.patches import row_channels, to_matrix
 from dybitq.records.formats import NumberFormat
 from dybitq.records.layers import LayerWork
 from dybitq.records.plan import ActivationMode, LayerPlan, Plan
@@ -28,7 +27,7 @@ _AUTO = re.compile(r"auto([2-8])")
 
 
 def is_auto(weights: str) -> bool:
-    """Whether a weight format is a request to choose."""
+    """Return whether a weight format is a request to choose."""
     return _AUTO.fullmatch(weights) is not None
 
 
@@ -102,8 +101,9 @@ class _Sample:
 def _sample(
     layer: LayerWork, plan: LayerPlan, arrays: LayerArrays, moment: Moment | None, *, correct_bias: bool
 ) -> _Sample:
-    matrix, channels = to_matrix(arrays.weight, layer).astype(np.float32), row_channels(layer)
-    centred = correct_bias and moment is not None and has_own_rows(channels)
+    matrix = layer.geometry.to_matrix(arrays.weight).astype(np.float32)
+    channels = layer.geometry.row_channels()
+    centred = correct_bias and moment is not None and layer.geometry.has_own_rows()
     hessian = hessian_of(matrix, moment, centred=centred)
     count = int(channels.max()) + 1
     if plan.granularity == "tensor" or len(matrix) > 1 or count <= _CHANNELS:

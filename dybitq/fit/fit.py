@@ -10,9 +10,8 @@ from dybitq.fit.weights.kernel_range import bounds_weights
 from dybitq.fit.weights.layers import LayerArrays
 from dybitq.graph.load import Network
 from dybitq.graph.tensors import Tensors
-from dybitq.patches import moment_key
 from dybitq.records.fitted import Fitted, FittedEdge, FittedWeight, Recoding
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.layers import LayerWork
 from dybitq.records.plan import ActivationMode, LayerPlan, Plan
 from dybitq.records.progress import Progress
 from dybitq.records.statistics import Moment, Statistics
@@ -54,7 +53,7 @@ def fit(
 
 def moment_of(layer: LayerWork, statistics: Statistics) -> Moment | None:
     """Moment of what a layer multiplies; None if it was not kept, and for embeddings."""
-    return None if layer.kind is LayerKind.GATHER else statistics.moments.get(moment_key(layer))
+    return statistics.moments.get(layer.moment_key)
 
 
 def fit_recodings(
@@ -64,7 +63,7 @@ def fit_recodings(
     tensors: Tensors,
     edges: Mapping[str, FittedEdge],
 ) -> dict[str, Recoding]:
-    """The re-codings of the plan by layer; a layer whose input has no codes gets none."""
+    """Return the re-codings of the plan by layer; a layer whose input has no codes gets none."""
     found = {}
     for layer_plan in plan.layers:
         layer = layers[layer_plan.layer]
@@ -96,7 +95,6 @@ def layer_arrays(
     tensors: Tensors, layer: LayerWork, plan: LayerPlan, edges: Mapping[str, FittedEdge]
 ) -> LayerArrays:
     """Read a layer's float parameters out of the graph."""
-    assert layer.weight is not None  # layers of two activations have no arrays
     root = tensors.coded_root(layer.input, edges) if plan.activations is ActivationMode.STATIC else None
     return LayerArrays(
         weight=tensors.array(layer.weight),

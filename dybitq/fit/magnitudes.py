@@ -7,7 +7,6 @@ import numpy as np
 from dybitq.errors import UnsupportedError
 from dybitq.graph.load import Network
 from dybitq.graph.tensors import Tensors
-from dybitq.patches import patch_geometry
 from dybitq.records.layers import LayerWork
 from dybitq.records.plan import Plan
 from dybitq.records.statistics import Statistics
@@ -26,11 +25,11 @@ def check_magnitudes(
     tensors = Tensors(network)
     for layer_plan in plan.layers:
         layer, seen = layers[layer_plan.layer], statistics.tensors.get(layers[layer_plan.layer].input)
-        if not layer_plan.has_coded_weights or layer.weight is None:
+        if not layer_plan.has_coded_weights:
             continue
         weight = float(np.abs(tensors.array(layer.weight)).max(initial=0))
         value = 1.0 if seen is None else max(-seen.minimum, seen.maximum)
-        width = patch_geometry(layer)[1]
+        width = layer.geometry.patch_shape[1]
         largest = width * max(value**2, weight**2, width * (value * weight) ** 2)
         if not largest < _LARGEST:
             raise UnsupportedError(

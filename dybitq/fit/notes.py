@@ -1,4 +1,4 @@
-"""What a user should know of a fit: layers with too little data, and requests carried out otherwise."""
+"""Notes on a fit for its user: layers with too little data, and requests carried out otherwise."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,9 +6,8 @@ from dybitq.calibration.store import StoredMoments
 from dybitq.encodings import sparq
 from dybitq.errors import counted, first_of
 from dybitq.fit.weights.rounding import roundings
-from dybitq.patches import moment_key, patch_geometry
 from dybitq.records.fitted import Fitted
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.layers import LayerWork
 from dybitq.records.plan import LayerPlan, Plan
 from dybitq.records.statistics import MomentKind, Statistics
 
@@ -44,14 +43,14 @@ def _about_moments(
     missing, poor, scarce, constant = [], [], [], []
     for layer_plan in todo:
         layer = layers[layer_plan.layer]
-        if layer.kind is LayerKind.GATHER:
+        if not layer.geometry.has_moments:
             continue
-        moment = _light(statistics, moment_key(layer))
+        moment = _light(statistics, layer.moment_key)
         if moment is None:
             missing.append(layer.name)
             continue
         kind, rows = moment
-        _, width = patch_geometry(layer)
+        _, width = layer.geometry.patch_shape
         if roundings.get(layer_plan.rounding).compensates and kind is MomentKind.DIAGONAL and width > 1:
             poor.append(layer.name)
         if rows < width and kind is not MomentKind.DIAGONAL:
@@ -103,7 +102,7 @@ def _about_recodings(
 
 
 def scarce_pairs_note(scarce: Mapping[str, tuple[int, int]]) -> str:
-    """The note on layers that were fitted from the statistics because too few pairs were seen.
+    """Return the note on layers that were fitted from the statistics because too few pairs were seen.
 
     Args:
         scarce: by layer name, patches seen in the data and K.

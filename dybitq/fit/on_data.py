@@ -21,14 +21,13 @@ from dybitq.encodings.sparq import apply_pairs
 from dybitq.fit.fit import fit_edges, fit_recodings, layer_arrays, moment_of
 from dybitq.fit.notes import scarce_pairs_note
 from dybitq.fit.shared import fit_together, sharing
-from dybitq.fit.weights.layers import LayerArrays, fit_layer, has_own_rows, round_matrix, shifted_bias
+from dybitq.fit.weights.layers import LayerArrays, fit_layer, round_matrix, shifted_bias
 from dybitq.fit.weights.moments import Hessian, shrunk
 from dybitq.graph.export import extract
 from dybitq.graph.load import Network
 from dybitq.graph.tensors import Tensors
-from dybitq.patches import moment_key, patch_geometry, row_channels, to_matrix
 from dybitq.records.fitted import Fitted, FittedEdge, FittedWeight, Recoding
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.layers import LayerWork
 from dybitq.records.plan import LayerPlan, Plan
 from dybitq.records.progress import Progress
 from dybitq.records.statistics import Statistics
@@ -67,7 +66,7 @@ class Paired:
 
     @property
     def independent(self) -> int:
-        """How many pairs that have nothing to do with each other would say as much."""
+        """Number of independent pairs that would say as much."""
         return max(1, min(self.rows, _EACH_COUNTS * self.samples))
 
 
@@ -157,21 +156,19 @@ def _fit_shared(
 
 def matched(layer: LayerWork, fitted: FittedWeight, arrays: LayerArrays, paired: Paired) -> FittedWeight:
     """``fitted`` with a bias that gives the mean output of the float network."""
-    matrix, channels = to_matrix(arrays.weight, layer).astype(np.float64), row_channels(layer)
+    geometry = layer.geometry
+    matrix, channels = geometry.to_matrix(arrays.weight).astype(np.float64), geometry.row_channels()
     scale = fitted.scale[channels if fitted.axis is not None else np.zeros_like(channels)]
-    rounded = fitted.format.table[to_matrix(fitted.codes, layer)] * scale[..., None].astype(np.float64)
+    rounded = fitted.format.table[geometry.to_matrix(fitted.codes)] * scale[..., None].astype(np.float64)
     lost = np.einsum("grk,gk->gr", matrix, paired.mean_x) - np.einsum("grk,gk->gr", rounded, paired.mean_z)
     return replace(fitted, bias=shifted_bias(layer, lost, arrays.bias))
 
 
 def _can_pair(layer: LayerWork) -> bool:
-    """Whether every output channel is one row of the weight matrix, and the moments fit memory."""
-    if layer.kind is LayerKind.GATHER:
-        return False
-    channels = row_channels(layer)
-    groups, width = patch_geometry(layer)
-    one_row_each = has_own_rows(channels) and len(channels) == groups
-    return one_row_each and 2 * 8 * groups * width * width <= _MEMORY_BYTES
+    """Return whether every output channel is one row of the weight matrix, and the moments fit memory."""
+    groups, width = layer.geometry.patch_shape
+    fits = 2 * 8 * groups * width * width <= _MEMORY_BYTES
+    return fits and layer.geometry.has_moments and layer.geometry.has_own_rows()
 
 
 def _groups(layers: Mapping[str, LayerWork], plan: Plan) -> list[list[LayerPlan]]:
@@ -182,14 +179,14 @@ def _groups(layers: Mapping[str, LayerWork], plan: Plan) -> list[list[LayerPlan]
         if not layer_plan.has_coded_weights:
             continue
         layer = layers[layer_plan.layer]
-        key = layer.name if layer.kind is LayerKind.GATHER else f"{moment_key(layer)}|{layer_plan.recode}"
+        key = f"{layer.moment_key}|{layer_plan.recode}"
         found.setdefault(key, []).append(layer_plan)
     return list(found.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Feed:
-    """What happens to a tensor between its name and the layer's multiplier.
+    """Coding of a tensor on its way to a layer's multiplier.
 
     Attributes:
         edge: codes to round it to, where the tensor itself has them (None: it is rounded already, or
@@ -219,7 +216,7 @@ def measure_pairs(
     if layer.input not in inputs:
         reference = Session(extract(network, inputs, [layer.input]), name=str(network.source))
         rounded = Session(quantized, name="the quantized part")
-    groups, width = patch_geometry(layer)
+    groups, width = layer.geometry.patch_shape
     sums = _Sums(groups, width)
     rows = max(_ROWS_EACH * width, _FEWEST_ROWS)
     source = _enough(source, layer, rows)
@@ -259,8 +256,7 @@ def fed(x: np.ndarray, layer: LayerWork, feed: Feed) -> np.ndarray:
         return x
     codes = edge.encode(x)
     if feed.recoding is not None:
-        window = layer.window if layer.kind is LayerKind.CONV else None
-        axis, groups = (1, window.group) if window is not None else (-1, 1)
+        axis, _, groups = layer.geometry.pair_axis
         codes = apply_pairs(codes, feed.recoding, axis, groups)
     return edge.decode(codes)
 
@@ -300,7 +296,7 @@ def fit_pair(
     layer: LayerWork, plan: LayerPlan, arrays: LayerArrays, paired: Paired, *, correct_bias: bool
 ) -> FittedWeight:
     """Correct the weights by the cross moment, round them, match the mean."""
-    matrix = to_matrix(arrays.weight, layer).astype(np.float32)
+    matrix = layer.geometry.to_matrix(arrays.weight).astype(np.float32)
     hessian = Hessian(
         matrix=paired.cov_z,
         diagonal=np.maximum(np.diagonal(paired.cov_z, axis1=1, axis2=2), 0),
@@ -308,7 +304,7 @@ def fit_pair(
         rows=paired.rows,
     )
     target = (matrix + matrix @ correction(paired)).astype(np.float32)
-    found = round_matrix(plan, arrays, target, row_channels(layer), hessian)
+    found = round_matrix(plan, arrays, target, layer.geometry.row_channels(), hessian)
     bias = arrays.bias
     if correct_bias:
         bias = shifted_bias(

@@ -10,9 +10,8 @@ import numpy as np
 
 from dybitq.calibration.merge import merge_moments
 from dybitq.fit.weights.kernel_range import bounds_weights
-from dybitq.fit.weights.layers import LayerArrays, fit_layer, has_own_rows, shifted_bias
+from dybitq.fit.weights.layers import LayerArrays, fit_layer, shifted_bias
 from dybitq.fit.weights.moments import hessian_from, uniform_hessian
-from dybitq.patches import row_channels, to_matrix
 from dybitq.records.fitted import FittedWeight
 from dybitq.records.layers import LayerWork
 from dybitq.records.plan import LayerPlan, Plan
@@ -33,9 +32,8 @@ def sharing(layers: Mapping[str, LayerWork], plan: Plan) -> dict[str, tuple[str,
 
 
 def _key(layer: LayerWork, plan: LayerPlan) -> tuple[object, ...]:
-    layout = (layer.kind, layer.transposed, layer.weight_on_left, layer.window and layer.window.group)
     decisions = (plan.weights, plan.granularity, plan.scale, plan.rounding, plan.snap)
-    return (layer.weight, *layout, *decisions, bounds_weights(layer, plan))
+    return (layer.weight, *layer.geometry.layout, *decisions, bounds_weights(layer, plan))
 
 
 def fit_together(
@@ -73,7 +71,7 @@ def joined_moment(moments: Sequence[Moment | None]) -> Moment | None:
 
 
 def _strictest(arrays: Sequence[LayerArrays]) -> LayerArrays:
-    """The shared weight, with a bias and an input scale that ask as much of its scales as any layer."""
+    """Give the shared weight a bias and an input scale that ask as much of its scales as any layer."""
     biases = [np.abs(a.bias) for a in arrays if a.bias is not None]
     scales = [a.input_scale for a in arrays if a.input_scale is not None]
     return replace(
@@ -86,13 +84,13 @@ def _strictest(arrays: Sequence[LayerArrays]) -> LayerArrays:
 def with_codes_of(
     shared: FittedWeight, layer: LayerWork, arrays: LayerArrays, moment: Moment | None, *, correct_bias: bool
 ) -> FittedWeight:
-    """The codes and scales of ``shared`` with the bias and the error of one of the layers."""
-    matrix = to_matrix(arrays.weight, layer).astype(np.float32)
-    channels = row_channels(layer)
+    """Return the codes and scales of ``shared`` with the bias and the error of one of the layers."""
+    matrix = layer.geometry.to_matrix(arrays.weight).astype(np.float32)
+    channels = layer.geometry.row_channels()
     scale = shared.scale[channels if shared.axis is not None else np.zeros_like(channels)]
-    integers = shared.format.table[to_matrix(shared.codes, layer)].astype(np.float32)
+    integers = shared.format.table[layer.geometry.to_matrix(shared.codes)].astype(np.float32)
     lost = matrix - integers * scale[..., None]
-    takes_mean = correct_bias and moment is not None and has_own_rows(channels)
+    takes_mean = correct_bias and moment is not None and layer.geometry.has_own_rows()
     known = moment is not None and moment.rows > 0
     hessian = uniform_hessian(matrix.shape[0], matrix.shape[2])
     if moment is not None and known:

@@ -11,20 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from dybitq.graph.load import Network
+from dybitq.graph.operators import Movement, moving
 from dybitq.graph.values import constant, is_op
 
 Function = Callable[[np.ndarray], np.ndarray]
 
-_MOVES = (
-    "Reshape",
-    "Transpose",
-    "Squeeze",
-    "Unsqueeze",
-    "Flatten",
-    "DepthToSpace",
-    "SpaceToDepth",
-    "Identity",
-)
+_MOVES = moving(Movement.SHAPE, Movement.ORDER)  # with every value once, a histogram stays what it is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -44,7 +36,7 @@ def derived_tensors(network: Network, names: frozenset[str]) -> dict[str, Derive
 
     In topological order.
     """
-    found: dict[str, Derived] = {}
+    derived: dict[str, Derived] = {}
     for node in network.model.graph:
         if not node.inputs or len(node.outputs) != 1 or node.inputs[0] is None:
             continue
@@ -55,13 +47,13 @@ def derived_tensors(network: Network, names: frozenset[str]) -> dict[str, Derive
         if function is None:
             continue
         moved = is_op(node, *_MOVES)
-        before = found.get(source)
+        before = derived.get(source)
         if before is None:
-            found[target] = Derived(source=source, function=function, moved=moved)
+            derived[target] = Derived(source=source, function=function, moved=moved)
         else:
             chained = _chain(before.function, function)
-            found[target] = Derived(source=before.source, function=chained, moved=before.moved or moved)
-    return found
+            derived[target] = Derived(source=before.source, function=chained, moved=before.moved or moved)
+    return derived
 
 
 def _function(node: object) -> Function | None:

@@ -64,11 +64,11 @@ def flows(network: Network, layers: Mapping[str, LayerWork]) -> tuple[Flow, ...]
 
     groups = pointwise_groups(network.model.graph)
     covered = covered_nodes(groups)
-    found = []
+    result = []
     for node in network.model.graph:
         group = groups.get(node.outputs[0].name or "") if node.outputs else None
         if group is not None:
-            found.append(_function(group))
+            result.append(_function(group))
         if group is not None or node in covered:
             continue
         inputs = tuple(v.name or "" for v in activation_inputs(node) if v.dtype == ir.DataType.FLOAT)
@@ -76,7 +76,7 @@ def flows(network: Network, layers: Mapping[str, LayerWork]) -> tuple[Flow, ...]
         if not inputs or not outputs:
             continue
         kind = FlowKind.LAYER if node.name in layers else _KINDS.get(node.op_type, FlowKind.PASS)
-        found.append(
+        result.append(
             Flow(
                 name=node.name or "",
                 kind=kind,
@@ -86,7 +86,7 @@ def flows(network: Network, layers: Mapping[str, LayerWork]) -> tuple[Flow, ...]
                 results=size(outputs[0]),
             )
         )
-    return tuple(found)
+    return tuple(result)
 
 
 def _function(group: Group) -> Flow:

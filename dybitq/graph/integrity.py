@@ -142,8 +142,8 @@ def check_values(model: ir.Model) -> None:
 
 
 def _check_graph(graph: ir.Graph, outside: frozenset[ir.Value]) -> None:
-    own = [*graph.inputs, *graph.initializers.values(), *(v for node in graph for v in node.outputs)]
-    visible = outside.union(own)
+    values = [*graph.inputs, *graph.initializers.values(), *(v for node in graph for v in node.outputs)]
+    visible = outside.union(values)
     for node in graph:
         missing = next((v for v in node.inputs if v is not None and v not in visible), None)
         if missing is not None:

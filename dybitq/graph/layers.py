@@ -15,7 +15,10 @@ from dybitq.graph.values import (
     shape_of,
     sole_consumer,
 )
-from dybitq.records.layers import LayerKind, LayerWork, Shape, Window
+from dybitq.records.geometry.base import Shape
+from dybitq.records.geometry.products import ActivationProduct, EmbeddingTable, MatrixProduct
+from dybitq.records.geometry.windows import SlidingWindow, TransposedWindow, Window
+from dybitq.records.layers import LayerWork
 
 Shapes = Mapping[str, Shape]
 
@@ -43,9 +46,9 @@ def layer_of(node: ir.Node, sizes: Sizes) -> LayerWork | None:
     if why_float(node, sizes) is not None:
         return None
     if is_op(node, "Conv") and _is_weight(node.inputs[1], 3):
-        return _convolution(node, sizes, LayerKind.CONV)
+        return _convolution(node, sizes)
     if is_op(node, "ConvTranspose") and _is_weight(node.inputs[1], 3):
-        return _convolution(node, sizes, LayerKind.CONV_TRANSPOSE)
+        return _transposed_convolution(node, sizes)
     if is_op(node, "Gemm") and _is_weight(node.inputs[1], 2):
         return _gemm(node, sizes)
     if is_op(node, "MatMul"):
@@ -109,54 +112,51 @@ def _work(
     return groups, m, k, n
 
 
-def _macs(gemm: tuple[int, int, int, int] | None) -> int | None:
-    return None if gemm is None else _product(gemm)
+def _convolution(node: ir.Node, sizes: Sizes) -> LayerWork:
+    geometry = SlidingWindow(weight_shape=shape_of(node.inputs[1]) or (), window=_window(node, sizes))
+    groups, k = geometry.patch_shape
+    return _windowed(node, sizes, geometry, node.outputs[0], k, geometry.output_channels // groups)
 
 
-def _convolution(node: ir.Node, sizes: Sizes, kind: LayerKind) -> LayerWork:
+def _transposed_convolution(node: ir.Node, sizes: Sizes) -> LayerWork:
+    geometry = TransposedWindow(weight_shape=shape_of(node.inputs[1]) or (), window=_window(node, sizes))
+    groups, k = geometry.patch_shape
+    return _windowed(node, sizes, geometry, node.inputs[0], k, geometry.weight_count // (groups * k))
+
+
+def _windowed(
+    node: ir.Node,
+    sizes: Sizes,
+    geometry: SlidingWindow | TransposedWindow,
+    places: ir.Value | None,
+    k: int,
+    n: int,
+) -> LayerWork:
+    """A layer with one patch for each position of ``places``."""
     bias = node.inputs[2] if len(node.inputs) > 2 else None
-    weight = shape_of(node.inputs[1]) or ()
-    source, output = _name(node.inputs[0]), _name(node.outputs[0])
-    window = _window(node, sizes.shown.get(source))
-    group = window.group
-    taps = _product(weight[2:])
-    gemm = None
-    if kind is LayerKind.CONV:
-        places = sizes.single.get(output)
-        if places is not None and taps is not None:
-            gemm = _work(group, _product(places[2:]), (weight[1] or 0) * taps, (weight[0] or 0) // group)
-    else:
-        places = sizes.single.get(source)
-        if places is not None and taps is not None:
-            gemm = _work(group, _product(places[2:]), (weight[0] or 0) // group, (weight[1] or 0) * taps)
+    source, output, extents = _name(node.inputs[0]), _name(node.outputs[0]), sizes.single.get(_name(places))
     return LayerWork(
         name=node.name or "",
-        kind=kind,
         op_type=node.op_type,
         input=source,
         output=output,
         weight=_name(node.inputs[1]),
         bias=_name(bias) or None,
         bias_node=None,
-        weight_shape=weight,
-        channel_axis=0 if kind is LayerKind.CONV else 1,
-        weight_on_left=False,
-        transposed=False,
-        window=window,
+        geometry=geometry,
         input_shape=sizes.shown.get(source, ()),
         output_shape=sizes.shown.get(output, ()),
-        gemm=gemm,
-        macs=_macs(gemm),
+        gemm=None if extents is None else _work(geometry.window.group, _product(extents[2:]), k, n),
     )
 
 
-def _window(node: ir.Node, input_shape: Shape | None) -> Window:
+def _window(node: ir.Node, sizes: Sizes) -> Window:
     weight = shape_of(node.inputs[1])
     kernel = tuple(extent or 1 for extent in (weight or ())[2:])
     axes = len(kernel)
     strides = ints_attribute(node, "strides") or (1,) * axes
     dilations = ints_attribute(node, "dilations") or (1,) * axes
-    pads = explicit_pads(node, input_shape) or (0,) * (2 * axes)
+    pads = explicit_pads(node, sizes.shown.get(_name(node.inputs[0]))) or (0,) * (2 * axes)
     return Window(
         kernel=kernel,
         strides=strides,
@@ -167,30 +167,26 @@ def _window(node: ir.Node, input_shape: Shape | None) -> Window:
 
 
 def _gemm(node: ir.Node, sizes: Sizes) -> LayerWork:
-    transposed = bool(int_attribute(node, "transB", 0))
     source, output = _name(node.inputs[0]), _name(node.outputs[0])
-    weight = shape_of(node.inputs[1]) or ()
+    geometry = MatrixProduct(
+        weight_shape=shape_of(node.inputs[1]) or (),
+        gemm=True,
+        transposed=bool(int_attribute(node, "transB", 0)),
+    )
     rows = sizes.single.get(output)
-    k, n = (weight[1], weight[0]) if transposed else (weight[0], weight[1])
-    gemm = _work(1, None if rows is None else rows[0], k, n)
+    m = None if rows is None else rows[0]
     return LayerWork(
         name=node.name or "",
-        kind=LayerKind.GEMM,
         op_type=node.op_type,
         input=source,
         output=output,
         weight=_name(node.inputs[1]),
         bias=_name(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else None,
         bias_node=None,
-        weight_shape=weight,
-        channel_axis=0 if transposed else 1,
-        weight_on_left=False,
-        transposed=transposed,
-        window=None,
+        geometry=geometry,
         input_shape=sizes.shown.get(source, ()),
         output_shape=sizes.shown.get(output, ()),
-        gemm=gemm,
-        macs=_macs(gemm),
+        gemm=_work(1, m, geometry.input_channels, geometry.output_channels),
     )
 
 
@@ -207,56 +203,48 @@ def _matmul(node: ir.Node, sizes: Sizes) -> LayerWork | None:
     if a is not None and b is not None and len(a) >= 2 and len(b) >= 2:
         out = sizes.single.get(_name(node.outputs[0]), (None,))
         gemm = _work(_product(out[:-2]), a[-2], a[-1], b[-1])
-    return _product_layer(node, sizes, LayerKind.MATMUL_DYNAMIC, left, right, gemm)
+    geometry = ActivationProduct(weight_shape=sizes.shown.get(_name(right), ()))
+    return _matrix_layer(node, sizes, geometry, left, right, gemm)
 
 
 def _matmul_weighted(node: ir.Node, sizes: Sizes, *, on_left: bool) -> LayerWork:
     """Describe activations ``[m, k]`` times the weight; a batched weight is one group per matrix."""
     weight, source = (node.inputs[0], node.inputs[1]) if on_left else (node.inputs[1], node.inputs[0])
-    shape = shape_of(weight) or ()
-    matrices = _product(shape[:-2]) or 1
+    geometry = MatrixProduct(weight_shape=sizes.shown.get(_name(weight), ()), left=on_left)
+    k, n = geometry.input_channels, geometry.output_channels
+    matrices = geometry.weight_count // (k * n)
     out = sizes.single.get(_name(node.outputs[0]))
-    k, n = (shape[-1], shape[-2]) if on_left else (shape[-2], shape[-1])
     gemm = None
     if out is not None:
         values = _product(out)
-        gemm = _work(matrices, None if values is None else values // (matrices * (n or 1)), k, n)
-    return _product_layer(node, sizes, LayerKind.MATMUL, source, weight, gemm, on_left=on_left)
+        gemm = _work(matrices, None if values is None else values // (matrices * n), k, n)
+    return _matrix_layer(node, sizes, geometry, source, weight, gemm)
 
 
-def _product_layer(
+def _matrix_layer(
     node: ir.Node,
     sizes: Sizes,
-    kind: LayerKind,
+    geometry: MatrixProduct | ActivationProduct,
     source: ir.Value | None,
     weight: ir.Value | None,
     gemm: tuple[int, int, int, int] | None,
-    *,
-    on_left: bool = False,
 ) -> LayerWork:
     output = _name(node.outputs[0])
-    shape = sizes.shown.get(_name(weight), ())
     bias, bias_node = (None, None)
-    if kind is LayerKind.MATMUL and not on_left:
-        bias, bias_node = _bias_after(node, shape[-1])
+    if isinstance(geometry, MatrixProduct) and not geometry.left:
+        bias, bias_node = _bias_after(node, geometry.output_channels)
     return LayerWork(
         name=node.name or "",
-        kind=kind,
         op_type=node.op_type,
         input=_name(source),
         output=output,
         weight=_name(weight),
         bias=bias,
         bias_node=bias_node,
-        weight_shape=shape,
-        channel_axis=len(shape) - 2 if on_left else len(shape) - 1,
-        weight_on_left=on_left,
-        transposed=False,
-        window=None,
+        geometry=geometry,
         input_shape=sizes.shown.get(_name(source), ()),
         output_shape=sizes.shown.get(output, ()),
         gemm=gemm,
-        macs=_macs(gemm),
     )
 
 
@@ -275,20 +263,14 @@ def _embedding(node: ir.Node, sizes: Sizes) -> LayerWork:
     source, output = _name(node.inputs[1]), _name(node.outputs[0])
     return LayerWork(
         name=node.name or "",
-        kind=LayerKind.GATHER,
         op_type=node.op_type,
         input=source,
         output=output,
         weight=_name(node.inputs[0]),
         bias=None,
         bias_node=None,
-        weight_shape=shape_of(node.inputs[0]) or (),
-        channel_axis=0,
-        weight_on_left=False,
-        transposed=False,
-        window=None,
+        geometry=EmbeddingTable(weight_shape=shape_of(node.inputs[0]) or ()),
         input_shape=sizes.shown.get(source, ()),
         output_shape=sizes.shown.get(output, ()),
         gemm=None,
-        macs=0,
     )

@@ -25,10 +25,35 @@ class Role(StrEnum):
     FLOAT = "float"  # stays in float32
 
 
-_MOVES = frozenset(
-    {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split", "DepthToSpace"}
-    | {"SpaceToDepth", "Expand", "Tile"}
-)
+class Movement(StrEnum):
+    """Arrangement of the values of its first input by an operator that computes nothing."""
+
+    SHAPE = "shape"  # every value once, in the order of memory: another shape or name
+    ORDER = "order"  # every value once, in another order
+    PART = "part"  # some of the values
+    REPEAT = "repeat"  # all of them, some more than once
+    PICK = "pick"  # by position or size, where attributes and inputs have it so (see :func:`role`)
+
+
+MOVES: dict[str, Movement] = {
+    **dict.fromkeys(("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze"), Movement.SHAPE),
+    **dict.fromkeys(("Transpose", "DepthToSpace", "SpaceToDepth"), Movement.ORDER),
+    **dict.fromkeys(("Slice", "Split"), Movement.PART),
+    **dict.fromkeys(("Expand", "Tile"), Movement.REPEAT),
+    **dict.fromkeys(("Gather", "MaxPool", "Pad", "Resize"), Movement.PICK),
+}
+"""Every operator that hands on values as they are."""
+
+
+def moving(*kinds: Movement) -> frozenset[str]:
+    """Operators that arrange values in one of these ways."""
+    return frozenset(name for name, kind in MOVES.items() if kind in kinds)
+
+
+UNCONDITIONAL_MOVES = moving(Movement.SHAPE, Movement.ORDER, Movement.PART, Movement.REPEAT)
+"""Operators that only move values, whatever their attributes and other inputs."""
+
+_ON_CODES = UNCONDITIONAL_MOVES - {"Identity"}  # the normal form keeps one only as a name of an output
 _FUSED = frozenset({"Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "Sigmoid", "LeakyRelu"})
 _TABLE = frozenset(
     {"HardSwish", "Gelu", "Tanh", "HardSigmoid", "Elu", "Selu", "Softplus", "Mish", "Erf", "Abs"}
@@ -44,7 +69,7 @@ def role(node: ir.Node, layers: Mapping[str, LayerWork]) -> Role:
     if node.domain not in ("", "ai.onnx") or not node.outputs:
         return Role.FLOAT
     op = node.op_type
-    if op in _MOVES or (op == "MaxPool" and len(node.outputs) == 1):
+    if op in _ON_CODES or (op == "MaxPool" and len(node.outputs) == 1):
         return Role.CODES
     if op == "Gather" and is_constant(node.inputs[1]):
         return Role.CODES
@@ -63,7 +88,7 @@ def role(node: ir.Node, layers: Mapping[str, LayerWork]) -> Role:
 
 def activation_inputs(node: ir.Node) -> tuple[ir.Value, ...]:
     """Return the inputs of ``node`` that carry float activations (not constants, not shapes or axes)."""
-    data_only = node.op_type in _MOVES or node.op_type in {"MaxPool", "Gather", "Resize", "Pad", "Clip"}
+    data_only = node.op_type in (MOVES.keys() - {"Identity"}) | {"Clip"}
     candidates = node.inputs[:1] if data_only else node.inputs
     return tuple(v for v in candidates if v is not None and not is_constant(v))
 

@@ -59,9 +59,9 @@ def pointwise_groups(graph: ir.Graph) -> dict[str, Group]:
     """
     sources: dict[ir.Value, ir.Value] = {}
     for node in graph:
-        found = _source(node, sources)
-        if found is not None and not _belongs_to_producer(node, sources):
-            sources[node.outputs[0]] = found
+        argument = _source(node, sources)
+        if argument is not None and not _belongs_to_producer(node, sources):
+            sources[node.outputs[0]] = argument
     groups = {}
     for value, source in sources.items():
         if not _inside(value, sources):

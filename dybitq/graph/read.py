@@ -118,7 +118,7 @@ def external_files(model: ir.Model, source: ModelSource) -> tuple[Path, ...]:
     Raises:
         ModelError: one is missing or truncated, or the model is in memory, so that none can be found.
     """
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for name, tensor in all_tensors(model):
         if isinstance(tensor, ir.ExternalTensor):
             if not isinstance(source, Path):
@@ -127,9 +127,9 @@ def external_files(model: ir.Model, source: ModelSource) -> tuple[Path, ...]:
                     "model with its external data, or give the path of its file"
                 )
             location = str(tensor.location)
-            _check_external(tensor, name, source, first=location not in found)
-            found[location] = Path(tensor.path)
-    return tuple(found[location] for location in sorted(found))
+            _check_external(tensor, name, source, first=location not in files)
+            files[location] = Path(tensor.path)
+    return tuple(files[location] for location in sorted(files))
 
 
 def _check_external(tensor: ir.ExternalTensor, name: str, path: Path, *, first: bool) -> None:

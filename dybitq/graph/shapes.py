@@ -101,15 +101,15 @@ def infer(model: ir.Model, *, values: bool = True) -> set[str]:
     trusted: set[str] = set()
     for node in model.graph:
         for value in node.outputs:
-            found = known.get(value.name or "")
-            if found is None:
+            twin = known.get(value.name or "")
+            if twin is None:
                 continue
-            if found.type is not None and not value.is_graph_output():
-                value.type = found.type
-            if found.shape is None:
+            if twin.type is not None and not value.is_graph_output():
+                value.type = twin.type
+            if twin.shape is None:
                 continue
             trusted.add(value.name or "")
             if value.is_graph_output() and value.shape is not None:
                 continue
-            value.shape = found.shape if value.shape is None else _merge_dims(found.shape, value.shape)
+            value.shape = twin.shape if value.shape is None else _merge_dims(twin.shape, value.shape)
     return trusted

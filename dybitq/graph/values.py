@@ -10,11 +10,11 @@ import onnx_ir as ir
 def values_by_name(model: ir.Model) -> dict[str, ir.Value]:
     """Index every named value of the main graph: inputs, initializers and node outputs."""
     graph = model.graph
-    found = {value.name: value for value in graph.inputs if value.name}
-    found.update((name, value) for name, value in graph.initializers.items())
+    values = {value.name: value for value in graph.inputs if value.name}
+    values.update((name, value) for name, value in graph.initializers.items())
     for node in graph:
-        found.update((value.name, value) for value in node.outputs if value.name)
-    return found
+        values.update((value.name, value) for value in node.outputs if value.name)
+    return values
 
 
 def nodes_by_name(model: ir.Model) -> dict[str, ir.Node]:
@@ -106,10 +106,10 @@ def all_value_names(model: ir.Model) -> set[str]:
         for node in graph:
             yield from (value.name or "" for value in node.outputs)
 
-    found = set(names(model.graph))
+    result = set(names(model.graph))
     for graph in model.graph.subgraphs():
-        found.update(names(graph))
-    return found
+        result.update(names(graph))
+    return result
 
 
 def all_node_names(model: ir.Model) -> set[str]:

@@ -1,6 +1,5 @@
 """Inputs and results of timing models: arrays over launches and width pairs."""
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,11 +39,6 @@ class Widths:
         """Select some launches (and pairs)."""
         arrays = {name: getattr(self, name)[index] for name in self.__slots__ if name != "table"}
         return Widths(**arrays, table=self.table)
-
-    def with_output(self, bits: int) -> "Widths":
-        """Store every output that leaves the chip at ``bits``."""
-        output = np.where(self.output > 0, bits, 0)
-        return dataclasses.replace(self, output=output, output_stored=np.full_like(self.output_stored, bits))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -24,7 +24,7 @@ ACCUMULATOR_ADD_BITS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
+class EnergyConstants:
     """Constants of one technology.
 
     Attributes:
@@ -53,15 +53,15 @@ def _horowitz_sram(bits: float) -> float:
     return float(9.0243e-4 * x**3 - 2.68848e-2 * x**2 + 0.208901 * x)
 
 
-TABLES: dict[str, Table] = {
-    "horowitz45": Table(
+TABLES: dict[str, EnergyConstants] = {
+    "horowitz45": EnergyConstants(
         source="Horowitz, ISSCC 2014, 45 nm, as fitted in QKeras qtools; leakage 15 % of dynamic assumed",
         mac_pj=_horowitz_mac,
         sram_pj_per_bit=_horowitz_sram,
         dram_pj_per_bit=20.3,
         leakage_share=0.15,
     ),
-    "scaled28": Table(
+    "scaled28": EnergyConstants(
         source="45 nm logic x 0.45 (assumed); SRAM 0.033 pJ/bit, ANT simulator; LPDDR4 8 pJ/bit, Accelergy",
         mac_pj=lambda w, a: 0.45 * _horowitz_mac(w, a),
         sram_pj_per_bit=lambda bits: 0.033,
@@ -79,11 +79,11 @@ def table_names() -> tuple[str, ...]:
     return (*sorted(TABLES), "bitfusion45")
 
 
-def _table(machine: Machine) -> Table:
+def _table(machine: Machine) -> EnergyConstants:
     name = machine.energy.table
     if name == "bitfusion45":
         base = TABLES["horowitz45"]
-        return Table(
+        return EnergyConstants(
             source="Bit Fusion repository: 45 nm synthesis and CACTI; DRAM 15 pJ/bit as in its simulator",
             mac_pj=base.mac_pj,
             sram_pj_per_bit=_cacti45,
@@ -186,7 +186,7 @@ def sram_bits(machine: Machine, costs: Costs, widths: Widths) -> Operands:
     )
 
 
-def _leakage(machine: Machine, costs: Costs, table: Table) -> Array:
+def _leakage(machine: Machine, costs: Costs, table: EnergyConstants) -> Array:
     """Leakage over the whole time of a launch: a stated power, or a share of the array's dynamic power."""
     if machine.energy.leakage_mw is not None:
         microseconds = costs.total / machine.clock_mhz + costs.overhead_us

@@ -160,8 +160,10 @@ def _cut(workload: Workload, launch: list[int], readers: dict[int, set[int]]) ->
     while launch:
         end = 1
         for size in range(2, len(launch) + 1):
-            own = set(launch[:size])
-            leaving = [number for number in own if readers.get(workload.ops[number].output, set()) - own]
+            members = set(launch[:size])
+            leaving = [
+                number for number in members if readers.get(workload.ops[number].output, set()) - members
+            ]
             if all(number == launch[size - 1] for number in leaving):
                 end = size
         parts.append(launch[:end])
@@ -177,13 +179,15 @@ def build(workload: Workload, fusion: Fusion) -> Launches:
     columns = np.array([_geometry(op) for op in heads], dtype=np.int64).reshape(len(heads), 15).T
     extras = []
     for launch in launches:
-        own = {ops[number].output for number in launch}
+        written = {ops[number].output for number in launch}
         head_inputs = ops[launch[0]].inputs[:2] if ops[launch[0]].macs else ops[launch[0]].inputs[:1]
-        seen: list[int] = []
+        streamed: list[int] = []
         for number in launch:
             skip = head_inputs if number == launch[0] else ()
-            seen += [i for i in ops[number].inputs if i not in own and i not in skip and i not in seen]
-        extras.append(tuple(seen))
+            streamed += [
+                i for i in ops[number].inputs if i not in written and i not in skip and i not in streamed
+            ]
+        extras.append(tuple(streamed))
 
     def array(values: Sequence[int]) -> np.ndarray:
         return np.array(values, dtype=np.int64)

@@ -111,7 +111,7 @@ def bandwidth(machine: Machine) -> float:
 
 
 class Priced(NamedTuple):
-    """Costs and energies of all launches, and the rates behind them."""
+    """Costs and energies of all launches, and the rates that they follow from."""
 
     costs: Costs
     energy: Energies
@@ -256,14 +256,14 @@ def _layers(machine: Machine, prepared: Prepared, priced: Priced) -> tuple[Layer
     """One record for each operator, in the workload's order; riders name the launch that carries them."""
     workload, launches = prepared.workload, prepared.launches
     rows = _Rows(machine, priced)
-    found: dict[int, LayerCost] = {}
+    costs: dict[int, LayerCost] = {}
     for place, index in enumerate(launches.heads):
         head = workload.ops[index]
-        found[index] = _launch(machine, prepared, rows, place)
+        costs[index] = _launch(machine, prepared, rows, place)
         for rider in launches.riders[place]:
             op = workload.ops[rider]
             output = workload.tensors[op.output]
-            found[rider] = LayerCost(
+            costs[rider] = LayerCost(
                 name=op.name,
                 op_type=op.op_type,
                 fused_into=head.name,
@@ -271,7 +271,7 @@ def _layers(machine: Machine, prepared: Prepared, priced: Priced) -> tuple[Layer
                 out_bits=output.bits,
                 mode="fused",
             )
-    return tuple(found[index] for index in sorted(found))
+    return tuple(costs[index] for index in sorted(costs))
 
 
 def _launch(machine: Machine, prepared: Prepared, rows: _Rows, place: int) -> LayerCost:

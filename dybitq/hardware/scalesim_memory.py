@@ -54,14 +54,14 @@ def fold_footprint(conv: tuple[int, ...], rows: int) -> int:
 def _positions(conv: tuple[int, ...], taps: tuple[int, ...]) -> int:
     """Input positions that windows reach through these taps."""
     in_h, in_w, kernel_w, stride_h, stride_w, out_h, out_w = conv
-    seen = np.zeros((in_h, in_w), dtype=bool)
+    touched = np.zeros((in_h, in_w), dtype=bool)
     for tap in taps:
         row, col = divmod(tap, kernel_w)
-        seen[
+        touched[
             row : row + (out_h - 1) * stride_h + 1 : stride_h,
             col : col + (out_w - 1) * stride_w + 1 : stride_w,
         ] = True
-    return int(seen.sum())
+    return int(touched.sum())
 
 
 def input_words(launches: Launches, buffers: Buffers, dataflow: str, rows: int, fold_c: Array) -> Array:

@@ -69,15 +69,15 @@ def distinct_products(prepared: Prepared, widths: Widths, rate: Rates, packed: A
         widths.extra_words,
     )
     table = np.concatenate([np.asarray(values, dtype=np.float64) for values in fields], axis=1)
-    seen: dict[tuple[int, bytes], int] = {}
+    numbers: dict[tuple[int, bytes], int] = {}
     places: list[int] = []
     inverse = np.zeros(len(shape_of), dtype=np.int64)
     for place in np.flatnonzero(shape_of >= 0).tolist():
         key = int(shape_of[place]), table[place].tobytes()
-        if key not in seen:
-            seen[key] = len(places)
+        if key not in numbers:
+            numbers[key] = len(places)
             places.append(place)
-        inverse[place] = seen[key]
+        inverse[place] = numbers[key]
     chosen = np.array(places, dtype=np.int64)
     return Products(chosen, inverse, widths.at(chosen), rate.at(chosen), packed[chosen])
 
@@ -141,10 +141,10 @@ class _Cells(NamedTuple):
 
 def _cells(prepared: Prepared, shapes: tuple[int, ...]) -> _Cells:
     """Candidates of these shapes; kept with the workload, because it is priced on many machines."""
-    found: _Cells | None = prepared.memo.get(shapes)
-    if found is None:
-        found = prepared.memo[shapes] = _lay_out(prepared, shapes)
-    return found
+    cells: _Cells | None = prepared.memo.get(shapes)
+    if cells is None:
+        cells = prepared.memo[shapes] = _lay_out(prepared, shapes)
+    return cells
 
 
 def _lay_out(prepared: Prepared, shapes: tuple[int, ...]) -> _Cells:

@@ -101,13 +101,13 @@ _KEY = (*_FLOATS, "m", "k", "out_elements", "vector_ops")
 
 def grid(launches: Launches) -> Grid:
     """Lay out every candidate of every distinct product; equal cuts are kept once."""
-    seen: dict[tuple[int, ...], int] = {}
+    shapes: dict[tuple[int, ...], int] = {}
     shape_of = np.full(len(launches.heads), -1, dtype=np.int64)
     rows = np.stack([getattr(launches, name) for name in _KEY], axis=1).tolist()
     for place in np.flatnonzero(launches.is_gemm).tolist():
-        shape_of[place] = seen.setdefault(tuple(rows[place]), len(seen))
+        shape_of[place] = shapes.setdefault(tuple(rows[place]), len(shapes))
     first = np.array(
-        [int(np.flatnonzero(shape_of == index)[0]) for index in range(len(seen))], dtype=np.int64
+        [int(np.flatnonzero(shape_of == index)[0]) for index in range(len(shapes))], dtype=np.int64
     )
     cells = [
         _cells({name: float(getattr(launches, name)[place]) for name in _FLOATS}) for place in first.tolist()

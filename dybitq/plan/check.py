@@ -1,4 +1,4 @@
-"""Whether a plan fits a model: for plans that were edited by hand or made for another model."""
+"""Checks that a plan fits a model: for plans that were edited by hand or made for another model."""
 
 from collections.abc import Mapping
 
@@ -14,8 +14,10 @@ from dybitq.graph.load import Network
 from dybitq.graph.operators import Role, role
 from dybitq.graph.tensors import Tensors
 from dybitq.graph.values import is_constant, values_by_name
+from dybitq.plan.recipe import kernel_modes
 from dybitq.records.arithmetic import FLOAT_RESCALE
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.geometry.products import ActivationProduct, EmbeddingTable, MatrixProduct
+from dybitq.records.layers import LayerWork
 from dybitq.records.plan import ACTIVATION, ActivationMode, LayerPlan, Plan
 
 _EDGE_FORMATS = tuple(f"int{bits}" for bits in range(2, 9))
@@ -50,7 +52,7 @@ def _check(network: Network, layers: Mapping[str, LayerWork], plan: Plan) -> Non
 
 
 def _check_weights(layer: LayerWork, plan: LayerPlan) -> None:
-    dynamic = layer.kind is LayerKind.MATMUL_DYNAMIC
+    dynamic = isinstance(layer.geometry, ActivationProduct)
     if plan.in_float:
         return
     if dynamic != (plan.weights == ACTIVATION):
@@ -68,15 +70,14 @@ def _check_weights(layer: LayerWork, plan: LayerPlan) -> None:
 
 
 def _check_mode(layer: LayerWork, mode: ActivationMode) -> None:
-    """Static and dynamic activations need a kernel that takes 8-bit operands."""
-    plain = layer.kind is LayerKind.MATMUL and not layer.weight_on_left and len(layer.weight_shape) == 2
-    if mode is ActivationMode.DYNAMIC and not plain:
+    """Refuse layers that no kernel with 8-bit operands computes, where activations are static or dynamic."""
+    modes = kernel_modes(layer)
+    if mode is ActivationMode.DYNAMIC and mode not in modes:
         raise ConfigError(
             f"layer {layer.name!r} is {_what(layer)}; only a MatMul by a constant matrix can take "
             "dynamic activations"
         )
-    static = plain or layer.kind in (LayerKind.CONV, LayerKind.GEMM, LayerKind.MATMUL_DYNAMIC)
-    if mode is ActivationMode.STATIC and not static:
+    if mode is ActivationMode.STATIC and mode not in modes:
         raise ConfigError(
             f"layer {layer.name!r} is {_what(layer)}, which has no kernel for 8-bit activations; "
             "set its activations to 'float'"
@@ -107,12 +108,13 @@ def _check_recode(plan: LayerPlan) -> None:
 
 
 def _what(layer: LayerWork) -> str:
-    if layer.kind is LayerKind.GATHER:
-        return "an embedding"
-    if layer.weight_on_left:
-        return "a MatMul with its weight on the left"
-    if layer.kind is LayerKind.MATMUL and len(layer.weight_shape) != 2:
-        return "a MatMul by a stack of matrices"
+    match layer.geometry:
+        case EmbeddingTable():
+            return "an embedding"
+        case MatrixProduct(left=True):
+            return "a MatMul with its weight on the left"
+        case MatrixProduct(stacked=True):
+            return "a MatMul by a stack of matrices"
     return f"a {layer.op_type}"
 
 

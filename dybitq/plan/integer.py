@@ -10,7 +10,8 @@ from dybitq.graph.steps.recognise import integer_steps
 from dybitq.graph.steps.records import IntegerSteps, Step, StepKind
 from dybitq.plan.recipe import Recipe, Resolved, resolve_settings
 from dybitq.records.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST, IntegerOptions
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.geometry.products import ActivationProduct, EmbeddingTable
+from dybitq.records.layers import LayerWork
 from dybitq.records.plan import ACTIVATION, FLOAT, ActivationMode, EdgePlan, LayerPlan, Plan
 
 _WIDTHS = tuple(f"int{bits}" for bits in range(2, 9))
@@ -43,7 +44,7 @@ def make_integer_plan(network: Network, layers: Sequence[LayerWork], recipe: Rec
 
 
 def steps_of_plan(network: Network, layers: Mapping[str, LayerWork], plan: Plan) -> IntegerSteps:
-    """The network as integer steps, with the layers that the plan leaves in float left in float."""
+    """Return the network as integer steps, with the layers that the plan leaves in float left in float."""
     quantized = frozenset(p.layer for p in plan.layers if not p.in_float)
     return integer_steps(network.model, layers, quantized)
 
@@ -97,7 +98,7 @@ def check_options(arithmetic: str, options: IntegerOptions) -> None:
         for name, given in only_explicit.items():
             if given:
                 raise ConfigError(
-                    f"{name} is for the explicit flavour; the kernels behind the fast one round half to "
+                    f"{name} is for the explicit flavour; the kernels of the fast one round half to "
                     "even, once, with shifts of at most 16. Use --flavour explicit"
                 )
     elif arithmetic != INTEGER_EXPLICIT:
@@ -141,13 +142,13 @@ def _layer_plan(layer: LayerWork, resolved: Resolved, options: IntegerOptions) -
             f"layer {layer.name!r} ({reason}): {what} contradicts --integer-only; leave it out, or use "
             "--integer-only=report"
         )
-    if layer.kind is LayerKind.MATMUL_DYNAMIC:
+    if isinstance(layer.geometry, ActivationProduct):
         weights, reason = ACTIVATION, "both operands are activations"
-    batched = layer.kind is LayerKind.MATMUL and len(layer.weight_shape) > 2
+    table = isinstance(layer.geometry, EmbeddingTable)
     return LayerPlan(
         layer=layer.name,
-        weights=FLOAT if in_float or layer.kind is LayerKind.GATHER else weights,
-        granularity="tensor" if batched else settings.granularity,
+        weights=FLOAT if in_float or table else weights,
+        granularity="tensor" if layer.geometry.stacked else settings.granularity,
         scale=settings.scale,
         rounding=settings.rounding,
         activations=ActivationMode.STATIC,
@@ -163,7 +164,7 @@ def _edge_plans(
     resolved: Mapping[str, Resolved],
     default: str,
 ) -> tuple[EdgePlan, ...]:
-    """An encoding for every root; narrow ones where all layers that read it ask for the same width.
+    """Return an encoding for every root; narrow ones where all layers that read it ask for the same width.
 
     Ranges are those of the layers that read a tensor; ``default`` where none does.
     """
@@ -201,5 +202,5 @@ def _on_int8_kernels(weights: str) -> bool:
 
 
 def _only_passes_on(step: Step) -> bool:
-    """Whether a reader of codes does not mind their width: layers, and what only moves codes."""
+    """Return whether a reader of codes does not mind their width: layers, and what only moves codes."""
     return step.kind in (StepKind.LAYER, StepKind.MOVE, StepKind.CLAMP, StepKind.QUANTIZE)

@@ -8,7 +8,7 @@ from dybitq.records.plan import Plan
 
 
 def with_narrow_parts(network: Network, plan: Plan) -> Plan:
-    """The plan with the operands of every narrow Concat at its width, where the Concat alone reads them.
+    """Put the operands of every narrow Concat at its width, where the Concat alone reads them.
 
     A plan that codes the parts in 8 bits would store them wider than anything reads them.
     """

@@ -35,7 +35,7 @@ class PlanPricing:
         self._known: dict[frozenset[str], tuple[dict[str, str], frozenset[str]]] = {}
 
     def workload_of(self, plan: Plan) -> Workload:
-        """The workload as ``plan`` would have it quantized and emitted.
+        """Return the workload as ``plan`` would have it quantized and emitted.
 
         Raises:
             ConfigError: the plan names a layer or tensor that the network does not have.
@@ -70,7 +70,7 @@ class PlanPricing:
         return self._known[coded]
 
     def _is_absorbed(self, name: str, coded: frozenset[str]) -> bool:
-        """Whether a Relu or Clip disappears into the codes that the kernel before it writes."""
+        """Return whether a Relu or Clip disappears into the codes that the kernel before it writes."""
         node = self._nodes[name]
         source = node.inputs[0] if node.inputs else None
         if source is None or node.outputs[0].name not in coded or source.name in coded:

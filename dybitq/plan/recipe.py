@@ -16,7 +16,9 @@ from dybitq.fit.weights.scales import scale_methods
 from dybitq.graph.load import Network
 from dybitq.plan.regions import Regions, find_regions
 from dybitq.records.arithmetic import DEFAULT_OPTIONS, FLOAT_RESCALE, IntegerOptions
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.geometry.products import ActivationProduct, EmbeddingTable, MatrixProduct
+from dybitq.records.geometry.windows import TransposedWindow
+from dybitq.records.layers import LayerWork
 from dybitq.records.plan import (
     ACTIVATION,
     DEFAULT_TARGET,
@@ -31,7 +33,7 @@ from dybitq.records.plan import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a recipe can say of a layer; None means "as the defaults have it".
+    """Settings of a layer in a recipe; None means "as the defaults have it".
 
     Attributes:
         weights: format name (``dybit4``, ``int8``, ``auto4``) or ``float``.
@@ -63,7 +65,7 @@ class Rule:
     settings: Settings = field(default_factory=Settings)
 
     def matches(self, layer: LayerWork) -> bool:
-        """Whether the rule applies to ``layer``."""
+        """Return whether the rule applies to ``layer``."""
         by_type = self.op_type is None or self.op_type == layer.op_type
         return by_type and (self.name is None or fnmatch.fnmatchcase(layer.name, self.name))
 
@@ -175,7 +177,7 @@ def make_plan(network: Network, layers: Sequence[LayerWork], recipe: Recipe) -> 
 
 
 def resolve_settings(network: Network, layers: Sequence[LayerWork], recipe: Recipe) -> dict[str, Resolved]:
-    """Settings of every layer by name.
+    """Return the settings of every layer by name.
 
     Raises:
         ConfigError: a rule matches no layer.
@@ -186,18 +188,18 @@ def resolve_settings(network: Network, layers: Sequence[LayerWork], recipe: Reci
 
 
 def end_layers(graph: ir.Graph, layers: Sequence[LayerWork]) -> frozenset[str]:
-    """Names of the layers with no weighted layer before them, or none behind them."""
+    """Names of the layers with no weighted layer before them, or none after them."""
     weighted = {layer.name: layer for layer in layers if layer.weight_count}
-    behind: set[ir.Value] = set()
+    following: set[ir.Value] = set()
     last = set()
     for node in reversed(list(graph)):
-        follows = any(v in behind for v in node.outputs)
+        follows = any(v in following for v in node.outputs)
         if node.name in weighted:
             if not follows:
                 last.add(node.name)
             follows = True
         if follows:
-            behind.update(v for v in node.inputs if v is not None)
+            following.update(v for v in node.inputs if v is not None)
     before: set[ir.Value] = set()
     first = set()
     for node in graph:
@@ -256,15 +258,23 @@ def _resolve(layer: LayerWork, recipe: Recipe, outermost: frozenset[str]) -> Res
 
 
 def activation_mode(layer: LayerWork, activations: str) -> ActivationMode:
-    """The mode in which ``layer`` can honour ``activations``."""
-    if layer.kind in (LayerKind.GATHER, LayerKind.CONV_TRANSPOSE) or activations == FLOAT:
-        return ActivationMode.FLOAT  # no quantized kernel: weights are packed, arithmetic stays float
-    if layer.kind is LayerKind.MATMUL:
-        if layer.weight_on_left or len(layer.weight_shape) != 2:
-            return ActivationMode.FLOAT
-        if activations in ("auto", "dynamic8"):
-            return ActivationMode.DYNAMIC
+    """Return the mode in which ``layer`` can honour ``activations``."""
+    modes = kernel_modes(layer)
+    if activations == FLOAT or not modes:
+        return ActivationMode.FLOAT  # without a quantized kernel weights are packed, arithmetic stays float
+    if activations in ("auto", "dynamic8"):
+        return modes[0]
     return ActivationMode.STATIC
+
+
+def kernel_modes(layer: LayerWork) -> tuple[ActivationMode, ...]:
+    """Modes in which the runtime has a kernel for 8-bit activations of ``layer``, the usual one first."""
+    match layer.geometry:
+        case EmbeddingTable() | TransposedWindow():
+            return ()
+        case MatrixProduct(gemm=False, plain=plain):
+            return (ActivationMode.DYNAMIC, ActivationMode.STATIC) if plain else ()
+    return (ActivationMode.STATIC,)
 
 
 def _layer_plan(layer: LayerWork, resolved: Resolved) -> LayerPlan:
@@ -273,7 +283,7 @@ def _layer_plan(layer: LayerWork, resolved: Resolved) -> LayerPlan:
     assert settings.scale and settings.rounding and settings.reduce_range is not None
     mode = activation_mode(layer, settings.activations)
     weights, reason = settings.weights, resolved.reason
-    if layer.kind is LayerKind.MATMUL_DYNAMIC:
+    if isinstance(layer.geometry, ActivationProduct):
         static = settings.activations == "int8"
         weights = ACTIVATION if static else FLOAT
         mode = ActivationMode.STATIC if static else ActivationMode.FLOAT

@@ -1,4 +1,4 @@
-"""Which activation tensors of a graph are worth coding in 8 bits, from the roles of its operators.
+"""Activation tensors of a graph that are worth coding in 8 bits, from the roles of its operators.
 
 Two passes. Forward: a tensor is *codable* if codes can come out of its producer without a detour
 through float. Backward: it is *needed* if some layer downstream multiplies its codes. Coded are the
@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from dybitq.graph.operators import Role, activation_inputs, role
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.geometry.products import ActivationProduct
+from dybitq.records.geometry.windows import SlidingWindow
+from dybitq.records.layers import LayerWork
 from dybitq.records.plan import ActivationMode
 
 
@@ -22,7 +24,7 @@ class Regions:
     Attributes:
         roots: tensors that get an encoding of their own, in topological order.
         carries: every coded tensor to the root whose encoding it carries.
-        layers_only: roots whose codes nobody reads but weighted layers.
+        layers_only: roots whose codes only weighted layers read.
     """
 
     roots: tuple[str, ...]
@@ -88,7 +90,7 @@ def _needed(
         if node.name in static:
             layer = layers[node.name]
             needed.add(layer.input)
-            if layer.kind is LayerKind.MATMUL_DYNAMIC and layer.weight is not None:
+            if isinstance(layer.geometry, ActivationProduct):
                 needed.add(layer.weight)
         elif node.name in biases:
             continue
@@ -98,7 +100,7 @@ def _needed(
 
 
 def absorbed_clamp(value: ir.Value, layers: Mapping[str, LayerWork]) -> ir.Node | None:
-    """The Relu or Clip that is the only reader of ``value`` and can swallow its quantizer, or None."""
+    """Return the Relu or Clip that is the only reader of ``value`` and can swallow its quantizer, or None."""
     uses = value.uses()
     if len(uses) != 1 or value.is_graph_output():
         return None
@@ -126,7 +128,7 @@ def _roots(
     for value in graph.inputs:
         if value.name in needed:
             root(value.name)
-    absorbing: set[str] = set()  # raw outputs whose quantizer stands behind the clamp
+    absorbing: set[str] = set()  # raw outputs whose quantizer stands after the clamp
     for node in nodes:
         kind = roles[id(node)]
         source = node.inputs[0].name if node.inputs and node.inputs[0] is not None else None
@@ -134,7 +136,7 @@ def _roots(
             carries.update({v.name: carries[source] for v in node.outputs if v.name})
             continue
         for value in node.outputs:
-            must = node.name in static and layers[node.name].kind is LayerKind.CONV
+            must = node.name in static and isinstance(layers[node.name].geometry, SlidingWindow)
             wanted = value.name in needed or must or (kind is Role.CLAMP and source in absorbing)
             if not wanted or not value.name:
                 continue

@@ -87,7 +87,7 @@ def read_plan(path: Path) -> Plan:
 
 
 def parse_plan(document: Any, *, source: str) -> Plan:
-    """A plan from parsed YAML or JSON."""
+    """Return a plan from parsed YAML or JSON."""
     shape = validate(PlanShape, document, source=source)
     _check_arithmetic(shape, source)
     layers = tuple(
@@ -112,7 +112,7 @@ def parse_plan(document: Any, *, source: str) -> Plan:
 
 
 def plan_document(plan: Plan, *, reasons: bool = True) -> dict[str, Any]:
-    """A plan as plain data, fields at their default left out."""
+    """Return a plan as plain data, fields at their default left out."""
     document: dict[str, Any] = {"schema_version": _VERSION, "model_sha256": plan.model_sha256}
     for name in ("bias_correction", "arithmetic", "target"):
         if getattr(plan, name) != Plan.__dataclass_fields__[name].default:
@@ -136,7 +136,7 @@ def _changed(record: LayerPlan | EdgePlan, *, reasons: bool) -> dict[str, Any]:
 
 
 def plan_text(plan: Plan) -> str:
-    """The YAML of a plan file: a line for every layer and tensor, so that plans can be compared by line."""
+    """Write the YAML of a plan: a line for every layer and tensor, so that plans can be compared by line."""
     document = plan_document(plan)
     lines = [f"{key}: {_flow(value)}" for key, value in document.items() if key not in ("layers", "edges")]
     for key in ("layers", "edges"):

@@ -32,7 +32,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
+class ChoiceGroup:
     """A layer, or several layers decided as one, that takes exactly one of its choices."""
 
     name: str
@@ -63,7 +63,7 @@ class Problem:
     Ties are transitive: tying a with b and b with c ties all three.
     """
 
-    groups: tuple[Group, ...]
+    groups: tuple[ChoiceGroup, ...]
     ties: tuple[Tie, ...] = ()
     budgets: tuple[Budget, ...] = ()
 
@@ -141,7 +141,7 @@ def _wrong_budgets(problem: Problem, *, partial: bool) -> Iterator[str]:
                 yield f"group {group.name!r}: no cost {budget.cost!r}, which has a budget, for {labels}"
 
 
-def _wrong_tie(tie: Tie, by_name: Mapping[str, Group], unread: Collection[str]) -> Iterator[str]:
+def _wrong_tie(tie: Tie, by_name: Mapping[str, ChoiceGroup], unread: Collection[str]) -> Iterator[str]:
     title = "tie [" + ", ".join(tie.groups) + "]" + (f" on {tie.part!r}" if tie.part is not None else "")
     if len(set(tie.groups)) < 2:
         yield f"{title}: expected at least two different groups"
@@ -157,7 +157,7 @@ def _wrong_tie(tie: Tie, by_name: Mapping[str, Group], unread: Collection[str]) 
         yield from _unequal_parts(title, groups, tie.part)
 
 
-def _unequal_labels(title: str, groups: list[Group]) -> Iterator[str]:
+def _unequal_labels(title: str, groups: list[ChoiceGroup]) -> Iterator[str]:
     for group in groups[1:]:
         first, other = ({c.label: dict(c.parts) for c in g.choices} for g in (groups[0], group))
         if first.keys() != other.keys():
@@ -167,7 +167,7 @@ def _unequal_labels(title: str, groups: list[Group]) -> Iterator[str]:
             yield f"{title}: {groups[0].name!r} and {group.name!r} have equal labels made of different parts"
 
 
-def _unequal_parts(title: str, groups: list[Group], part: str) -> Iterator[str]:
+def _unequal_parts(title: str, groups: list[ChoiceGroup], part: str) -> Iterator[str]:
     values: list[tuple[str, set[str]]] = []
     for group in groups:
         if any(part not in choice.parts for choice in group.choices):

@@ -18,7 +18,7 @@ class TieRounding(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntegerOptions:
-    """What can be chosen in integer-only arithmetic; see docs/integer-only.md.
+    """Options of integer-only arithmetic; see docs/integer-only.md.
 
     Attributes:
         only: ``strict`` refuses operators that have no integer form, ``report`` leaves them in float.

@@ -61,7 +61,7 @@ class FittedEdge:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Recoding:
-    """What a layer does to its 8-bit input codes on the way in.
+    """Change of a layer's 8-bit input codes on their way to the multiplier.
 
     Attributes:
         name: as it stands in a plan.

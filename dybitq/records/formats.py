@@ -33,7 +33,7 @@ class NumberFormat:
 
     @property
     def fits_int8(self) -> bool:
-        """Whether every integer fits an int8 (or uint8, if unsigned) kernel."""
+        """Return whether every integer fits an int8 (or uint8, if unsigned) kernel."""
         return self.max_integer <= (127 if self.signed else 255)
 
 

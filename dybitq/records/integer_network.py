@@ -17,7 +17,7 @@ import numpy as np
 
 from dybitq.records.arithmetic import TieRounding
 from dybitq.records.formats import NumberFormat
-from dybitq.records.layers import Window
+from dybitq.records.geometry.windows import Window
 
 AttributeValue = int | float | str | tuple[int, ...] | tuple[float, ...]
 
@@ -295,15 +295,6 @@ class Program:
     operations: tuple[Operation, ...]
     constants: Mapping[str, np.ndarray] = field(default_factory=dict)
     scales: Mapping[str, float] = field(default_factory=dict)
-
-
-def inputs_of(operation: Operation) -> tuple[str, ...]:
-    """Names of the tensors that an operation reads."""
-    if isinstance(operation, Move):
-        return tuple(o for o in operation.operands if isinstance(o, str))
-    if isinstance(operation, ActivationProduct | Addition | Multiplication | Concatenation | Other):
-        return tuple(operation.inputs)
-    return (operation.input,)
 
 
 def outputs_of(operation: Operation) -> tuple[str, ...]:

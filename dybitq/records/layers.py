@@ -1,13 +1,12 @@
 """Records of the tensors and weighted layers of a network; ``None`` stands for a dynamic extent."""
 
 from dataclasses import dataclass
-from enum import StrEnum
-
-import numpy as np
+from math import prod
 
 from dybitq.records.formats import Granularity
-
-Shape = tuple[int | None, ...]
+from dybitq.records.geometry.base import Shape
+from dybitq.records.geometry.products import ActivationProduct, EmbeddingTable, MatrixProduct
+from dybitq.records.geometry.windows import SlidingWindow, TransposedWindow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,60 +25,61 @@ class TensorInfo:
     dtype: str
 
 
-class LayerKind(StrEnum):
-    """What a weighted layer computes."""
-
-    CONV = "conv"
-    CONV_TRANSPOSE = "conv_transpose"
-    GEMM = "gemm"
-    MATMUL = "matmul"  # one operand is a weight, on either side
-    MATMUL_DYNAMIC = "matmul_dynamic"  # both operands are activations
-    GATHER = "gather"  # embedding table, weight-only
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """Sliding-window geometry of a convolution; spatial axes in ONNX order."""
-
-    kernel: tuple[int, ...]
-    strides: tuple[int, ...]
-    dilations: tuple[int, ...]
-    pads: tuple[int, ...]  # all begins, then all ends, as ONNX has them
-    group: int
+Geometry = SlidingWindow | TransposedWindow | MatrixProduct | ActivationProduct | EmbeddingTable
+"""How the activation and the weight of a layer become a product of matrices."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerWork:
     """One layer of the normalised graph that multiplies and accumulates.
 
-    ``gemm`` is the work as ``groups`` products ``[m, k] x [k, n]`` at batch size 1 (unknown extents
-    counted as ``None`` make all of it ``None``); ``macs`` is ``groups * m * k * n``.
+    Attributes:
+        name: node name, unique in the graph.
+        op_type: operator of the node.
+        input: activation that meets the weight; of two activations the left operand.
+        output: raw output of the node itself.
+        weight: initializer, or the right operand of two activations.
+        bias: initializer added by this node, or by an Add right after a MatMul.
+        bias_node: name of that Add, where the bias is not an input of the layer itself.
+        geometry: the kind of product, the shape of the weight, and what follows from them.
+        input_shape, output_shape: as the model declares them.
+        gemm: the work as ``(groups, m, k, n)``, so many products ``[m, k] x [k, n]`` at batch size 1; None
+            where an extent is not known, and for embeddings.
     """
 
-    name: str  # node name, unique in the graph
-    kind: LayerKind
+    name: str
     op_type: str
-    input: str  # activation that meets the weight (for MATMUL_DYNAMIC: the left operand)
-    output: str  # raw output of the node itself
-    weight: str | None  # initializer, or the right operand of MATMUL_DYNAMIC
-    bias: str | None  # initializer added by this node, or by an Add right behind a MatMul
-    bias_node: str | None  # that Add's node name, when the bias is not an input of the layer itself
-    weight_shape: Shape
-    channel_axis: int  # axis of the weight that indexes output channels
-    weight_on_left: bool  # MatMul(weight, activation)
-    transposed: bool  # Gemm with transB: weight is [out, in]
-    window: Window | None
+    input: str
+    output: str
+    weight: str
+    bias: str | None
+    bias_node: str | None
+    geometry: Geometry
     input_shape: Shape
     output_shape: Shape
-    gemm: tuple[int, int, int, int] | None  # (groups, m, k, n)
-    macs: int | None
+    gemm: tuple[int, int, int, int] | None
+
+    @property
+    def weight_shape(self) -> Shape:
+        """Shape of the weight, or of the right one of two activations."""
+        return self.geometry.weight_shape
 
     @property
     def weight_count(self) -> int:
         """Number of weights (0 where both operands are activations)."""
-        if self.kind is LayerKind.MATMUL_DYNAMIC:
+        return self.geometry.weight_count
+
+    @property
+    def macs(self) -> int | None:
+        """Multiplications and additions of one sample; None where an extent is not known."""
+        if isinstance(self.geometry, EmbeddingTable):
             return 0
-        return int(np.prod([d or 1 for d in self.weight_shape], dtype=np.int64))
+        return None if self.gemm is None else prod(self.gemm)
+
+    @property
+    def moment_key(self) -> str:
+        """Name under which the moments of its patches are kept."""
+        return self.geometry.moment_key(self.input)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +90,9 @@ class QuantizedLayer:
     QLinearConv or MatMulInteger, ``layer.weight`` is the stored initializer that holds the codes.
 
     Attributes:
-        layer: kind, shapes, window and MACs, as in the survey of a float network.
-        weight_bits: stored bits of one weight, 32 if float32; for MATMUL_DYNAMIC the width at which the
-            right operand is multiplied.
+        layer: geometry, shapes and MACs, as in the survey of a float network.
+        weight_bits: stored bits of one weight, 32 if float32; of two activations the width at which
+            the right one is multiplied.
         weight_format: registered format where the model says so (``dybit4``), otherwise the stored
             element type (``int8``, ``uint4``, ``float32``).
         granularity: what shares one weight scale; None where the weights are not quantized.

@@ -1,4 +1,4 @@
-"""Where a model is read from: a file, or bytes in memory."""
+"""Source of a model: a file, or bytes in memory."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -20,7 +20,7 @@ def is_coded(weights: str) -> bool:
 
 
 class ActivationMode(StrEnum):
-    """How the activations of a layer reach its multiplier."""
+    """Form in which the activations of a layer reach its multiplier."""
 
     STATIC = "static"  # ranges fixed by calibration
     DYNAMIC = "dynamic"  # 8-bit ranges found at every run (MatMul)
@@ -49,17 +49,17 @@ class LayerPlan:
 
     @property
     def has_coded_weights(self) -> bool:
-        """Whether the layer has weights to fit: it is not left in float, and no product of activations."""
+        """Return whether the layer has weights to fit: not left in float, and no product of activations."""
         return is_coded(self.weights)
 
     @property
     def in_float(self) -> bool:
-        """Whether the layer is left as it is."""
+        """Return whether the layer is left as it is."""
         return self.weights == FLOAT
 
     @property
     def recodes(self) -> bool:
-        """Whether the layer re-codes its input."""
+        """Return whether the layer re-codes its input."""
         return self.recode != NO_RECODING
 
 

@@ -11,7 +11,7 @@ from dybitq.errors import StatisticsError
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TensorStatistics:
-    """What one pass over the data learns of one float activation tensor.
+    """Statistics of one float activation tensor from one pass over the data.
 
     Attributes:
         samples, count: samples seen, and values in the histogram (some positions of every sample).
@@ -31,7 +31,7 @@ class TensorStatistics:
 
 
 class MomentKind(StrEnum):
-    """How much of the second moment was kept within the memory budget."""
+    """Part of the second moment that was kept within the memory budget."""
 
     FULL = "full"
     BLOCK = "block"
@@ -86,7 +86,7 @@ class Statistics:
         model_sha256: hash of the float32 model file (external data included).
         samples: number of samples.
         tensors: by activation name in the normalised graph.
-        moments: by :func:`dybitq.patches.moment_key` of a layer.
+        moments: by ``moment_key`` of a layer.
         channels: by layer name; statistics of the layer's own raw output.
     """
 

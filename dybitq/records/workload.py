@@ -120,7 +120,7 @@ class Workload:
         tensors, ops: see above; indices in ``ops`` point into ``tensors``.
         outputs: indices of the tensors that leave the network.
         skipped: operators that could not be priced.
-        notes: assumptions and exceptions behind the result (assumed batch, float layers, ...).
+        notes: assumptions and exceptions (assumed batch, float layers, ...).
         convention: ``onnx``, or ``scalesim`` when sizes follow that tool's rules (no padding, ceiling).
     """
 

@@ -150,8 +150,10 @@ def reasons_text(reasons: Sequence[Reason]) -> str:
     lines = []
     for reason in reasons:
         title = ", ".join(reason.groups) + (f" ({reason.part})" if reason.part else "")
-        found = [_sentence(reason, other) for other in (reason.better, reason.cheaper) if other is not None]
-        lines.append(f"{title}: {reason.chosen}; " + ("; ".join(found) or "nothing else to choose"))
+        sentences = [
+            _sentence(reason, other) for other in (reason.better, reason.cheaper) if other is not None
+        ]
+        lines.append(f"{title}: {reason.chosen}; " + ("; ".join(sentences) or "nothing else to choose"))
     return "\n".join(lines)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 from dybitq.errors import first_of
 from dybitq.graph.stored.contents import StoredTensor
 from dybitq.records.formats import Granularity, PerBlock, PerChannel
-from dybitq.records.layers import LayerKind, QuantizedLayer
+from dybitq.records.geometry.products import ActivationProduct, EmbeddingTable
+from dybitq.records.layers import QuantizedLayer
 from dybitq.records.models import ModelSource
 from dybitq.report.page import Page, Shown, Table
 
@@ -16,8 +17,8 @@ _NAMES_SHOWN = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Coverage:
-    """How much of a model is quantized.
+class StoredCoverage:
+    """Quantized part of a model, in layers, weights, bytes and MACs.
 
     Attributes:
         layers, quantized_layers: layers with weights, and those whose weights are stored in codes.
@@ -73,7 +74,7 @@ class InspectResult(Shown):
     metadata: Mapping[str, str]
     layers: tuple[QuantizedLayer, ...]
     tensors: tuple[StoredTensor, ...]
-    coverage: Coverage
+    coverage: StoredCoverage
     notes: tuple[str, ...]
 
     def page(self) -> Page:
@@ -151,8 +152,8 @@ def _shape(layer: QuantizedLayer) -> str:
 
 def _row(layer: QuantizedLayer, total: int) -> tuple[str, ...]:
     work = layer.layer
-    stored = work.kind is not LayerKind.MATMUL_DYNAMIC
-    looked_up = work.kind is LayerKind.GATHER
+    stored = not isinstance(work.geometry, ActivationProduct)
+    looked_up = isinstance(work.geometry, EmbeddingTable)
     return (
         work.name,
         work.op_type,
@@ -167,7 +168,7 @@ def _row(layer: QuantizedLayer, total: int) -> tuple[str, ...]:
     )
 
 
-def coverage_line(coverage: Coverage) -> str:
+def coverage_line(coverage: StoredCoverage) -> str:
     """Print N of M weights, x of y bytes, and the MACs."""
     line = (
         f"quantized: {coverage.quantized_weights:,} of {coverage.weights:,} weights in "
@@ -254,7 +255,7 @@ def _layer_document(layer: QuantizedLayer) -> dict[str, Any]:
     work = layer.layer
     return {
         "name": work.name,
-        "kind": work.kind.value,
+        "kind": work.geometry.kind,
         "op_type": work.op_type,
         "weight": work.weight,
         "weight_shape": list(work.weight_shape),

@@ -36,7 +36,7 @@ class WidthShare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """How much of a network is quantized, and what the file stores.
+    """Quantized part of a network, and the bytes that the file stores.
 
     Attributes:
         layers, weights, macs: totals of the weighted layers (``macs`` None where shapes are unknown).

@@ -8,7 +8,7 @@ from typing import Any
 
 from dybitq.allocation.budgets import COSTS, Limit, sqnr_of
 from dybitq.allocation.explain import Reason
-from dybitq.allocation.iterate import Found
+from dybitq.allocation.iterate import FoundPlan
 from dybitq.allocation.solution import BudgetUse
 from dybitq.records.plan import Plan
 from dybitq.report.allocate import budget_document, reason_document, reasons_text
@@ -47,7 +47,7 @@ class PlanFound:
     """One plan, the file it was written to if any, and what was found out about it."""
 
     path: Path | None
-    found: Found
+    found: FoundPlan
     reasons: tuple[Reason, ...] = ()
     measured: Measured | None = None
 

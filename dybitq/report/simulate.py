@@ -95,7 +95,7 @@ def _machine(report: SimulationReport) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class PriceComparison:
     """Another price to compare a report with: the same work at 8 bits, another machine, or another model.
 
     ``speedup`` is the other latency over this one's; ``layer_speedups`` the same by operator name, where
@@ -113,7 +113,7 @@ class SimulateResult(Shown):
     """Result of ``simulate``: a report and its comparisons (the first is with int8)."""
 
     report: SimulationReport
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[PriceComparison, ...]
 
     def page(self) -> Page:
         """Print a table of layers, totals, comparisons and notes."""

@@ -231,9 +231,9 @@ def _comparison(result: VerifyResult) -> list[str]:
     comparison = result.comparison
     if comparison is None:
         return ["reference: not run (give --data)" if not result.broken else "reference: not run"]
-    found = list(comparison.mismatches.values())
+    mismatches = list(comparison.mismatches.values())
     what = f"{comparison.samples} samples, {comparison.tensors} integer tensors, {comparison.values:,} values"
-    wrong = sum(m.count for m in found)
+    wrong = sum(m.count for m in mismatches)
     outputs = f"{comparison.output_differences} in the outputs"
     if result.findings:
         outputs = "the outputs are not compared, because float operators compute parts of them"
@@ -241,6 +241,6 @@ def _comparison(result: VerifyResult) -> list[str]:
     lines += [
         f"  {m.tensor} of {m.op_type} {m.operator}: {m.count} of {m.total} differ; at {list(m.index)} "
         f"the reference has {m.expected:g}, onnxruntime {m.found:g}"
-        for m in found[:_SHOWN]
+        for m in mismatches[:_SHOWN]
     ]
     return lines

@@ -56,11 +56,11 @@ def products_are_exact(k: int = 256, columns: int = 32) -> bool:
     weight[:, 1::2] = -128
     session = Session(_product_model(weight), 1, name="the probe of integer products")
     value = np.full((4, k), 255, np.uint8)
-    found = session.run({"x": value})["y"]
+    product = session.run({"x": value})["y"]
     expected = value.astype(np.int32) @ weight.astype(np.int32)
-    if found.shape != expected.shape:
-        raise ModelError(f"the probe of integer products gave the shape {list(found.shape)}")
-    return bool(np.array_equal(found, expected))
+    if product.shape != expected.shape:
+        raise ModelError(f"the probe of integer products gave the shape {list(product.shape)}")
+    return bool(np.array_equal(product, expected))
 
 
 def _product_model(weight: np.ndarray) -> bytes:

@@ -56,8 +56,8 @@ def open_pair(
     stored, sha256 = read(model)
     names = frozenset(float_tensors(original.model))
     rescaled = stored.metadata_props.get(keys.RESCALED, "").split("\n")
-    found = counterparts(stored, names)
-    edges = [edge for edge in found if edge.tensor not in rescaled]
+    matches = counterparts(stored, names)
+    edges = [edge for edge in matches if edge.tensor not in rescaled]
     network = Network(model=stored, source=model, sha256=sha256, notes=())
     tested = Session(
         with_outputs(network, [name for e in edges for name in e.outputs]), threads, name=str(model)
@@ -70,7 +70,7 @@ def open_pair(
         outputs=outputs,
         edges=tuple(e for e in edges if set(e.outputs) <= given),
         rescaled=(
-            *(edge.tensor for edge in found if edge.tensor in rescaled),
+            *(edge.tensor for edge in matches if edge.tensor in rescaled),
             *(name for name in rescaled if name and name not in names),  # made by smoothing
         ),
     )

@@ -1,4 +1,4 @@
-"""What a machine description may say: fields, units, limits. ``hardware.machine`` reads the YAML around it.
+"""Schema of a machine description: fields, units, limits. ``hardware.machine`` reads the YAML.
 
 Every field that has a unit carries it in its name. ``kb`` is 1024 bytes, ``gb_per_s`` 10^9 bytes per second.
 """
@@ -149,7 +149,7 @@ class Vector:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_closed)
 class Fusion:
-    """Which operators may ride on their producer's output tiles instead of going through DRAM.
+    """Operators that may be fused into their producer, on its output tiles, instead of going through DRAM.
 
     ``elementwise``: of one activation; ``residual``: of several, the others being streamed in beside.
     """

@@ -107,7 +107,7 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return dict(pairs)
 
 
-def _groups(raw: list[Any], found: list[str]) -> tuple[tuple[allocation.Group, ...], list[str]]:
+def _groups(raw: list[Any], found: list[str]) -> tuple[tuple[allocation.ChoiceGroup, ...], list[str]]:
     """Groups that are sound, and the names of those that are not (empty where even that is unsound)."""
     groups, unread = [], []
     for index, item in enumerate(raw):
@@ -119,7 +119,7 @@ def _groups(raw: list[Any], found: list[str]) -> tuple[tuple[allocation.Group, .
             unread.append(name)
         else:
             choices = tuple(allocation.Choice(**choice.model_dump()) for choice in group.choices)
-            groups.append(allocation.Group(name=group.name, choices=choices))
+            groups.append(allocation.ChoiceGroup(name=group.name, choices=choices))
     return tuple(groups), unread
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from dybitq import bits
 from dybitq.records.formats import NumberFormat
+from dybitq.records.geometry.windows import Window
 from dybitq.records.integer_network import (
     ActivationProduct,
     Addition,
@@ -32,7 +33,6 @@ from dybitq.records.integer_network import (
     Requantize,
     Weight,
 )
-from dybitq.records.layers import Window
 from dybitq.verification.bounds import AccumulatorBound, accumulator_bounds
 
 SCHEMA_VERSION = 1

@@ -5,8 +5,9 @@ import pytest
 
 from dybitq import log_histogram
 from dybitq.calibration import channels
-from dybitq.records.layers import LayerKind, Window
-from tests.test_patches import layer_of
+from dybitq.records.geometry.products import MatrixProduct
+from dybitq.records.geometry.windows import SlidingWindow, Window
+from tests.models import layer_of
 
 RNG = np.random.default_rng(9)
 WINDOW = Window(kernel=(1, 1), strides=(1, 1), dilations=(1, 1), pads=(0, 0, 0, 0), group=1)
@@ -15,10 +16,10 @@ WINDOW = Window(kernel=(1, 1), strides=(1, 1), dilations=(1, 1), pads=(0, 0, 0, 
 @pytest.mark.parametrize(
     ("layer", "shape", "axis"),
     [
-        (layer_of(LayerKind.CONV, (3, 2, 1, 1), WINDOW), (4, 3, 2, 5), 1),
-        (layer_of(LayerKind.GEMM, (2, 3)), (4, 3), -1),
-        (layer_of(LayerKind.MATMUL, (2, 3)), (4, 5, 3), -1),
-        (layer_of(LayerKind.MATMUL, (3, 2), on_left=True), (4, 3, 5), -2),
+        (layer_of(SlidingWindow(weight_shape=(3, 2, 1, 1), window=WINDOW)), (4, 3, 2, 5), 1),
+        (layer_of(MatrixProduct(weight_shape=(2, 3), gemm=True)), (4, 3), -1),
+        (layer_of(MatrixProduct(weight_shape=(2, 3))), (4, 5, 3), -1),
+        (layer_of(MatrixProduct(weight_shape=(3, 2), left=True)), (4, 3, 5), -2),
     ],
 )
 def test_sums_of_every_kind_of_layer(layer, shape, axis):
@@ -38,7 +39,7 @@ def test_sums_of_every_kind_of_layer(layer, shape, axis):
 
 def test_positions_are_bounded():
     """A large output is looked at in a bounded number of positions per sample."""
-    layer = layer_of(LayerKind.CONV, (3, 2, 1, 1), WINDOW)
+    layer = layer_of(SlidingWindow(weight_shape=(3, 2, 1, 1), window=WINDOW))
     value = np.ones((2, 3, 100, 100), np.float32)
     part = channels.measure(value, layer, 2, 2)
     assert part.count <= 2 * channels.POSITIONS_PER_SAMPLE
@@ -50,7 +51,7 @@ def test_positions_are_bounded():
 
 def test_padding_samples_are_left_out():
     """Only ``count`` samples of the run are summed."""
-    layer = layer_of(LayerKind.GEMM, (2, 3))
+    layer = layer_of(MatrixProduct(weight_shape=(2, 3), gemm=True))
     value = RNG.standard_normal((4, 3)).astype(np.float32)
     part = channels.measure(value, layer, 4, 3)
     assert part.count == 3
@@ -59,7 +60,7 @@ def test_padding_samples_are_left_out():
 
 def test_padded_positions_are_left_out():
     """Only real positions of a sequence are summed."""
-    layer = layer_of(LayerKind.MATMUL, (2, 3))
+    layer = layer_of(MatrixProduct(weight_shape=(2, 3)))
     value = RNG.standard_normal((2, 4, 3)).astype(np.float32)
     real = np.array([[1, 1, 0, 0], [1, 0, 1, 1]], bool)
     part = channels.measure(value, layer, 2, 2, real)
@@ -69,7 +70,7 @@ def test_padded_positions_are_left_out():
 
 def test_histograms_of_channels():
     """Every channel's values fall into the bins that hold them, in batches as in one run."""
-    layer = layer_of(LayerKind.CONV, (3, 2, 1, 1), WINDOW)
+    layer = layer_of(SlidingWindow(weight_shape=(3, 2, 1, 1), window=WINDOW))
     value = (RNG.standard_normal((4, 3, 5, 7)) * np.array([1e-9, 1, 300]).reshape(3, 1, 1)).astype(np.float32)
     total = channels.init(3, shaped=True)
     for start in (0, 2):

@@ -4,20 +4,20 @@ import numpy as np
 import pytest
 
 from dybitq.calibration import moments
-from dybitq.patches import extract_patches
-from dybitq.records.layers import LayerKind, Window
+from dybitq.records.geometry.products import MatrixProduct
+from dybitq.records.geometry.windows import SlidingWindow, Window
 from dybitq.records.statistics import MomentKind
-from tests.test_patches import layer_of
+from tests.models import layer_of
 
 RNG = np.random.default_rng(8)
 WINDOW = Window(kernel=(3, 3), strides=(1, 1), dilations=(1, 1), pads=(1, 1, 1, 1), group=2)
-CONV = layer_of(LayerKind.CONV, (4, 2, 3, 3), WINDOW)
-GEMM = layer_of(LayerKind.GEMM, (300, 7))
+CONV = layer_of(SlidingWindow(weight_shape=(4, 2, 3, 3), window=WINDOW))
+GEMM = layer_of(MatrixProduct(weight_shape=(300, 7), gemm=True))
 
 
 def collected(x: np.ndarray, layer, kind: MomentKind, batch: int):
     """The moments after all batches of ``x``."""
-    total = moments.init(kind, *moments.patch_geometry(layer))
+    total = moments.init(kind, *layer.geometry.patch_shape)
     for start in range(0, len(x), batch):
         part = moments.measure(x[start : start + batch], layer, kind, start, batch, batch)
         moments.update(total, part)
@@ -28,7 +28,7 @@ def test_full_moment_of_a_small_layer_is_exact():
     """Where all positions fit, the sums are those of all patches."""
     x = RNG.standard_normal((6, 4, 5, 6)).astype(np.float32)
     found = collected(x, CONV, MomentKind.FULL, 2)
-    patches = extract_patches(x, CONV).astype(np.float64)
+    patches = CONV.geometry.patches(x).astype(np.float64)
     assert found.rows == 6 * 30 == patches.shape[1]
     np.testing.assert_allclose(found.first, patches.sum(1), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(found.second, patches.transpose(0, 2, 1) @ patches, rtol=1e-4, atol=1e-3)
@@ -95,8 +95,8 @@ def test_padding_samples_are_left_out():
 def test_the_budget_takes_from_the_largest():
     """Full where it fits; the largest steps down first, and to nothing if it must."""
     layers = {
-        "big": layer_of(LayerKind.GEMM, (1000, 7)),
-        "small": layer_of(LayerKind.GEMM, (10, 7)),
+        "big": layer_of(MatrixProduct(weight_shape=(1000, 7), gemm=True)),
+        "small": layer_of(MatrixProduct(weight_shape=(10, 7), gemm=True)),
     }
     sizes = {
         kind: moments.size_bytes(kind, 1, 1000) + moments.size_bytes(MomentKind.FULL, 1, 10)
@@ -110,13 +110,15 @@ def test_the_budget_takes_from_the_largest():
 
 def test_a_block_that_holds_everything_is_full():
     """Blocks larger than K would only waste memory."""
-    kinds = moments.choose_kinds({"s": layer_of(LayerKind.GEMM, (10, 7))}, MomentKind.BLOCK, 1 << 20)
+    kinds = moments.choose_kinds(
+        {"s": layer_of(MatrixProduct(weight_shape=(10, 7), gemm=True))}, MomentKind.BLOCK, 1 << 20
+    )
     assert kinds == {"s": MomentKind.FULL}
 
 
 def test_padded_positions_are_left_out():
     """Only real positions of a sequence are summed."""
-    layer = layer_of(LayerKind.MATMUL, (3, 7))
+    layer = layer_of(MatrixProduct(weight_shape=(3, 7)))
     x = RNG.standard_normal((2, 4, 3)).astype(np.float32)
     real = np.array([[1, 1, 0, 0], [1, 0, 1, 1]], bool)
     part = moments.measure(x, layer, MomentKind.FULL, 0, 2, 2, real=real)

@@ -8,7 +8,7 @@ import pytest
 
 from dybitq.calibration import store
 from dybitq.calibration.channels import POSITIONS_PER_SAMPLE
-from dybitq.calibration.run import Settings, collect, plan_watch
+from dybitq.calibration.run import CalibrationSettings, collect, plan_watch
 from dybitq.calibration.sampling import stride
 from dybitq.data.source import Opened, Sample
 from dybitq.errors import DataError
@@ -16,7 +16,6 @@ from dybitq.graph.derived import derived_tensors
 from dybitq.graph.export import float_tensors, with_outputs
 from dybitq.graph.load import load
 from dybitq.graph.survey import survey
-from dybitq.patches import extract_patches, moment_key
 from dybitq.records.statistics import MomentKind
 from dybitq.runtime.session import Session
 from tests.calibrate.test_tensors import histogram
@@ -31,7 +30,7 @@ def plain_run(network, data):
 
 def test_every_tensor(network, layers, source, data):
     """Histograms, extremes and sums, for fetched and for derived tensors alike."""
-    found = collect(network, layers, source, Settings())
+    found = collect(network, layers, source, CalibrationSettings())
     values = plain_run(network, data)
     assert found.samples == 24 and found.model_sha256 == network.sha256
     assert set(found.tensors) == set("xabcdefy")
@@ -48,12 +47,12 @@ def test_every_tensor(network, layers, source, data):
 
 def test_every_moment_and_channel(network, layers, source, data):
     """Small layers are summed completely."""
-    found = collect(network, layers, source, Settings())
+    found = collect(network, layers, source, CalibrationSettings())
     values = plain_run(network, data)
-    assert set(found.moments) == {moment_key(layer) for layer in layers}
+    assert set(found.moments) == {layer.moment_key for layer in layers}
     for layer in layers:
-        moment = found.moments[moment_key(layer)]
-        patches = extract_patches(values[layer.input], layer).astype(np.float64)
+        moment = found.moments[layer.moment_key]
+        patches = layer.geometry.patches(values[layer.input]).astype(np.float64)
         assert moment.kind is MomentKind.FULL and moment.rows == patches.shape[1]
         np.testing.assert_allclose(moment.second, patches.transpose(0, 2, 1) @ patches, rtol=1e-4, atol=1e-2)
         y = values[layer.output]
@@ -76,14 +75,14 @@ def test_relu_clip_and_moves_are_derived(network, layers):
 def test_lanes_do_not_change_a_bit(network, layers, source, tmp_path):
     """One lane and three give the same file."""
     for workers in (1, 3):
-        found = collect(network, layers, source, Settings(workers=workers, batch_size=5))
+        found = collect(network, layers, source, CalibrationSettings(workers=workers, batch_size=5))
         store.save(found, tmp_path / f"{workers}.stats")
     assert (tmp_path / "1.stats").read_bytes() == (tmp_path / "3.stats").read_bytes()
 
 
 def test_batch_size_does_not_change_counts(network, layers, source):
     """Counts and extremes are the same for any batch size; sums up to rounding."""
-    one, seven = (collect(network, layers, source, Settings(batch_size=size)) for size in (1, 7))
+    one, seven = (collect(network, layers, source, CalibrationSettings(batch_size=size)) for size in (1, 7))
     for name in one.tensors:
         np.testing.assert_array_equal(one.tensors[name].histogram, seven.tensors[name].histogram)
     for key in one.moments:
@@ -98,9 +97,11 @@ def test_a_model_with_a_fixed_batch(model, data, tmp_path, source):
     proto.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 5
     onnx.save(proto, tmp_path / "fixed.onnx")
     fixed = load(tmp_path / "fixed.onnx")
-    found = collect(fixed, survey(fixed), replace(source, batch_size=5, fixed_batch=True), Settings())
+    found = collect(
+        fixed, survey(fixed), replace(source, batch_size=5, fixed_batch=True), CalibrationSettings()
+    )
     free = load(model)
-    expected = collect(free, survey(free), source, Settings(batch_size=5))
+    expected = collect(free, survey(free), source, CalibrationSettings(batch_size=5))
     assert found.samples == 24
     for name in "xae":
         np.testing.assert_array_equal(found.tensors[name].histogram, expected.tensors[name].histogram)
@@ -110,16 +111,18 @@ def test_a_model_with_a_fixed_batch(model, data, tmp_path, source):
 
 def test_the_budget_leaves_less_of_moments(network, layers, source):
     """Without memory there are no moments, and everything else is as before."""
-    found = collect(network, layers, source, Settings(budget_bytes=0))
+    found = collect(network, layers, source, CalibrationSettings(budget_bytes=0))
     assert not found.moments and len(found.tensors) == 8
-    some = collect(network, layers, source, Settings(richest=MomentKind.DIAGONAL))
+    some = collect(network, layers, source, CalibrationSettings(richest=MomentKind.DIAGONAL))
     assert {m.kind for m in some.moments.values()} == {MomentKind.DIAGONAL}
 
 
 def test_progress_counts_samples(network, layers, source):
     """It ends with all of them."""
     calls = []
-    collect(network, layers, source, Settings(batch_size=10, progress=lambda *call: calls.append(call)))
+    collect(
+        network, layers, source, CalibrationSettings(batch_size=10, progress=lambda *call: calls.append(call))
+    )
     assert sorted(calls)[-1] == ("calibrate", 24, 24) and len(calls) == 3
 
 
@@ -134,7 +137,7 @@ def test_a_bad_sample_in_the_middle(network, layers, source):
 
     broken = replace(source, opened=Opened(count=9, labelled=False, inputs=("x",), read=read))
     with pytest.raises(DataError, match="sample 6: input 'x' holds NaN"):
-        collect(network, layers, broken, Settings(batch_size=2))
+        collect(network, layers, broken, CalibrationSettings(batch_size=2))
 
 
 def test_nan_inside_the_model(network, layers, source, tmp_path):
@@ -146,4 +149,4 @@ def test_nan_inside_the_model(network, layers, source, tmp_path):
     onnx.save(onnx.parser.parse_model(text), tmp_path / "sqrt.onnx")
     sqrt = load(tmp_path / "sqrt.onnx")
     with pytest.raises(DataError, match=r"tensor 's' holds NaN for the sample d\.npz, x\[0\]"):
-        collect(sqrt, survey(sqrt), source, Settings())
+        collect(sqrt, survey(sqrt), source, CalibrationSettings())

@@ -11,7 +11,6 @@ from onnx import TensorProto, helper
 from dybitq.emit.emit import emit
 from dybitq.encodings import formats, sparq
 from dybitq.graph.export import to_bytes
-from dybitq.patches import reduction_axis
 from dybitq.records.fitted import FittedEdge, FittedWeight
 from dybitq.records.plan import Plan
 from tests.emit.toolkit import Made, make, run
@@ -99,7 +98,7 @@ def test_sparq_is_the_table(tmp_path, name, activations):
     (layer,) = made.layers.values()
     edge = made.fitted.edges["x"]
     assert edge.zero_point == 0
-    axis, count, groups = reduction_axis(layer)
+    axis, count, groups = layer.geometry.pair_axis
     assert made.feeds["x"].shape[axis] == count
     codes = codes_of(made.feeds["x"], edge)
     expected = sparq.apply_pairs(codes, sparq.get(activations), axis, groups)
@@ -118,7 +117,7 @@ def test_sparq_on_signed_codes(tmp_path, name):
     (layer,) = made.layers.values()
     edge = made.fitted.edges["x"]
     assert 0 < edge.zero_point < 255
-    axis, _, groups = reduction_axis(layer)
+    axis, _, groups = layer.geometry.pair_axis
     expected = sparq.apply_pairs(
         codes_of(made.feeds["x"], edge), sparq.get("sparq4-5opt", edge.zero_point), axis, groups
     )
@@ -136,7 +135,7 @@ def test_the_layer_multiplies_the_recoded_codes(tmp_path, name, activations):
     recoding = made.fitted.recodings.get(layer.name)
     codes = codes_of(made.feeds["x"], edge)
     if recoding is not None:
-        axis, _, groups = reduction_axis(layer)
+        axis, _, groups = layer.geometry.pair_axis
         codes = sparq.apply_pairs(codes, recoding, axis, groups)
     real = ((codes.astype(np.float32) - edge.zero_point) * np.float32(edge.scale)).astype(np.float32)
     fitted = made.fitted.weights[layer.name]

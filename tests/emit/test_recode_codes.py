@@ -14,7 +14,6 @@ from dybitq.encodings import sparq
 from dybitq.graph.export import to_bytes
 from dybitq.graph.load import load
 from dybitq.graph.survey import survey
-from dybitq.patches import reduction_axis
 from dybitq.records.fitted import Recoding
 from dybitq.records.layers import LayerWork
 from tests.emit.toolkit import run
@@ -72,7 +71,7 @@ def test_every_window_on_every_code(tmp_path, name, zero_point):
     """All codes, beside zeros and not: the graph gives what the definition gives, optimised or not."""
     layer = layer_of(tmp_path, name)
     _, extents, _, shape = LAYERS[name]
-    axis, count, groups = reduction_axis(layer)
+    axis, count, groups = layer.geometry.pair_axis
     assert shape[axis] == count
     rng = np.random.default_rng(count)
     codes = rng.permutation(np.arange(np.prod(shape)) % 256).astype(np.uint8).reshape(shape)

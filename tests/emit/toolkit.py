@@ -15,10 +15,11 @@ import onnx
 import onnxruntime
 from onnx import helper, numpy_helper
 
-from dybitq.calibration.run import Settings as Pass
+from dybitq.calibration.run import CalibrationSettings as Pass
 from dybitq.calibration.run import collect, model_inputs
 from dybitq.data.source import DataSource, Opened, Sample
 from dybitq.emit.emit import emit
+from dybitq.emit.target import check_target, target_of
 from dybitq.fit.auto import resolve_auto
 from dybitq.fit.fit import fit
 from dybitq.graph.export import to_bytes
@@ -172,7 +173,8 @@ def make(
     by_name = {layer.name: layer for layer in layers}
     plan = replace(make_plan(network, layers, recipe), **(change or {}))
     check_plan(network, by_name, plan)
-    plan = resolve_auto(network, by_name, plan, statistics)
+    check_target(plan, by_name)
+    plan = resolve_auto(network, by_name, plan, statistics, target_of(plan).carries)
     fitted = fit(network, by_name, plan, statistics)
     emitted = emit(network, by_name, plan, fitted)
     model = to_bytes(emitted)
@@ -244,11 +246,10 @@ class _Rewriter:
     def weights(self, layer: LayerWork, fitted: FittedWeight) -> None:
         """Give a layer its rounded weights and its bias."""
         node = self.nodes[layer.name]
-        index = 0 if layer.weight_on_left or layer.op_type == "Gather" else 1
-        node.input[index] = self.constant(f"{layer.name}__w", weight_of(fitted))
+        node.input[layer.geometry.weight_input] = self.constant(f"{layer.name}__w", weight_of(fitted))
         if fitted.bias is None:
             return
-        bias = fitted.bias.reshape(-1, 1) if layer.weight_on_left else fitted.bias
+        bias = fitted.bias if layer.geometry.takes_bias else layer.geometry.along_output(fitted.bias)
         name = self.constant(f"{layer.name}__b", bias)
         if layer.op_type in ("Conv", "ConvTranspose", "Gemm"):
             del node.input[2:]

@@ -8,7 +8,6 @@ import pytest
 from dybitq.encodings import formats
 from dybitq.fit.auto import candidates, is_auto, resolve_auto
 from dybitq.fit.weights.layers import LayerArrays, fit_layer
-from dybitq.patches import moment_key
 from dybitq.records.plan import ActivationMode
 from tests.emit.toolkit import make
 from tests.models import make_model
@@ -58,7 +57,7 @@ def test_the_winner_has_the_least_output_error(tmp_path):
     made, winner = resolved(tmp_path, weight, rounding="nearest")
     (layer,) = made.layers.values()
     arrays = LayerArrays(weight=weight.astype(np.float32), bias=None, input_scale=None)
-    moment = made.statistics.moments[moment_key(layer)]
+    moment = made.statistics.moments[layer.moment_key]
     errors = {
         name: fit_layer(layer, replace(winner, weights=name), arrays, moment, correct_bias=True).error
         for name in candidates("auto4", winner.activations)
@@ -90,7 +89,7 @@ def make_error(made, winner) -> float:
         if n == "w"
     )
     arrays = LayerArrays(weight=weight, bias=None, input_scale=None)
-    moment = made.statistics.moments[moment_key(layer)]
+    moment = made.statistics.moments[layer.moment_key]
     return fit_layer(layer, winner, arrays, moment, correct_bias=True).error
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from dybitq.fit.notes import fit_notes, scarce_pairs_note
-from dybitq.patches import moment_key
 from dybitq.records.statistics import MomentKind
 from tests.emit.toolkit import Made, make
 from tests.fit.conftest import moment_of
@@ -41,7 +40,7 @@ def test_moments_of_every_kind(tmp_path):
     assert "no second moment" in notes(made, moments={})[0]
     assert notes(made, moments={})[0].startswith("2 layers fitted to their weights alone")
     moments = dict(made.statistics.moments)
-    key = moment_key(made.layers[first])
+    key = made.layers[first].moment_key
     diagonal = moment_of(np.ones((1, 99, 36)), MomentKind.DIAGONAL)
     text = notes(made, moments={**moments, key: diagonal})
     assert len(text) == 1 and first in text[0] and second not in text[0] and "--memory" in text[0]
@@ -53,7 +52,7 @@ def test_moments_of_every_kind(tmp_path):
 def test_nearest_rounding_needs_no_full_moment(tmp_path):
     """Who asks for nearest rounding is not told that it is nearest."""
     made = make(RELU, tmp_path, weights="int4", rounding="nearest")
-    key = moment_key(made.layers[next(iter(made.layers))])
+    key = made.layers[next(iter(made.layers))].moment_key
     diagonal = moment_of(np.ones((1, 99, 36)), MomentKind.DIAGONAL)
     assert notes(made, moments={**made.statistics.moments, key: diagonal}) == ()
 

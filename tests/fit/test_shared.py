@@ -13,7 +13,6 @@ from dybitq.fit.on_data import fit_on_data
 from dybitq.fit.shared import joined_moment, sharing, with_codes_of
 from dybitq.fit.weights.layers import LayerArrays
 from dybitq.graph.export import to_bytes
-from dybitq.patches import to_matrix
 from dybitq.plan.recipe import Rule, Settings
 from dybitq.records.statistics import MomentKind
 from tests.emit.cases import SAME, array
@@ -96,8 +95,8 @@ def test_own_bias(tmp_path):
     arrays = LayerArrays(weight=SAME, bias=array(4), input_scale=None)
     own = with_codes_of(fitted, layer, arrays, moment_of(patches), correct_bias=True)
     rounded = fitted.format.table[fitted.codes] * fitted.scale.reshape(-1, 1, 1, 1)
-    wanted = (patches[0] @ to_matrix(SAME, layer)[0].T + array(4)).mean(axis=0)
-    found = (patches[0] @ to_matrix(rounded, layer)[0].T + own.bias).mean(axis=0)
+    wanted = (patches[0] @ layer.geometry.to_matrix(SAME)[0].T + array(4)).mean(axis=0)
+    found = (patches[0] @ layer.geometry.to_matrix(rounded)[0].T + own.bias).mean(axis=0)
     np.testing.assert_allclose(found, wanted, atol=1e-4)
     assert with_codes_of(fitted, layer, replace(arrays, bias=None), None, correct_bias=True).bias is None
 

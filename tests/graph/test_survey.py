@@ -7,8 +7,7 @@ import pytest
 from dybitq.errors import ConfigError
 from dybitq.graph.load import load
 from dybitq.graph.survey import survey
-from dybitq.patches import from_matrix, to_matrix
-from dybitq.records.layers import LayerKind, Window
+from dybitq.records.geometry.windows import Window
 from tests.models import make_model
 
 
@@ -24,8 +23,10 @@ def test_grouped_dilated_asymmetric_conv(check):
     """
     network = check(make_model(body, weights={"w": array(6, 2, 3, 2), "b": array(6)}))
     (layer,) = survey(network)
-    assert layer.window == Window(kernel=(3, 2), strides=(2, 1), dilations=(1, 2), pads=(1, 0, 2, 3), group=2)
-    assert (layer.kind, layer.channel_axis, layer.bias) == (LayerKind.CONV, 0, "b")
+    assert layer.geometry.window == Window(
+        kernel=(3, 2), strides=(2, 1), dilations=(1, 2), pads=(1, 0, 2, 3), group=2
+    )
+    assert (layer.geometry.kind, layer.geometry.channel_axis, layer.bias) == ("conv", 0, "b")
     assert layer.input_shape == (None, 4, 9, 8)
     assert layer.output_shape == (None, 6, 5, 9)
     assert layer.gemm == (2, 5 * 9, 2 * 6, 3)
@@ -49,7 +50,7 @@ def test_conv_transpose(check):
     body = "y = ConvTranspose <strides = [2, 2], group = 2> (x, w)"
     (layer,) = survey(check(make_model(body, weights={"w": array(4, 3, 2, 2)})))
     assert layer.gemm == (2, 9 * 8, 2, 3 * 4)
-    assert layer.channel_axis == 1
+    assert layer.geometry.channel_axis == 1
     assert layer.output_shape == (None, 6, 18, 16)
 
 
@@ -58,7 +59,7 @@ def test_gemm_counts_one_sample(check):
     body = "f = Flatten (x)\n y = Gemm <transB = 1> (f, w, b)"
     proto = make_model(body, outputs="float[N, 7] y", weights={"w": array(7, 288), "b": array(7)})
     (layer,) = survey(check(proto))
-    assert (layer.gemm, layer.transposed, layer.channel_axis) == ((1, 1, 288, 7), True, 0)
+    assert (layer.gemm, layer.geometry.transposed, layer.geometry.channel_axis) == ((1, 1, 288, 7), True, 0)
     assert layer.input_shape == (None, 288)
 
 
@@ -79,7 +80,7 @@ def test_attention(check, sequence):
     query, scores = survey(network, {"x": (4, sequence, 6)})
     assert query.gemm == (1, sequence, 6, 6)
     assert query.input_shape == (4, sequence, 6)
-    assert (scores.kind, scores.gemm) == (LayerKind.MATMUL_DYNAMIC, (2, sequence, 3, sequence))
+    assert (scores.geometry.kind, scores.gemm) == ("matmul_dynamic", (2, sequence, 3, sequence))
     assert (scores.input, scores.weight, scores.weight_count) == ("t", "u", 0)
 
 
@@ -93,7 +94,7 @@ def test_weight_on_the_left(check):
         weights={"w": array(3, 5), "b": array(7)},
     )
     (layer,) = survey(check(proto))
-    assert (layer.weight_on_left, layer.channel_axis, layer.bias) == (True, 0, None)
+    assert (layer.geometry.left, layer.geometry.channel_axis, layer.bias) == (True, 0, None)
     assert layer.gemm == (1, 7, 5, 3)
 
 
@@ -107,7 +108,7 @@ def test_batched_weight(check):
     )
     (layer,) = survey(check(proto))
     assert layer.gemm == (2, 4, 5, 3)
-    assert layer.channel_axis == 2
+    assert layer.geometry.channel_axis == 2
 
 
 def test_vector_weight_is_named(check):
@@ -130,7 +131,8 @@ def test_embedding(check):
         weights={"w": array(6, 4), "v": np.arange(6)},
     )
     (layer,) = survey(check(proto))
-    assert (layer.kind, layer.input, layer.channel_axis, layer.macs) == (LayerKind.GATHER, "i", 0, 0)
+    assert (layer.geometry.kind, layer.geometry.channel_axis) == ("gather", 0)
+    assert (layer.input, layer.macs) == ("i", 0)
     assert layer.output_shape == (None, None, 4)
 
 
@@ -160,7 +162,7 @@ def test_order_is_topological(tmp_path):
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
-        ({"z": (1, 4, 9, 8)}, "'z', which is no input of the model; inputs: x"),
+        ({"z": (1, 4, 9, 8)}, "'z', but the model has no such input; inputs: x"),
         ({"x": (1, 3, 9, 8)}, r"gives 'x' \[1, 3, 9, 8\], but the model declares \[None, 4, 9, 8\]"),
         ({"x": (1, 4, 9)}, "but the model declares"),
     ],
@@ -191,10 +193,10 @@ def test_matrices_of_every_layer_round_trip(check):
     weights = {"w": array(6, 2, 3, 3), "v": array(6, 2, 2, 2), "u": array(112, 5)}
     network = check(make_model(body, outputs="float[N, 5] y", weights=weights))
     for layer in survey(network):
-        matrix = to_matrix(weights[layer.weight], layer)
+        matrix = layer.geometry.to_matrix(weights[layer.weight])
         groups, _, k, n = layer.gemm
         assert matrix.shape == (groups, n, k)
-        np.testing.assert_array_equal(from_matrix(matrix, layer), weights[layer.weight])
+        np.testing.assert_array_equal(layer.geometry.from_matrix(matrix), weights[layer.weight])
 
 
 ZOO_MACS = {  # the zoo's README, in millions

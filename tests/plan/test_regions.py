@@ -6,7 +6,8 @@ import pytest
 from dybitq.graph.operators import Role, activation_inputs, clamp_bounds, role
 from dybitq.graph.values import nodes_by_name
 from dybitq.plan.regions import find_regions
-from dybitq.records.layers import LayerKind
+from dybitq.records.geometry.products import EmbeddingTable
+from dybitq.records.geometry.windows import TransposedWindow
 from dybitq.records.plan import ActivationMode
 
 SQUARE = (4, 4, 1, 1)
@@ -17,7 +18,7 @@ def regions(model, modes=None, **options):
     chosen = {
         name: ActivationMode.STATIC
         for name, layer in model.layers.items()
-        if layer.kind not in (LayerKind.GATHER, LayerKind.CONV_TRANSPOSE)
+        if not isinstance(layer.geometry, EmbeddingTable | TransposedWindow)
     }
     for name, mode in (modes or {}).items():
         if mode is None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from hypothesis import strategies as st
 
-from dybitq.records.allocation import Budget, Choice, Group, Problem, Tie
+from dybitq.records.allocation import Budget, Choice, ChoiceGroup, Problem, Tie
 
 COSTS = ("latency", "size")
 
@@ -77,7 +77,7 @@ def problems(draw: st.DrawFn, kinds: tuple[str, ...] = tuple(NUMBERS)) -> Proble
             for w in weights
             for a in inputs
         ]
-        groups.append(Group(name=name, choices=tuple(choices)))
+        groups.append(ChoiceGroup(name=name, choices=tuple(choices)))
     ties = []
     for _ in range(draw(st.integers(0, 2)) if len(names) > 1 else 0):
         tied = draw(st.lists(st.sampled_from(names), min_size=2, max_size=3, unique=True))
@@ -85,7 +85,7 @@ def problems(draw: st.DrawFn, kinds: tuple[str, ...] = tuple(NUMBERS)) -> Proble
     return Problem(groups=tuple(groups), ties=tuple(ties), budgets=_budgets(draw, groups))
 
 
-def _budgets(draw: st.DrawFn, groups: list[Group]) -> tuple[Budget, ...]:
+def _budgets(draw: st.DrawFn, groups: list[ChoiceGroup]) -> tuple[Budget, ...]:
     """Limits that a random assignment just keeps, or somewhere between least and most."""
     budgets = []
     for cost in COSTS:

@@ -1,4 +1,4 @@
-"""The pieces of the search: compiled programs, bounds, lists, walks, EBS, feasibility, explanations."""
+"""The parts of a search: programs, bounds, lists, local search, EBS, feasibility, explanations."""
 
 import numpy as np
 import pytest
@@ -15,13 +15,13 @@ from dybitq.allocation.solve import solve
 from dybitq.allocation.strategies import STRATEGIES
 from dybitq.allocation.strategies.ebs import descend, loss, relaxed_problem, shares
 from dybitq.errors import ConfigError
-from dybitq.records.allocation import Budget, Choice, Group, Problem, Tie
+from dybitq.records.allocation import Budget, Choice, ChoiceGroup, Problem, Tie
 from tests.search.problems import assignments, objective, problems
 
 
-def pair(name: str, *entries: tuple[str, str, float, float]) -> Group:
+def pair(name: str, *entries: tuple[str, str, float, float]) -> ChoiceGroup:
     """A group with choices of weights and inputs: (weights, inputs, objective, latency)."""
-    return Group(
+    return ChoiceGroup(
         name=name,
         choices=tuple(
             Choice(
@@ -90,11 +90,11 @@ def test_front(rows, count, seed):
     beaten = np.array(
         [(values[:, :index] <= values[:, [index]]).all(axis=0).any() for index in range(count)], dtype=bool
     )
-    assert not (beaten & kept).any() if rows <= 2 else True
+    assert rows > 2 or not (beaten & kept).any()
     assert not (~beaten & ~kept).any()
 
 
-def test_speed_up_constrained_walk():
+def test_speed_up_constrained_search():
     """DyBit's first search by hand: 32 cycles to 20, the cheapest step of the largest layers first."""
     groups = (pair("a", *GRID), pair("b", *((w, a, 10 * e, c) for w, a, e, c in GRID)))
     program = compile_problem(Problem(groups=groups, budgets=(Budget(cost="latency", maximum=20),)))
@@ -104,7 +104,7 @@ def test_speed_up_constrained_walk():
     assert repair(program, np.array([0, 4]), top_k=1).tolist() == [1, 5]
 
 
-def test_error_constrained_walk():
+def test_error_constrained_search():
     """DyBit's second search by hand: objective is latency, the budget is on the error."""
     swapped = [(w, a, c, e) for w, a, e, c in GRID]
     groups = (pair("a", *swapped), pair("b", *((w, a, c, 10 * e) for w, a, c, e in swapped)))
@@ -145,7 +145,7 @@ def test_ebs_relaxation_reaches_the_bound():
     """On choices without parts the expected objective comes down to the linear relaxation."""
     random = np.random.default_rng(5)
     groups = tuple(
-        Group(
+        ChoiceGroup(
             name=f"g{index}",
             choices=tuple(
                 Choice(
@@ -184,7 +184,7 @@ def test_budgets_that_exclude_each_other():
     budgets = [
         Budget(cost=cost, maximum=limit) for cost, limit in (("latency", 1), ("size", 1), ("energy", 5))
     ]
-    problem = Problem(groups=(Group(name="a", choices=choices),), budgets=tuple(budgets))
+    problem = Problem(groups=(ChoiceGroup(name="a", choices=choices),), budgets=tuple(budgets))
     for strategy in STRATEGIES:
         with pytest.raises(InfeasibleError, match="keep the budgets latency <= 1 and size <= 1 at") as caught:
             solve(problem, strategy)

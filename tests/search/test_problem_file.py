@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dybitq.errors import ConfigError
-from dybitq.records.allocation import Budget, Choice, Group, Problem, Tie, mistakes
+from dybitq.records.allocation import Budget, Choice, ChoiceGroup, Problem, Tie, mistakes
 from dybitq.schema.problem import parse_problem, read_problem
 
 CHOICE = {"label": "4", "objective": 0.46, "costs": {"latency": 0.21}}
@@ -36,7 +36,7 @@ def test_a_sound_document():
     )
     choice = Choice(label="4", objective=-1.0, costs={"latency": 0.21}, parts=parts)
     assert problem == Problem(
-        groups=(Group(name="a", choices=(choice,)), Group(name="b", choices=(choice,))),
+        groups=(ChoiceGroup(name="a", choices=(choice,)), ChoiceGroup(name="b", choices=(choice,))),
         ties=(Tie(groups=("a", "b")), Tie(groups=("a", "b"), part="inputs")),
         budgets=(Budget(cost="latency", minimum=0.1, maximum=3.0),),
     )
@@ -99,9 +99,9 @@ def test_mistake(changes, expected):
 
 def test_ties_of_unequal_labels():
     """Tied groups have to have the same labels, made of the same parts."""
-    one = Group(name="a", choices=(Choice(label="4", objective=0, costs={}),))
-    two = Group(name="b", choices=(Choice(label="5", objective=0, costs={}),))
-    same = Group(name="c", choices=(Choice(label="4", objective=0, costs={}, parts={"w": "4"}),))
+    one = ChoiceGroup(name="a", choices=(Choice(label="4", objective=0, costs={}),))
+    two = ChoiceGroup(name="b", choices=(Choice(label="5", objective=0, costs={}),))
+    same = ChoiceGroup(name="c", choices=(Choice(label="4", objective=0, costs={}, parts={"w": "4"}),))
     tie = (Tie(groups=("a", "b")), Tie(groups=("a", "c")))
     assert mistakes(Problem(groups=(one, two, same), ties=tie)) == [
         "tie [a, b]: 'a' and 'b' differ in their labels ('4', '5' in one only)",

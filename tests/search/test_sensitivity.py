@@ -32,7 +32,7 @@ def test_output_error_is_what_the_samples_show(random):
 
 
 def test_normalised_rmse():
-    """The exact normal-distribution value of 4-bit integers at their optimal scale (spec dybit, 1.5)."""
+    """The exact normal-distribution value of 4-bit integers at their optimal scale."""
     values = np.random.default_rng(1).standard_normal(400_000)
     rounded = np.clip(np.rint(values / 0.35341), -7, 7) * 0.35341
     assert normalised_rmse(values, rounded) == pytest.approx(0.11353, rel=0.01)

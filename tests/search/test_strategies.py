@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from dybitq.allocation import proof
 from dybitq.allocation.feasibility import InfeasibleError
 from dybitq.allocation.solve import solve
-from dybitq.allocation.strategies import STRATEGIES, Settings, ilp
+from dybitq.allocation.strategies import STRATEGIES, StrategySettings, ilp
 from dybitq.errors import ConfigError
-from dybitq.records.allocation import Budget, Choice, Group, Problem, Tie
+from dybitq.records.allocation import Budget, Choice, ChoiceGroup, Problem, Tie
 from tests.search.hawq_resnet18 import INPUTS, SOLUTIONS, TIES
 from tests.search.problems import assignments, magnitude, objective, problems
 
@@ -59,7 +59,7 @@ def test_an_optimum_that_highs_reports_with_its_tolerance():
         "layer4": ((0, 4), (0, 0), (1, 3), (0, 2)),
     }
     groups = tuple(
-        Group(
+        ChoiceGroup(
             name=name,
             choices=tuple(
                 Choice(
@@ -111,6 +111,18 @@ def test_nothing_beats_the_integer_program(problem):
         assert found.gap == pytest.approx(found.objective - found.bound, abs=rounding)
 
 
+@pytest.mark.parametrize("strategy", HEURISTICS)
+@settings(max_examples=40, deadline=None)
+@given(problem=problems())
+def test_heuristics_find_what_needs_no_luck(strategy, problem):
+    """With one upper limit and no ties, the cheapest step is always open: every heuristic finds something."""
+    limit = min(sum(c.costs["size"] for c in group.choices) for group in problem.groups)
+    least = math.fsum(min(c.costs["size"] for c in group.choices) for group in problem.groups)
+    budget = Budget(cost="size", maximum=least * (1 + 1e-9) + limit / 7)
+    found = solve(replace(problem, ties=(), budgets=(budget,)), strategy)
+    assert found.costs["size"] <= budget.maximum * (1 + 1e-12)
+
+
 @pytest.mark.parametrize("row", SOLUTIONS, ids=lambda row: f"{row[0]}-{row[1]}")
 def test_published_configurations(row):
     """All nine bit configurations that HAWQ-V3 publishes for ResNet18, with objective, cost and limit."""
@@ -135,7 +147,7 @@ def hawq_problem(constraint: str, ratio: float) -> tuple[Problem, float]:
     }[constraint]
     omega = {b: [t * e for t, e in zip(INPUTS["trace"], INPUTS[f"dW{b}_sq"])] for b in (4, 8)}
     groups = tuple(
-        Group(
+        ChoiceGroup(
             name=f"{layer}",
             choices=tuple(
                 Choice(label=f"{b}", objective=omega[b][layer], costs={constraint: unit[b][layer]})
@@ -149,10 +161,12 @@ def hawq_problem(constraint: str, ratio: float) -> tuple[Problem, float]:
     return Problem(groups=groups, ties=ties, budgets=(Budget(cost=constraint, maximum=limit),)), sum(omega[4])
 
 
-def layers(*objectives: tuple[float, float], costs: tuple[float, float] = (1.0, 2.0)) -> tuple[Group, ...]:
+def layers(
+    *objectives: tuple[float, float], costs: tuple[float, float] = (1.0, 2.0)
+) -> tuple[ChoiceGroup, ...]:
     """Groups a, b, ... with labels 4 and 8."""
     return tuple(
-        Group(
+        ChoiceGroup(
             name=chr(97 + index),
             choices=tuple(
                 Choice(label=label, objective=value, costs={"latency": cost})
@@ -180,7 +194,7 @@ def test_every_magnitude_counts():
 def test_decimals_add_up():
     """Costs of 0.1 and 0.2 keep a budget of 0.3, although their sum in float64 is above it."""
     groups = layers((1.0, 0.0), (1.0, 0.0), costs=(0.05, 0.1))
-    third = Group(name="c", choices=(Choice(label="8", objective=0.0, costs={"latency": 0.1}),))
+    third = ChoiceGroup(name="c", choices=(Choice(label="8", objective=0.0, costs={"latency": 0.1}),))
     problem = Problem(groups=(*groups, third), budgets=(Budget(cost="latency", maximum=0.3),))
     assert math.fsum((0.1, 0.1, 0.1)) > 0.3
     assert dict(solve(problem).choices) == {"a": "8", "b": "8", "c": "8"}
@@ -189,7 +203,7 @@ def test_decimals_add_up():
 def test_ties_in_the_objective():
     """Equal objectives: least use of the budgets in their order, then the earliest listed choices."""
     groups = tuple(
-        Group(
+        ChoiceGroup(
             name=name,
             choices=tuple(
                 Choice(label=label, objective=1.0, costs={"latency": latency, "size": size})
@@ -236,7 +250,7 @@ def test_node_limit_leaves_an_honest_gap(monkeypatch):
         (59, 35),
     ]
     groups = tuple(
-        Group(
+        ChoiceGroup(
             name=f"g{index}",
             choices=(
                 Choice(label="4", objective=float(gain), costs={"latency": 0.0}),
@@ -246,7 +260,7 @@ def test_node_limit_leaves_an_honest_gap(monkeypatch):
         for index, (gain, cost) in enumerate(items * 3)
     )
     problem = Problem(groups=groups, budgets=(Budget(cost="latency", maximum=347.0),))
-    solution = solve(problem, settings=Settings(most_nodes=1))
+    solution = solve(problem, settings=StrategySettings(most_nodes=1))
     assert solution.bound <= solution.objective == solution.bound + solution.gap
     assert solution.status == ("feasible" if solution.gap else "optimal")
 
@@ -265,9 +279,9 @@ def test_numbers_as_large_as_their_count_allows():
         return Choice(label=label, objective=objective, costs={"latency": latency, "size": size})
 
     groups = (
-        Group(name="a", choices=(choice("8", -1.0, 1.0, 1.0), choice("4", 0.0, 100.0, 1.0))),
-        Group(name="b", choices=(choice("8", 0.0, 100.0, 1.0), choice("4", -0.0001, 10.0, 0.5))),
-        Group(name="c", choices=(choice("8", 0.0, 0.5, 0.25), choice("4", 0.0, 1.0, 0.5))),
+        ChoiceGroup(name="a", choices=(choice("8", -1.0, 1.0, 1.0), choice("4", 0.0, 100.0, 1.0))),
+        ChoiceGroup(name="b", choices=(choice("8", 0.0, 100.0, 1.0), choice("4", -0.0001, 10.0, 0.5))),
+        ChoiceGroup(name="c", choices=(choice("8", 0.0, 0.5, 0.25), choice("4", 0.0, 1.0, 0.5))),
     )
     budgets = (Budget(cost="latency", minimum=101.5), Budget(cost="size", maximum=2.25))
     solution = solve(Problem(groups=groups, budgets=budgets))
@@ -277,7 +291,7 @@ def test_numbers_as_large_as_their_count_allows():
 def test_a_known_assignment_changes_nothing():
     """A good start, a bad one and one that breaks a budget lead to the same optimum."""
     groups = tuple(
-        Group(
+        ChoiceGroup(
             name=name,
             choices=tuple(
                 Choice(label=str(bits), objective=4.0**-bits * weight, costs={"size": float(bits)})

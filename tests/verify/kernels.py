@@ -12,6 +12,7 @@ from dybitq.encodings import formats
 from dybitq.graph.export import to_bytes
 from dybitq.graph.load import Network
 from dybitq.records.arithmetic import INTEGER_EXPLICIT, INTEGER_FAST, TieRounding
+from dybitq.records.geometry.windows import Window
 from dybitq.records.integer_network import (
     Convolution,
     Dequantize,
@@ -21,7 +22,6 @@ from dybitq.records.integer_network import (
     Requantize,
     Weight,
 )
-from dybitq.records.layers import Window
 from tests.emit.toolkit import run
 
 POINT = Window(kernel=(1, 1), strides=(1, 1), dilations=(1, 1), pads=(0, 0, 0, 0), group=1)

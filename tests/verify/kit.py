@@ -10,7 +10,7 @@ import onnx
 
 from dybitq.api.integer import IntegerNetwork, plan_of, quantize_to_integers
 from dybitq.api.verify import verify
-from dybitq.calibration.run import Settings as Pass
+from dybitq.calibration.run import CalibrationSettings as Pass
 from dybitq.calibration.run import collect
 from dybitq.graph.export import to_bytes
 from dybitq.graph.load import load

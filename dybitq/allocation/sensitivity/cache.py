@@ -36,12 +36,12 @@ def scores_of(sensitivity: str, subject: Subject, statistics: Path, *, data_key:
     digest = hashlib.sha256(statistics.read_bytes()).hexdigest()
     key = _key(sensitivity, subject.space, digest, data_key, subject.samples)
     path = folder_of(statistics) / f"{sensitivity}-{key[:_KEY_DIGITS]}.json"
-    found = _read(path, key)
-    if found is not None:
-        return found
-    found = compute(subject)
-    _write(path, key, found)
-    return found
+    scores = _read(path, key)
+    if scores is not None:
+        return scores
+    scores = compute(subject)
+    _write(path, key, scores)
+    return scores
 
 
 def folder_of(statistics: Path) -> Path:

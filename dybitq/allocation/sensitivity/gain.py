@@ -58,14 +58,14 @@ def gain(subject: Subject) -> Scores:
 
 def losses(errors: Mapping[str, float], measured: Callable[[str], float]) -> dict[str, float]:
     """Compute the loss of every setting from its closed-form error and a function that measures one."""
-    found: dict[str, float] = {}
+    losses_of: dict[str, float] = {}
     error, factor = math.inf, 0.0
     for name in sorted(errors, key=lambda name: -errors[name]):
         if errors[name] > 0 and error > _FIRST_ORDER:
             factor = measured(name) / errors[name]
         error = factor * errors[name]
-        found[name] = loss(error)
-    return {name: found[name] for name in errors}
+        losses_of[name] = loss(error)
+    return {name: losses_of[name] for name in errors}
 
 
 def loss(error: float) -> float:

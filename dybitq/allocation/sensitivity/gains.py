@@ -35,8 +35,8 @@ def gains(space: Space, statistics: Statistics) -> dict[str, float]:
 
 def layer_gains(space: Space, statistics: Statistics) -> dict[str, float]:
     """Return by layer the gain of its output."""
-    found: Mapping[str, float] = gains(space, statistics)
-    return {layer.name: found.get(layer.output, 0.0) for layer in space.layers.values()}
+    gain_of: Mapping[str, float] = gains(space, statistics)
+    return {layer.name: gain_of.get(layer.output, 0.0) for layer in space.layers.values()}
 
 
 def _gates(flow: Flow) -> list[bool]:

@@ -14,7 +14,6 @@ from dybitq.allocation.sensitivity import SENSITIVITIES, Scores, Subject
 from dybitq.allocation.sensitivity.choices import judged
 from dybitq.allocation.sensitivity.noise import LayerNoise
 from dybitq.allocation.sensitivity.reaction import Distance, Reaction
-from dybitq.patches import from_matrix, to_matrix
 from dybitq.records.layers import LayerWork
 
 _SEED = 0
@@ -29,11 +28,12 @@ def hutchinson(subject: Subject) -> Scores:
     loss = reaction.loss()
 
     def of_weight(layer: LayerWork, names: Sequence[str]) -> Mapping[str, float]:
-        if not layer.weight_count or layer.weight is None or len(names) < 2:
+        if not layer.weight_count or len(names) < 2:
             return dict.fromkeys(names, 0.0)
         weight, matrix = layer.weight, noise.matrix(layer)
-        trace = mean_trace(partial(_loss_of_weight, reaction, weight, loss), from_matrix(matrix, layer), rng)
-        rounded = {name: to_matrix(noise.parameters(layer, name)[weight], layer) for name in names}
+        start = layer.geometry.from_matrix(matrix)
+        trace = mean_trace(partial(_loss_of_weight, reaction, weight, loss), start, rng)
+        rounded = {name: layer.geometry.to_matrix(noise.parameters(layer, name)[weight]) for name in names}
         return {name: perturbation(trace, matrix, rounded[name]) for name in names}
 
     def of_codes(root: str, names: Sequence[str], layer: LayerWork) -> Mapping[str, float]:

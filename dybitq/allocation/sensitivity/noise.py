@@ -15,15 +15,14 @@ from dybitq.encodings.widths import is_uniform
 from dybitq.fit.activations.edges import edge_within
 from dybitq.fit.activations.ranges import Profile, bins, profile
 from dybitq.fit.activations.recode import fit_recoding
-from dybitq.fit.activations.sparq_scales import Reader, reader_of, windowed_edge, windowed_error
+from dybitq.fit.activations.sparq_scales import WindowReader, reader_of, windowed_edge, windowed_error
 from dybitq.fit.fit import moment_of
 from dybitq.fit.on_data import Feed, fed
 from dybitq.fit.weights.kernel_range import bounds_weights
-from dybitq.fit.weights.layers import LayerArrays, has_own_rows, round_matrix, shifted_bias
+from dybitq.fit.weights.layers import LayerArrays, round_matrix, shifted_bias
 from dybitq.fit.weights.moments import DAMPING, Hessian, hessian_from, uniform_hessian
 from dybitq.fit.weights.rounding import roundings
 from dybitq.graph.tensors import Tensors
-from dybitq.patches import from_matrix, row_channels, to_matrix
 from dybitq.records.fitted import FittedEdge
 from dybitq.records.layers import LayerWork
 from dybitq.records.plan import EdgePlan, is_coded
@@ -56,12 +55,11 @@ class LayerNoise:
 
     def matrix(self, layer: LayerWork) -> np.ndarray:
         """Weights of a layer as float32 ``[groups, rows, K]``."""
-        assert layer.weight is not None
-        return to_matrix(self._tensors.array(layer.weight), layer).astype(np.float32)
+        return layer.geometry.to_matrix(self._tensors.array(layer.weight)).astype(np.float32)
 
     def takes_mean(self, layer: LayerWork) -> bool:
         """Tell if the bias can correct the mean error."""
-        return self.space.base.bias_correction and has_own_rows(row_channels(layer))
+        return self.space.base.bias_correction and layer.geometry.has_own_rows()
 
     def hessian(self, layer: LayerWork, *, whole: bool) -> Hessian:
         """Second moments of the layer's input around the mean; only their diagonal unless ``whole``."""
@@ -93,7 +91,7 @@ class LayerNoise:
     def signal(self, layer: LayerWork, matrix: np.ndarray, hessian: Hessian) -> np.ndarray:
         """Energy of the output of every row around its mean, float64 ``[groups, rows]``."""
         output = self.statistics.channels.get(layer.name)
-        channels = row_channels(layer)
+        channels = layer.geometry.row_channels()
         known = output is not None and output.count and output.total.size > channels.max()
         if output is None or not known or not self.takes_mean(layer):
             return hessian.energy(matrix)
@@ -109,10 +107,10 @@ class LayerNoise:
             compensated: round by the plan's method, with all of the second moments; otherwise to the
                 nearest level, with independent errors, on some of the rows.
         """
-        if layer.weight is None or not is_coded(names[0]):
+        if not is_coded(names[0]):
             return dict.fromkeys(names, 0.0)
         matrix, hessian = self.matrix(layer), self.hessian(layer, whole=compensated)
-        energy, channels = self.signal(layer, matrix, hessian), row_channels(layer)
+        energy, channels = self.signal(layer, matrix, hessian), layer.geometry.row_channels()
         granularity = self._plans[layer.name].granularity
         chosen = _some_rows(layer) if not compensated and granularity == "channel" else None
         if chosen is not None:
@@ -139,7 +137,7 @@ class LayerNoise:
         matrix, hessian = self.matrix(layer), self.hessian(layer, whole=False)
         bare = self._bare(layer, matrix)
         plan = replace(self._plans[layer.name], weights=weights, rounding="nearest")
-        return round_matrix(plan, bare, matrix, row_channels(layer), hessian).rounded
+        return round_matrix(plan, bare, matrix, layer.geometry.row_channels(), hessian).rounded
 
     def parameters(self, layer: LayerWork, weights: str) -> dict[str, np.ndarray]:
         """Fit weight, and bias where it corrects the mean error, by the plan; decoded.
@@ -149,13 +147,15 @@ class LayerNoise:
         Returns:
             float32 arrays by name of the initializer; none for a layer that stays in float.
         """
-        if layer.weight is None or not is_coded(weights):
+        if not is_coded(weights):
             return {}
         matrix, hessian = self.matrix(layer), self.hessian(layer, whole=True)
         bare = self._bare(layer, matrix)
         plan = replace(self._plans[layer.name], weights=weights)
-        rounded = round_matrix(plan, bare, matrix, row_channels(layer), hessian, thorough=False).rounded
-        found = {layer.weight: from_matrix(rounded, layer)}
+        rounded = round_matrix(
+            plan, bare, matrix, layer.geometry.row_channels(), hessian, thorough=False
+        ).rounded
+        found = {layer.weight: layer.geometry.from_matrix(rounded)}
         if layer.bias is not None and self.takes_mean(layer):
             bias = self._tensors.array(layer.bias)
             lost = np.einsum("grk,gk->gr", (matrix - rounded).astype(np.float64), hessian.mean)
@@ -169,7 +169,7 @@ class LayerNoise:
         conditional variance; the share is the mean of those over the mean variance. It is 1 where the plan
         does not compensate or the second moments are not known.
         """
-        if not roundings.get(self._plans[layer.name].rounding).compensates or layer.weight is None:
+        if not roundings.get(self._plans[layer.name].rounding).compensates:
             return 1.0
         hessian = self.hessian(layer, whole=True)
         if hessian.matrix is None or hessian.matrix.shape[-1] > _WIDEST:
@@ -211,7 +211,7 @@ class LayerNoise:
 
     def input_error(self, layer: LayerWork, root: str, setting: str) -> float:
         """Compute the output's relative error for coded inputs; their errors are taken as independent."""
-        if root not in self.statistics.tensors or layer.weight is None:
+        if root not in self.statistics.tensors:
             return 0.0
         return self.code_noise(root, setting, layer) * self._white_gain(layer)
 
@@ -258,7 +258,7 @@ class LayerNoise:
             self._edges[key] = edge_within(plan, self._shaped[root], self._tensors.clamp(root))
         return self._edges[key]
 
-    def _windowed(self, root: str, reader: Reader) -> FittedEdge:
+    def _windowed(self, root: str, reader: WindowReader) -> FittedEdge:
         edge, seen = self._edge(root, "int8"), self.statistics.tensors[root]
         return windowed_edge(self._plan(root), edge, seen, self._tensors.clamp(root), (reader,))
 
@@ -327,9 +327,9 @@ def diagonal_of(moment: Moment, width: int) -> Moment:
 
 def _some_rows(layer: LayerWork) -> tuple[np.ndarray, np.ndarray] | None:
     """Choose groups and rows to use; None for all of a small layer, or where a channel has several rows."""
-    channels = row_channels(layer)
+    channels = layer.geometry.row_channels()
     groups, rows = channels.shape
-    if not has_own_rows(channels):
+    if not layer.geometry.has_own_rows():
         return None
     width = layer.weight_count // channels.size
     wanted = min(max(_FEWEST_ROWS, _MOST_WEIGHTS // width), _MOST_ROWS)

@@ -32,14 +32,14 @@ def _features(subject: Subject, tensors: Sequence[str]) -> list[np.ndarray]:
     network = subject.space.network
     session = Session(with_outputs(network, tensors), name=str(network.source))
     known = {info.name for info in session.inputs}
-    found: dict[str, list[np.ndarray]] = {name: [] for name in tensors}
+    values: dict[str, list[np.ndarray]] = {name: [] for name in tensors}
     for batch in subject.data("orthogonality"):
         feeds = {name: value for name, value in batch.feeds.items() if name in known}
-        for name, value in session.run(feeds, list(found)).items():
+        for name, value in session.run(feeds, list(values)).items():
             flat = value[: batch.count].reshape(batch.count, -1)
             stride = max(1, flat.shape[1] // _MOST_FEATURES) | 1  # odd, so that no column of an image is all
-            found[name].append(flat[:, ::stride].astype(np.float64))
-    return [np.concatenate(found[name]) for name in tensors]
+            values[name].append(flat[:, ::stride].astype(np.float64))
+    return [np.concatenate(values[name]) for name in tensors]
 
 
 def similarity(features: Sequence[np.ndarray]) -> np.ndarray:

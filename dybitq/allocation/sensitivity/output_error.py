@@ -49,24 +49,24 @@ def input_errors(
     subject: Subject, noise: LayerNoise, by_layer: Mapping[str, float]
 ) -> dict[str, dict[str, float]]:
     """Compute the errors of the layers' coded inputs, each times the layer's gain."""
-    found: dict[str, dict[str, float]] = {}
+    errors: dict[str, dict[str, float]] = {}
     for choice in subject.space.choices:
         layer, gain = subject.space.layers[choice.layer], by_layer[choice.layer]
         root = choice.root
-        found[choice.layer] = {
+        errors[choice.layer] = {
             name: 0.0 if root is None else gain * noise.input_error(layer, root, name)
             for name in choice.activations
         }
-    return found
+    return errors
 
 
 def fixed_errors(subject: Subject, noise: LayerNoise) -> float:
     """Sum the errors of coded tensors that no layer reads: operands of additions and the like."""
     read = {choice.root for choice in subject.space.choices}
-    found = gains(subject.space, subject.statistics)
+    gain_of = gains(subject.space, subject.statistics)
     total = 0.0
     for edge in subject.space.base.edges:
         energy = energy_of(subject.statistics, edge.tensor)
         if edge.tensor not in read and energy:
-            total += found.get(edge.tensor, 0.0) * noise.code_noise(edge.tensor, edge.format) / energy
+            total += gain_of.get(edge.tensor, 0.0) * noise.code_noise(edge.tensor, edge.format) / energy
     return total

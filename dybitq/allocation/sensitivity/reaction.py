@@ -61,19 +61,19 @@ class Reaction:
     def _run(self, batch: Batch, changes: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         feeds = {name: value for name, value in batch.feeds.items() if name in self._known}
         feeds |= dict.fromkeys(self._deltas.values(), _ZERO)
-        found = self._session.run({**feeds, **changes}, self._outputs)
-        return [found[name] for name in self._outputs]
+        outputs = self._session.run({**feeds, **changes}, self._outputs)
+        return [outputs[name] for name in self._outputs]
 
     def values(self, tensor: str) -> list[np.ndarray]:
         """Return the tensor in the float network, batch by batch."""
-        found = []
+        batches = []
         for batch in self._batches:
             if tensor in batch.feeds:
-                found.append(np.asarray(batch.feeds[tensor], np.float32))
+                batches.append(np.asarray(batch.feeds[tensor], np.float32))
                 continue
             feeds = {name: value for name, value in batch.feeds.items() if name in self._inputs}
-            found.append(self._fetching.run(feeds, [tensor])[tensor])
-        return found
+            batches.append(self._fetching.run(feeds, [tensor])[tensor])
+        return batches
 
     def of_weight(self, parameters: Mapping[str, np.ndarray], distance: Distance) -> float:
         """Mean distance over the samples with initializers replaced (float32, their own shapes)."""
@@ -100,10 +100,10 @@ class Reaction:
     def _mean(self, changes: Sequence[Mapping[str, np.ndarray]], distance: Distance) -> float:
         total, samples = 0.0, 0
         for batch, change, reference in zip(self._batches, changes, self._reference):
-            found = self._run(batch, change)
-            for value, wanted in zip(found, reference):
+            outputs = self._run(batch, change)
+            for value, wanted in zip(outputs, reference):
                 extent = slice(0, batch.count) if value.ndim and len(value) >= batch.count else slice(None)
-                total += float(distance(wanted[extent], value[extent]).sum()) / len(found)
+                total += float(distance(wanted[extent], value[extent]).sum()) / len(outputs)
             samples += batch.count
         return total / max(samples, 1)
 
@@ -132,17 +132,17 @@ def _readings(subject: Subject, noise: LayerNoise) -> dict[str, dict[str, Collec
     A tensor that is written narrow is disturbed for all its readers, one that layers re-code only for those
     layers.
     """
-    found: dict[str, dict[str, Collection[str]]] = {}
+    readings: dict[str, dict[str, Collection[str]]] = {}
     read = {choice.root for choice in subject.space.choices}
     for edge in subject.space.base.edges:
         if edge.tensor not in read or noise.written_narrow(edge.tensor):
-            found[edge.tensor] = {edge.tensor: ()}
+            readings[edge.tensor] = {edge.tensor: ()}
     for choice in subject.space.choices:
-        if choice.root is not None and choice.root not in found:
+        if choice.root is not None and choice.root not in readings:
             layers = [c.layer for c in subject.space.choices if c.root == choice.root]
             inputs = dict.fromkeys(subject.space.layers[name].input for name in layers)
-            found[choice.root] = {
+            readings[choice.root] = {
                 tensor: frozenset(n for n in layers if subject.space.layers[n].input == tensor)
                 for tensor in inputs
             }
-    return found
+    return readings

@@ -22,7 +22,7 @@ def weight_nrmse(subject: Subject) -> Scores:
     for choice in space.choices:
         layer = space.layers[choice.layer]
         weights[choice.layer] = dict.fromkeys(choice.weights, 0.0)
-        if layer.weight is not None and is_coded(choice.weights[0]):
+        if is_coded(choice.weights[0]):
             matrix = noise.matrix(layer)
             weights[choice.layer] = {
                 name: normalised_rmse(matrix, noise.nearest(layer, name)) for name in choice.weights

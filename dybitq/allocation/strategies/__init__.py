@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dybitq.allocation.program import Program
+from dybitq.allocation.program import IntegerProgram
 from dybitq.allocation.relaxation import Root
 from dybitq.registry import Registry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class StrategySettings:
     """Settings of the strategies.
 
     Attributes:
@@ -28,7 +28,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Found:
+class Selection:
     """Outcome of a strategy.
 
     Attributes:
@@ -42,6 +42,6 @@ class Found:
     proof: str = ""
 
 
-Strategy = Callable[[Program, Root, Settings], Found | None]
+Strategy = Callable[[IntegerProgram, Root, StrategySettings], Selection | None]
 
 STRATEGIES: Registry[Strategy] = Registry("search strategy", "dybitq.allocation.strategies")

@@ -1,20 +1,20 @@
 """EBS as a search on sensitivities: softmax over strengths, expected cost as a penalty.
 
-After "Efficient Bitwidth Search" (EBS), where strengths are trained with the network by its task loss; here
-the loss of a choice is its objective, so gradients are exact and no training framework is needed. Each part
-of a choice has strengths of its own (one vector for weights, one for activations), whose product of softmaxes
-is the share of the choice; parts that are tied share one vector. The weight of the penalty grows by the
-method of multipliers until the expected cost fits.
+After "Efficient Bitwidth Search" (EBS, Li et al.), where strengths are trained with the network by its task
+loss; here the loss of a choice is its objective, so gradients are exact and no training framework is needed.
+Each part of a choice has strengths of its own (one vector for weights, one for activations), whose product of
+softmaxes is the share of the choice; parts that are tied share one vector. The weight of the penalty grows by
+the method of multipliers until the expected cost fits.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from dybitq.allocation.program import Program
+from dybitq.allocation.program import IntegerProgram
 from dybitq.allocation.relaxation import Root
 from dybitq.allocation.rounding import round_shares
-from dybitq.allocation.strategies import STRATEGIES, Found, Settings
+from dybitq.allocation.strategies import STRATEGIES, Selection, StrategySettings
 
 _ROUNDS = 20
 _STEPS = 100
@@ -22,7 +22,7 @@ _RATE = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Relaxed:
+class Mixture:
     """The mixture's loss, scaled so that objective and rows span at most 1 per unit.
 
     Attributes:
@@ -46,20 +46,20 @@ class Relaxed:
 
 
 @STRATEGIES.register("ebs")
-def ebs(program: Program, root: Root, settings: Settings) -> Found | None:
+def ebs(program: IntegerProgram, root: Root, settings: StrategySettings) -> Selection | None:
     """Descend on the strengths, take the largest share of every unit, and repair and improve greedily."""
     problem = relaxed_problem(program)
     selection = round_shares(program, shares(problem, descend(problem)))
-    return None if selection is None else Found(selection=selection)
+    return None if selection is None else Selection(selection=selection)
 
 
-def relaxed_problem(program: Program) -> Relaxed:
+def relaxed_problem(program: IntegerProgram) -> Mixture:
     """Scale a program and number its strengths."""
     objective, _ = _scaled(program.objective, program)
     rows = [_scaled(row, program) for row in program.rows]
     limits = [float(int(limit) - base) * factor for limit, (_, (base, factor)) in zip(program.limits, rows)]
     strengths_of, count = _strengths(program)
-    return Relaxed(
+    return Mixture(
         unit_of=program.unit_of,
         strengths_of=strengths_of,
         count=count,
@@ -70,7 +70,7 @@ def relaxed_problem(program: Program) -> Relaxed:
     )
 
 
-def shares(problem: Relaxed, strengths: np.ndarray) -> np.ndarray:
+def shares(problem: Mixture, strengths: np.ndarray) -> np.ndarray:
     """Compute the share of every variable, float64 ``[variables]``: softmax over each unit."""
     logits = strengths[problem.strengths_of].sum(axis=1)
     logits = np.where(problem.forbidden, -np.inf, logits)
@@ -81,7 +81,7 @@ def shares(problem: Relaxed, strengths: np.ndarray) -> np.ndarray:
 
 
 def loss(
-    problem: Relaxed, strengths: np.ndarray, multipliers: np.ndarray, weight: float
+    problem: Mixture, strengths: np.ndarray, multipliers: np.ndarray, weight: float
 ) -> tuple[float, np.ndarray]:
     """Compute the expected objective plus a penalty on the expected rows, and its gradient.
 
@@ -105,7 +105,7 @@ def loss(
     return value, gradient
 
 
-def descend(problem: Relaxed) -> np.ndarray:
+def descend(problem: Mixture) -> np.ndarray:
     """Run a fixed number of Adam steps from equal shares; repeatable to the bit."""
     strengths = np.zeros(problem.count)
     first, second = np.zeros(problem.count), np.zeros(problem.count)
@@ -125,7 +125,7 @@ def descend(problem: Relaxed) -> np.ndarray:
     return strengths
 
 
-def _scaled(values: np.ndarray, program: Program) -> tuple[np.ndarray, tuple[int, float]]:
+def _scaled(values: np.ndarray, program: IntegerProgram) -> tuple[np.ndarray, tuple[int, float]]:
     """Values less the least of their unit, over the largest; with the sum of the least and the factor."""
     least = np.minimum.reduceat(values, program.start[:-1])
     shifted = values - least[program.unit_of]
@@ -134,7 +134,7 @@ def _scaled(values: np.ndarray, program: Program) -> tuple[np.ndarray, tuple[int
     return shifted * factor, (int(least.sum()), factor)
 
 
-def _strengths(program: Program) -> tuple[np.ndarray, int]:
+def _strengths(program: IntegerProgram) -> tuple[np.ndarray, int]:
     """Numbers of the strengths of every variable, ``[variables, parts]``, and how many there are."""
     number: dict[tuple[object, ...], int] = {}
     table: list[list[int]] = []

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dybitq.allocation.program import Program
+from dybitq.allocation.program import IntegerProgram
 from dybitq.allocation.proof import best_selection
 from dybitq.allocation.relaxation import Root, distance
 from dybitq.allocation.rounding import round_shares
 from dybitq.allocation.solver import minimise
-from dybitq.allocation.strategies import STRATEGIES, Found, Settings
+from dybitq.allocation.strategies import STRATEGIES, Selection, StrategySettings
 
 _FIRST_GAP = 1e-4
 """Gap at which HiGHS stops and the lists take over, which are faster at closing the rest."""
@@ -23,7 +23,7 @@ _FEW_STATES, _MANY_STATES = 6_000, 40_000
 
 
 @STRATEGIES.register("ilp")
-def integer_program(program: Program, root: Root, settings: Settings) -> Found | None:
+def integer_program(program: IntegerProgram, root: Root, settings: StrategySettings) -> Selection | None:
     """Find the proven optimum; None only if no selection keeps all budgets and ties."""
     alive, bound = root.alive, root.bound
     starts = [start for start in (round_shares(program, bound.shares), root.known) if start is not None]
@@ -41,13 +41,15 @@ def integer_program(program: Program, root: Root, settings: Settings) -> Found |
         return _listed(program, best)
     closed = minimise(program, alive, most_nodes=settings.most_nodes) or solved
     best = _best(program, [closed.selection, solved.selection, *starts])
-    return Found(selection=best, bound=max(closed.bound, solved.bound), proof="branch and bound by HiGHS")
+    return Selection(selection=best, bound=max(closed.bound, solved.bound), proof="branch and bound by HiGHS")
 
 
-def _best(program: Program, selections: Sequence[np.ndarray]) -> np.ndarray:
+def _best(program: IntegerProgram, selections: Sequence[np.ndarray]) -> np.ndarray:
     return min(selections, key=lambda picks: int(program.objective[picks].sum()))
 
 
-def _listed(program: Program, best: np.ndarray) -> Found:
+def _listed(program: IntegerProgram, best: np.ndarray) -> Selection:
     value = float(program.objective[best].sum())
-    return Found(selection=best, bound=value, proof="every assignment below the relaxation's gap was listed")
+    return Selection(
+        selection=best, bound=value, proof="every assignment below the relaxation's gap was listed"
+    )

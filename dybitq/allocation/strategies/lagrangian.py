@@ -4,14 +4,14 @@ The prices come from the linear relaxation; budgets that rounding exceeds or lea
 the two loops of the local search. Fast, and usually within a step or two of the optimum.
 """
 
-from dybitq.allocation.program import Program
+from dybitq.allocation.program import IntegerProgram
 from dybitq.allocation.relaxation import Root
 from dybitq.allocation.rounding import round_shares
-from dybitq.allocation.strategies import STRATEGIES, Found, Settings
+from dybitq.allocation.strategies import STRATEGIES, Selection, StrategySettings
 
 
 @STRATEGIES.register("lagrangian")
-def lagrangian(program: Program, root: Root, settings: Settings) -> Found | None:
+def lagrangian(program: IntegerProgram, root: Root, settings: StrategySettings) -> Selection | None:
     """Round the relaxed solution and improve it by local search."""
     selection = round_shares(program, root.bound.shares)
-    return None if selection is None else Found(selection=selection)
+    return None if selection is None else Selection(selection=selection)

@@ -62,10 +62,10 @@ def _load(split: Split) -> Any:
         raise ConfigError(f"{split.path}: cannot be imported: {type(error).__name__}: {said}") from error
     finally:
         sys.path.remove(folder)
-    found = getattr(module, split.function or "", None)
-    if not callable(found):
+    hook = getattr(module, split.function or "", None)
+    if not callable(hook):
         raise ConfigError(f"{split.path}: has no function or class {split.function!r}")
-    return found
+    return hook
 
 
 def _call(split: Split, function: Any) -> Any:

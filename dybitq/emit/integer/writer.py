@@ -10,6 +10,7 @@ from dybitq.emit.integer.graph import Canvas
 from dybitq.emit.lookup import add_lookup
 from dybitq.emit.unpack import add_decode
 from dybitq.graph import keys
+from dybitq.records.geometry.windows import Window
 from dybitq.records.integer_network import (
     Clamp,
     Convolution,
@@ -20,7 +21,6 @@ from dybitq.records.integer_network import (
     Quantize,
     Weight,
 )
-from dybitq.records.layers import Window
 
 SPLIT = 64
 """Wide weights are multiplied in two parts of at most this magnitude."""

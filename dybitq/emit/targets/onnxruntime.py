@@ -19,29 +19,31 @@ from dybitq.emit.layers import (
     dequantized_weight,
     float_bias,
     integer_bias,
+    keep_float,
     label,
     packed_integers,
 )
 from dybitq.emit.recode import RecodedInputs
 from dybitq.emit.target import Refusal, targets
 from dybitq.graph import keys
-from dybitq.graph.values import constant, is_op
 from dybitq.records.formats import NumberFormat
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.geometry.products import EmbeddingTable
+from dybitq.records.geometry.windows import SlidingWindow
+from dybitq.records.layers import LayerWork
 from dybitq.records.plan import ActivationMode, Plan
 
 _IR_VERSION = 10  # node metadata came with it
 
 
 class OnnxRuntime:
-    """Everything that a plan can say, in either arithmetic."""
+    """The target that carries everything a plan can say, integer-only arithmetic as well."""
 
     def carries(self, fmt: NumberFormat) -> bool:
-        """Tell that every table can be written: those wider than int8 compute in float."""
+        """Tell that every format can be written; layers with tables wider than int8 compute in float."""
         return True
 
     def refusals(self, plan: Plan, layers: Mapping[str, LayerWork]) -> Sequence[Refusal]:
-        """List nothing: what no plan can say is refused where plans are checked."""
+        """List nothing: every plan that passes its checks can be written."""
         return ()
 
     def open(self, model: ir.Model, plan: Plan) -> "OnnxRuntimeWriter":
@@ -69,7 +71,7 @@ class OnnxRuntimeWriter:
         A table wider than int8, an operator without a quantized kernel, an input that has no codes, and a
         convolution whose output gets none all end in float arithmetic on decoded weights.
         """
-        if layer.work.kind is LayerKind.GATHER:
+        if isinstance(layer.work.geometry, EmbeddingTable):
             return _rows(self.builder, layer)
         reason = self._why_float(layer, output_coded=output_coded)
         if reason is None and layer.plan.activations is ActivationMode.DYNAMIC:
@@ -78,14 +80,13 @@ class OnnxRuntimeWriter:
             return self._static(layer)
         output = self._float(layer, reason or "")
         if output_coded:
-            self._keep_float(layer.node, layer.work)
+            keep_float(self.builder, layer.node, layer.work)
         return output
 
     def float_layer(self, node: ir.Node, work: LayerWork, *, output_coded: bool) -> None:
         """Leave the layer as it is, with its weights in float."""
-        other = None if node.inputs[1] is None else node.inputs[1].producer()
-        if output_coded and not is_op(other, "DequantizeLinear"):
-            self._keep_float(node, work)
+        if output_coded:
+            keep_float(self.builder, node, work)
 
     def finish(self) -> None:
         """Set the IR version."""
@@ -101,7 +102,7 @@ class OnnxRuntimeWriter:
             return None
         if not self.edges.has_codes(layer.activation):
             return "its input has no codes"
-        if layer.work.kind is LayerKind.CONV and not output_coded:
+        if isinstance(layer.work.geometry, SlidingWindow) and not output_coded:
             return "its output gets no codes"
         return None
 
@@ -109,14 +110,14 @@ class OnnxRuntimeWriter:
         """Write DequantizeLinear on both operands: QLinearConv, QGemm or QLinearMatMul in the runtime."""
         integers = packed_integers(self.builder, layer, as_float=False)
         zero_point = None
-        if layer.work.kind is not LayerKind.CONV:  # without it the runtime does not fuse Gemm and MatMul
+        if not isinstance(layer.work.geometry, SlidingWindow):  # else the runtime fuses no Gemm and MatMul
             zero_point = np.zeros(layer.scale.shape, np.int8)
         dequantized_weight(self.builder, layer, integers, zero_point=zero_point)
         coded = self.edges.get(layer.activation)
         assert coded is not None
         label(layer.node, layer, ActivationMode.STATIC)
         self._recoded.read(layer)
-        if layer.fitted.bias is not None and layer.work.kind in (LayerKind.CONV, LayerKind.GEMM):
+        if layer.fitted.bias is not None and layer.work.geometry.takes_bias:
             integer_bias(self.builder, layer, coded.edge.scale)
             return layer.node.outputs[0]
         return float_bias(self.builder, layer, layer.node.outputs[0])
@@ -149,40 +150,6 @@ class OnnxRuntimeWriter:
             layer.node.metadata_props[keys.REASON] = reason
         self._recoded.read(layer)
         return float_bias(self.builder, layer, layer.node.outputs[0])
-
-    def _keep_float(self, node: ir.Node, work: LayerWork) -> None:
-        """Stop the runtime from rounding the float weights of a layer between quantizers.
-
-        onnxruntime turns them into int8 with one scale for the whole tensor, unasked, where the layer reads
-        a DequantizeLinear with a single scale. One scale for each channel, all of them equal, computes the
-        same and is left alone.
-        """
-        quantized = None if node.inputs[0] is None else node.inputs[0].producer()
-        if quantized is None or not is_op(quantized, "DequantizeLinear") or len(quantized.inputs) != 3:
-            return
-        codes, *constants = quantized.inputs
-        scale, zero_point = (constant(value) for value in constants)
-        kinds = (LayerKind.CONV, LayerKind.CONV_TRANSPOSE, LayerKind.GEMM)
-        if work.kind not in kinds or scale is None or zero_point is None or scale.ndim:
-            return
-        shape = (_input_channels(work),)
-        operands = [
-            codes,
-            self.builder.constant(np.broadcast_to(scale, shape), "s"),
-            self.builder.constant(np.broadcast_to(zero_point, shape), "z"),
-        ]
-        real = self.builder.node(
-            "DequantizeLinear", operands, attributes={"axis": 1}, output="r", before=node
-        )
-        node.replace_input_with(0, real)
-
-
-def _input_channels(work: LayerWork) -> int:
-    """Extent of axis 1 of the activation that a Conv, ConvTranspose or Gemm reads."""
-    shape = [int(extent or 1) for extent in work.weight_shape]
-    if work.kind is LayerKind.CONV and work.window is not None:
-        return shape[1] * work.window.group
-    return shape[1] if work.transposed else shape[0]
 
 
 def _as_float(builder: Builder, integers: ir.Value, base: str, *, before: ir.Node) -> ir.Value:

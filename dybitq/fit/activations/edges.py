@@ -61,7 +61,7 @@ def edge_within(plan: EdgePlan, seen: Profile, clamp: tuple[float, float] | None
 
 
 def joined_edge(own: FittedEdge, parts: Sequence[FittedEdge]) -> FittedEdge:
-    """Encoding of a concatenation: that of the part whose range covers all others, if one does.
+    """Return the encoding of a concatenation: that of the part whose range covers all others, if one does.
 
     The codes of that part are then copied as they are: no second rounding, and no table to look them up in.
     An encoding much coarser than ``own``, which was fitted to the concatenation itself, is not taken.

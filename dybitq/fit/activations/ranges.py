@@ -60,7 +60,7 @@ class Sums:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Profile:
-    """What a range is chosen for: how often each value occurs, and what becomes of it.
+    """Distribution of a tensor's values and of what its readers make of them: the input of a range method.
 
     Attributes:
         low, high: range of the data, widened to contain zero.
@@ -81,7 +81,7 @@ class Profile:
     through: Response
 
     def error(self, low: float, high: float, levels: int) -> float:
-        """Expected sum of squared errors behind a uniform quantizer over ``low .. high``."""
+        """Return the expected sum of squared errors after a uniform quantizer over ``low .. high``."""
         return float(self.errors(np.array([low]), np.array([high]), levels)[0])
 
     def errors(self, low: np.ndarray, high: np.ndarray, levels: int) -> np.ndarray:

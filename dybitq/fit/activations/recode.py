@@ -13,9 +13,9 @@ import numpy as np
 from dybitq.encodings import codec, formats, sparq
 from dybitq.errors import ConfigError, did_you_mean, listed
 from dybitq.fit.activations.ranges import bins
-from dybitq.patches import reduction_axis
 from dybitq.records.fitted import FittedEdge, Recoding
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.geometry.windows import SlidingWindow
+from dybitq.records.layers import LayerWork
 from dybitq.records.plan import NO_RECODING
 from dybitq.records.statistics import TensorStatistics
 
@@ -23,7 +23,7 @@ _STEPS = 48  # steps tried for a format that is not uniform
 
 
 def is_recoding(name: str) -> bool:
-    """Whether ``name`` is a re-coding that :func:`fit_recoding` can make.
+    """Return whether ``name`` is a re-coding that :func:`fit_recoding` can make.
 
     A format needs a form for unsigned activations beside the one for signed ones.
     """
@@ -33,15 +33,15 @@ def is_recoding(name: str) -> bool:
 
 
 def as_read(name: str, layer: LayerWork) -> str:
-    """What ``name`` comes to in ``layer``: ``int8`` for windows that leave every code as it is.
+    """Return the re-coding that ``name`` comes to in ``layer``: ``int8`` if windows change no code.
 
     Values without a partner have both multipliers of a pair to themselves; in a depthwise convolution that
     is all of them.
     """
-    if not sparq.has_windows(name) or layer.kind is not LayerKind.CONV:
+    if not sparq.has_windows(name) or not isinstance(layer.geometry, SlidingWindow):
         return name
     recoding = sparq.get(name)
-    _, count, groups = reduction_axis(layer)
+    _, count, groups = layer.geometry.pair_axis
     alone = recoding.paired and bool(sparq.partners(count, groups)[1].all())
     return "int8" if alone and (recoding.single == np.arange(256)).all() else name
 
@@ -61,12 +61,12 @@ def check_recoding(name: str, kind: str = "re-coding", besides: Sequence[str] = 
         return
     plain = [*besides, *(n for n in formats.FORMATS if is_recoding(n))]
     hint = did_you_mean(name, [*plain, *sparq.RECODINGS])
-    known = f"{listed([*plain, *sparq.WINDOWS])}; -raw, -nopair or both behind the last five"
+    known = f"{listed([*plain, *sparq.WINDOWS])}; -raw, -nopair or both after the last five"
     raise ConfigError(f"unknown {kind} {name!r}.{hint} Known: {known}.")
 
 
 def fit_recoding(name: str, edge: FittedEdge, statistics: TensorStatistics) -> Recoding:
-    """The re-coding ``name`` for a layer that reads ``edge``.
+    """Return the re-coding ``name`` for a layer that reads ``edge``.
 
     Args:
         name: a SPARQ re-coding, or a format below 8 bits; unsigned where the zero point is 0.
@@ -101,7 +101,7 @@ def _uniform_tables(bits: int, zero_point: int) -> np.ndarray:
 
 
 def _scaled_tables(integers: np.ndarray, zero_point: int) -> np.ndarray:
-    """The levels at different steps around the zero point; uint8 ``[tables, 256]``."""
+    """Return the levels at different steps around the zero point; uint8 ``[tables, 256]``."""
     reach = max(zero_point, 255 - zero_point)
     tables = []
     for step in np.geomspace(0.25, 1.5, _STEPS) * reach / integers.max():

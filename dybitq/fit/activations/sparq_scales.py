@@ -15,7 +15,6 @@ from dybitq.encodings import sparq
 from dybitq.fit.activations.edges import clamp_codes
 from dybitq.fit.activations.ranges import bins
 from dybitq.graph.tensors import Tensors
-from dybitq.patches import reduction_axis
 from dybitq.records.fitted import FittedEdge
 from dybitq.records.layers import LayerWork
 from dybitq.records.plan import EdgePlan, Plan
@@ -26,7 +25,7 @@ _WORTH = 0.99  # of the error, if a scale is to be another one than for plain co
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reader:
+class WindowReader:
     """A layer that reads a tensor through windows.
 
     Attributes:
@@ -39,18 +38,18 @@ class Reader:
     groups: int
 
 
-def reader_of(layer: LayerWork, recode: str) -> Reader:
-    """The layer as a reader of its input."""
-    _, count, groups = reduction_axis(layer)
-    return Reader(recode=recode, count=count, groups=groups)
+def reader_of(layer: LayerWork, recode: str) -> WindowReader:
+    """Return the layer as a reader of its input."""
+    _, count, groups = layer.geometry.pair_axis
+    return WindowReader(recode=recode, count=count, groups=groups)
 
 
 def window_readers(
     layers: Mapping[str, LayerWork], plan: Plan, tensors: Tensors
-) -> dict[str, tuple[Reader, ...]]:
-    """The layers that read each coded tensor of the plan through windows, by the name of the tensor."""
+) -> dict[str, tuple[WindowReader, ...]]:
+    """Return the layers that read each coded tensor of the plan through windows, by name of the tensor."""
     coded = {edge.tensor for edge in plan.edges}
-    found: dict[str, tuple[Reader, ...]] = {}
+    found: dict[str, tuple[WindowReader, ...]] = {}
     for layer_plan in plan.layers:
         if not sparq.has_windows(layer_plan.recode):
             continue
@@ -66,9 +65,9 @@ def windowed_edge(
     own: FittedEdge,
     seen: TensorStatistics,
     clamp: tuple[float, float] | None,
-    readers: Sequence[Reader],
+    readers: Sequence[WindowReader],
 ) -> FittedEdge:
-    """``own``, or a scale near it with less expected error behind the readers' windows.
+    """``own``, or a scale near it with less expected error after the readers' windows.
 
     Args:
         plan: of the tensor; only what leaves its range to the expected error (``mse``) is changed.
@@ -92,8 +91,8 @@ def _scaled(edge: FittedEdge, factor: float, clamp: tuple[float, float] | None) 
     return replace(edge, scale=scale, low=low, high=high)
 
 
-def windowed_error(edge: FittedEdge, reader: Reader, values: np.ndarray, counts: np.ndarray) -> float:
-    """Sum of the squared errors of ``values``, of each as many as ``counts``, behind codes and windows."""
+def windowed_error(edge: FittedEdge, reader: WindowReader, values: np.ndarray, counts: np.ndarray) -> float:
+    """Sum of the squared errors of ``values``, of each as many as ``counts``, after codes and windows."""
     codes = edge.encode(values)
     zeros = float(counts[codes == edge.zero_point].sum() / max(counts.sum(), 1.0))
     recoding = sparq.get(reader.recode, edge.zero_point)

@@ -8,8 +8,8 @@ from dybitq.fit.integer.factors import dyadic_factors, requantize, share
 from dybitq.graph.steps.records import Step
 from dybitq.records.arithmetic import TieRounding
 from dybitq.records.fitted import FittedEdge
+from dybitq.records.geometry.windows import Window
 from dybitq.records.integer_network import Addition, Clamp, Convolution, Operation, Requantize, Weight
-from dybitq.records.layers import Window
 
 _MANTISSAS = np.arange(64, 128)  # weights from which the factor's mantissa is chosen
 _SMALLEST = 2.0**-40

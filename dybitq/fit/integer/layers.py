@@ -11,8 +11,8 @@ from dybitq.fit.integer.factors import requantize, requantize_tied
 from dybitq.fit.integer.polyphase import Polyphase, interpolation_kernels, transposed_kernels
 from dybitq.graph.steps.records import Step
 from dybitq.records.fitted import FittedWeight
+from dybitq.records.geometry.windows import SlidingWindow, TransposedWindow
 from dybitq.records.integer_network import Convolution, Move, Operation, Product, Requantize, Weight
-from dybitq.records.layers import LayerKind
 
 _BIAS_LIMIT = 2**31 - 2**7
 
@@ -25,9 +25,7 @@ def unit_of(assembly: Assembly, step: Step) -> np.ndarray:
 def _scale_of(assembly: Assembly, step: Step) -> np.ndarray:
     """Scale of the weights, one for each output channel; groups of a ConvTranspose share theirs."""
     scale, work = assembly.weights[step.name].scale, assembly.layers[step.name]
-    if work.kind is LayerKind.CONV_TRANSPOSE and work.window is not None and scale.size > 1:
-        return np.tile(scale, work.window.group)
-    return scale
+    return np.tile(scale, work.geometry.output_channels // scale.size) if scale.size > 1 else scale
 
 
 def layer(assembly: Assembly, step: Step) -> list[Operation]:
@@ -46,9 +44,9 @@ def layer(assembly: Assembly, step: Step) -> list[Operation]:
     if fitted.bias is not None:
         codes = np.rint(fitted.bias.astype(np.float64) / unit)
         bias = np.clip(codes, -_BIAS_LIMIT, _BIAS_LIMIT).astype(np.int64)
-    if work.kind is LayerKind.CONV_TRANSPOSE and target is not None:
-        return _transposed(assembly, step, fitted, bias, target)
-    if work.kind is LayerKind.CONV and work.window is not None:
+    if isinstance(work.geometry, TransposedWindow) and target is not None:
+        return _transposed(assembly, step, work.geometry, fitted, bias, target)
+    if isinstance(work.geometry, SlidingWindow):
         return [
             Convolution(
                 name=step.name,
@@ -57,7 +55,7 @@ def layer(assembly: Assembly, step: Step) -> list[Operation]:
                 input_zero=assembly.input_edge(step).zero_point,
                 weight=Weight(format=fitted.format, codes=fitted.codes),
                 bias=bias,
-                window=work.window,
+                window=work.geometry.window,
                 requantize=target,
             )
         ]
@@ -74,8 +72,9 @@ def _product(
     assembly: Assembly, step: Step, fitted: FittedWeight, bias: np.ndarray | None, target: Requantize | None
 ) -> list[Operation]:
     work = assembly.layers[step.name]
-    turned = work.weight_on_left
-    codes = np.swapaxes(fitted.codes, -1, -2) if turned or work.transposed else fitted.codes
+    turned = work.geometry.weight_input == 0
+    outward = work.geometry.channel_axis == fitted.codes.ndim - 2  # [..., out, in]
+    codes = np.swapaxes(fitted.codes, -1, -2) if outward else fitted.codes
     rank = len(work.input_shape) or None
     operation = Product(
         name=step.name,
@@ -107,11 +106,14 @@ def _turn(name: str, source: str, output: str, rank: int) -> Move:
 
 
 def _transposed(
-    assembly: Assembly, step: Step, fitted: FittedWeight, bias: np.ndarray | None, target: Requantize
+    assembly: Assembly,
+    step: Step,
+    geometry: TransposedWindow,
+    fitted: FittedWeight,
+    bias: np.ndarray | None,
+    target: Requantize,
 ) -> list[Operation]:
     """ConvTranspose: every phase a convolution, interleaved, cut to size."""
-    window = assembly.layers[step.name].window
-    assert window is not None
     given = step.attributes.get("output_padding", (0, 0))
     padding = tuple(int(extra) for extra in given) if isinstance(given, tuple) else (0, 0)
     zero_codes = np.flatnonzero(fitted.format.table == 0)
@@ -121,7 +123,7 @@ def _transposed(
             f"layer {step.name}: the phases of an integer ConvTranspose are filled up with zeros, which "
             f"{name} does not have; give this layer another format, such as int{bits}"
         )
-    phases = transposed_kernels(fitted.codes, int(zero_codes[0]), window, padding)
+    phases = transposed_kernels(fitted.codes, int(zero_codes[0]), geometry.window, padding)
     square = phases.block**2
     if target.multiplier.size > 1:
         multiplier, shift = target.multiplier.repeat(square), target.shift.repeat(square)

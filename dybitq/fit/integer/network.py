@@ -17,11 +17,10 @@ from dybitq.fit.weights.layers import LayerArrays, fit_layer
 from dybitq.graph.load import Network
 from dybitq.graph.steps.records import IntegerSteps, Step, StepKind
 from dybitq.graph.tensors import Tensors
-from dybitq.patches import moment_key
 from dybitq.records.arithmetic import IntegerOptions
 from dybitq.records.fitted import Fitted, FittedEdge, FittedWeight
 from dybitq.records.integer_network import Operation, Program
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.layers import LayerWork
 from dybitq.records.plan import EdgePlan, LayerPlan, Plan
 from dybitq.records.progress import Progress
 from dybitq.records.statistics import Statistics
@@ -92,7 +91,7 @@ def fit_integer(
         arrays = _arrays(
             tensors, layer, plans[step.name], edges, _grid(step, layer, edges, plan.integer, sums)
         )
-        moment = statistics.moments.get(moment_key(layer))
+        moment = statistics.moments.get(layer.moment_key)
         try:
             fitted = fit_layer(layer, plans[step.name], arrays, moment, correct_bias=plan.bias_correction)
         except UnsupportedError as error:
@@ -153,8 +152,7 @@ def _arrays(
     grid: ScaleGrid | None,
 ) -> LayerArrays:
     """Float parameters of a layer, with the grid on which its factors are dyadic."""
-    assert layer.weight is not None
-    batched = layer.kind is LayerKind.MATMUL and len(layer.weight_shape) > 2  # the Add behind it stays apart
+    batched = layer.geometry.stacked  # the Add behind it stays apart
     return LayerArrays(
         weight=tensors.array(layer.weight),
         bias=None if layer.bias is None or batched else tensors.array(layer.bias).reshape(-1),

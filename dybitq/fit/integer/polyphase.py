@@ -10,7 +10,7 @@ from math import gcd
 
 import numpy as np
 
-from dybitq.records.layers import Window
+from dybitq.records.geometry.windows import Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -12,8 +12,8 @@ from dybitq.fit.integer.factors import requantize
 from dybitq.fit.integer.layers import whole_numbers
 from dybitq.graph.steps.records import Step
 from dybitq.graph.steps.regions import Segment
+from dybitq.records.geometry.windows import Window
 from dybitq.records.integer_network import Convolution, Move, Operation
-from dybitq.records.layers import Window
 
 
 def region_means(assembly: Assembly, step: Step) -> list[Operation]:

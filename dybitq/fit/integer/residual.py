@@ -14,8 +14,10 @@ from dybitq.fit.integer.factors import share_wide
 from dybitq.fit.integer.layers import unit_of
 from dybitq.graph.steps.records import Step, StepKind
 from dybitq.records.arithmetic import TieRounding
+from dybitq.records.geometry.products import MatrixProduct
+from dybitq.records.geometry.windows import SlidingWindow
 from dybitq.records.integer_network import Addition, Operation, Requantization, Requantize
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.layers import LayerWork
 
 WIDE_LIMIT = 2**15
 
@@ -29,13 +31,16 @@ def raw_sums(steps: Sequence[Step], outputs: Set[str], layers: Mapping[str, Laye
     written = {
         step.outputs[0]
         for step in steps
-        if step.kind is StepKind.LAYER
-        and step.bounds is None
-        and layers[step.name].kind in (LayerKind.CONV, LayerKind.GEMM)
+        if step.kind is StepKind.LAYER and step.bounds is None and _adds_bias(layers[step.name])
     }
     read = {name: step.outputs[0] for step in steps if step.kind is StepKind.ADD for name in step.inputs}
     kept = (name for name in read if name in written and counts[name] == 1 and name not in outputs)
     return {name: read[name] for name in kept}
+
+
+def _adds_bias(layer: LayerWork) -> bool:
+    """Whether a layer is a Conv or a Gemm."""
+    return isinstance(layer.geometry, SlidingWindow | MatrixProduct) and layer.geometry.takes_bias
 
 
 def add_wide(assembly: Assembly, step: Step) -> list[Operation]:
@@ -101,6 +106,4 @@ def add_wide(assembly: Assembly, step: Step) -> list[Operation]:
 def _along(assembly: Assembly, layer: Step, ratio: np.ndarray) -> np.ndarray:
     """Ratios of a layer's channels, shaped to broadcast against its accumulator."""
     work = assembly.layers[layer.name]
-    if ratio.size == 1 or work.window is None or work.kind is not LayerKind.CONV:
-        return ratio
-    return ratio.reshape(-1, *[1] * len(work.window.kernel))
+    return ratio if ratio.size == 1 else work.geometry.along_output(ratio)

@@ -5,7 +5,7 @@ and its output are coded in 8 bits with one scale for all channels, and where ch
 small ones keep a few codes. The channels of the input can be multiplied all the same, if the function is
 computed in float and a Mul in front of it takes the factors back: the weights of the layer in front of it,
 whose scales are those of single channels, take them up without loss. The channels of the output can be
-multiplied behind the function, and the weights of its readers divided, as in cross-layer equalization.
+multiplied after the function, and the weights of its readers divided, as in cross-layer equalization.
 
 Which ranges the channels get follows from their histograms: the error of every range is summed over the bins
 and weighted by what the readers make of it. Ranges share a zero point; their steps are a quarter of an
@@ -24,12 +24,10 @@ from dybitq.errors import counted
 from dybitq.fit.activations.edges import fit_edge
 from dybitq.fit.rebalance.rescale import (
     OverlaidMoments,
-    Reader,
-    by_input,
-    by_output,
+    RescaledReader,
     form_of_moment,
-    input_channels,
     scaled_moment,
+    takes_factors,
 )
 from dybitq.fit.weights.moments import Hessian
 from dybitq.graph.load import Network
@@ -37,16 +35,15 @@ from dybitq.graph.pointwise import Response
 from dybitq.graph.rewrites.chains import with_parameters
 from dybitq.graph.rewrites.channel_factors import Stretch, stretches, with_factors_around
 from dybitq.graph.tensors import Tensors
-from dybitq.patches import moment_key
 from dybitq.records.fitted import FittedEdge
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.layers import LayerWork
 from dybitq.records.plan import ActivationMode, LayerPlan, Plan
 from dybitq.records.statistics import ChannelStatistics, Moment, Statistics, TensorStatistics
 
 _ZEROS = (0, 8, 16, 32, 48, 64, 96, 128, 160, 192, 255)  # zero points that are tried
 _AN_OCTAVE = 4  # steps
 _OCTAVES = 12  # that channels may lie apart
-_SHARES = (1.0, 0.5)  # of the factors' logarithms behind the function
+_SHARES = (1.0, 0.5)  # of the factors' logarithms after the function
 _PHASES = np.array([-3, -1, 1, 3]) / 8  # of a step or a bin: where a value may lie in it
 _HUGE = 1e300
 _WORTH = 0.03  # of the energy that readers put out: by how much the error has to fall
@@ -57,7 +54,7 @@ class ChannelRanges:
     """The same network with other factors.
 
     Attributes:
-        network: with a Mul before and behind some functions, or the one that was given.
+        network: with a Mul before and after some functions, or the one that was given.
         plan: without the tensors inside those functions, which have no codes any more.
         statistics: of what is coded now.
         rescaled: names of the tensors whose channels were multiplied.
@@ -108,7 +105,7 @@ class _Ranges:
     Attributes:
         zero: zero point.
         steps: float64 ``[channels]``.
-        noise: mean squared error behind the readers' function, float64 ``[channels]``.
+        noise: mean squared error after the readers' function, float64 ``[channels]``.
     """
 
     zero: int
@@ -117,12 +114,12 @@ class _Ranges:
 
     @property
     def factors(self) -> np.ndarray:
-        """What channels are multiplied by for all to have the largest step."""
+        """Factors of the channels that give all of them the largest step."""
         return np.asarray(self.steps.max() / self.steps)
 
 
 class _Work:
-    """What changes: parameters, moments, and statistics of tensors and channels."""
+    """Changes so far: parameters, moments, and statistics of tensors and channels."""
 
     def __init__(
         self, network: Network, layers: Mapping[str, LayerWork], plan: Plan, statistics: Statistics
@@ -151,14 +148,14 @@ class _Work:
             return False
         first, seen = self.layers[stretch.first], self.statistics.channels.get(stretch.first)
         shaped = seen is not None and _resolved(seen)
-        channels = int(first.weight_shape[first.channel_axis] or 1)
+        channels = first.geometry.output_channels
         readers = [self.layers[n] for n in stretch.readers]
-        known = all(moment_key(layer) in self.statistics.moments for layer in readers)
-        aligned = all(input_channels(layer) == channels for layer in readers)
+        known = all(layer.moment_key in self.statistics.moments for layer in readers)
+        aligned = all(layer.geometry.input_channels == channels for layer in readers)
         return shaped and known and aligned and self.plans[stretch.first].granularity == "channel"
 
     def carry_out(self, stretch: Stretch) -> tuple[np.ndarray, np.ndarray] | None:
-        """Factors before and behind the function if they are worth it; changes what depends on them."""
+        """Factors before and after the function if they are worth it; changes what depends on them."""
         readers = {name: self._reader(name) for name in stretch.readers}
         source, result = self._codes(stretch)
         if not np.isfinite(result.values).all():
@@ -167,7 +164,7 @@ class _Work:
         noise = float(sum(codes.noise(self._edge(codes.name)) for codes in (source, result)) @ weight)
         if not noise >= _WORTH:
             return None
-        before, behind = source.best(weight), result.best(weight)
+        before, after = source.best(weight), result.best(weight)
         hessians = {name: self._hessian(self._moment(name)) for name in readers}
         left = {name: reader.left(hessians[name]) for name, reader in readers.items()}
 
@@ -177,19 +174,19 @@ class _Work:
 
         tried = []
         for share in _SHARES:
-            ranges = result.at(behind, share)
+            ranges = result.at(after, share)
             tried.append((lost(1 / ranges.factors) + float(ranges.noise @ weight), ranges))
-        best, behind = min(tried, key=lambda found: found[0])
+        best, after = min(tried, key=lambda found: found[0])
         fallen = lost(np.ones(len(weight))) + noise - best - float(before.noise @ weight)
         if not fallen >= _WORTH:
             return None
-        self._apply(stretch, before.factors, 1 / behind.factors)
-        for codes, ranges in ((source, before), (result, behind)):
+        self._apply(stretch, before.factors, 1 / after.factors)
+        for codes, ranges in ((source, before), (result, after)):
             self.seen[codes.name] = codes.statistics(self.statistics.tensors[codes.name], ranges)
-        return before.factors, behind.factors
+        return before.factors, after.factors
 
     def _codes(self, stretch: Stretch) -> tuple["_Codes", "_Codes"]:
-        """What is coded before and behind the function, by the bins that occur."""
+        """Values coded before and after the function, by the bins that occur."""
         seen = self.statistics.channels[stretch.first]
         assert seen.histogram is not None
         counts = seen.histogram.copy()
@@ -211,12 +208,11 @@ class _Work:
         )
 
     def _moment(self, name: str) -> Moment:
-        return self.statistics.moments[moment_key(self.layers[name])]
+        return self.statistics.moments[self.layers[name].moment_key]
 
-    def _reader(self, name: str) -> Reader:
+    def _reader(self, name: str) -> RescaledReader:
         layer = self.layers[name]
-        assert layer.weight is not None
-        return Reader.of(
+        return RescaledReader.of(
             layer, self.plans[name], self._array(layer.weight), self._hessian(self._moment(name))
         )
 
@@ -229,16 +225,14 @@ class _Work:
 
     def _apply(self, stretch: Stretch, before: np.ndarray, scale: np.ndarray) -> None:
         first = self.layers[stretch.first]
-        assert first.weight is not None
-        self._set(first.weight, by_output(self._array(first.weight), before, first))
+        self._set(first.weight, first.geometry.times_outputs(self._array(first.weight), before))
         if first.bias is not None:
             bias = self._array(first.bias)
             self._set(first.bias, bias * before.reshape((-1,) if bias.ndim == 1 else bias.shape))
         for name in stretch.readers:
             layer = self.layers[name]
-            assert layer.weight is not None
-            self._set(layer.weight, by_input(self._array(layer.weight), scale, layer))
-            key = moment_key(layer)
+            self._set(layer.weight, layer.geometry.times_inputs(self._array(layer.weight), scale))
+            key = layer.moment_key
             self.moments[key] = scaled_moment(self.statistics.moments[key], layer, scale)
         sums = self.statistics.channels[stretch.first]
         self.channels[stretch.first] = ChannelStatistics(
@@ -250,7 +244,7 @@ class _Work:
         )
 
     def _array(self, name: str) -> np.ndarray:
-        """A parameter as it is now."""
+        """Return a parameter as it is now."""
         return self.parameters[name] if name in self.parameters else self.tensors.array(name)
 
     def _set(self, name: str, array: np.ndarray) -> None:
@@ -258,12 +252,11 @@ class _Work:
 
 
 def _on_codes(layer: LayerWork, plan: LayerPlan) -> bool:
-    matrix = layer.kind in (LayerKind.CONV, LayerKind.GEMM) and layer.bias_node is None
-    return matrix and not plan.in_float and plan.activations is ActivationMode.STATIC
+    return takes_factors(layer) and not plan.in_float and plan.activations is ActivationMode.STATIC
 
 
 def _resolved(seen: ChannelStatistics) -> bool:
-    """Whether there are histograms, and the values lie where their bins are."""
+    """Return whether there are histograms, and the values lie where their bins are."""
     if seen.histogram is None:
         return False
     ends = np.concatenate([seen.minimum, seen.maximum])
@@ -295,11 +288,11 @@ class _Codes:
 
     @property
     def shares(self) -> np.ndarray:
-        """How often each value occurs in a channel, float64 ``[channels, bins]``."""
+        """Share of each value in a channel, float64 ``[channels, bins]``."""
         return np.asarray(self.counts / np.maximum(self.counts.sum(axis=1, keepdims=True), 1))
 
     def noise(self, edge: FittedEdge) -> np.ndarray:
-        """Mean squared error behind the function with one range for all, float64 ``[channels]``."""
+        """Mean squared error after the function with one range for all, float64 ``[channels]``."""
         step = np.array([edge.scale])
         return np.asarray(self.shares @ self._clipped(edge.zero_point, step, self._inside(step))[0])
 
@@ -339,14 +332,14 @@ class _Codes:
         return np.asarray(np.where(narrow, known, np.mean(moved, axis=0)))
 
     def _clipped(self, zero: int, steps: np.ndarray, inside: np.ndarray) -> np.ndarray:
-        """The same of all values, with ranges that end."""
+        """Return the same of all values, with ranges that end."""
         cut = np.clip(self.values, -zero * steps[:, None], (255 - zero) * steps[:, None])
         with np.errstate(all="ignore"):
             lost = (self.function(cut) - self.function(self.values)) ** 2
         return np.nan_to_num(np.where(cut != self.values, lost, inside), nan=_HUGE, posinf=_HUGE)
 
     def statistics(self, before: TensorStatistics, ranges: _Ranges) -> TensorStatistics:
-        """What calibration would have seen of the multiplied channels, cut off where their ranges end."""
+        """Statistics of the multiplied channels, cut off where their ranges end."""
         low, high = (code * ranges.steps[:, None] for code in (-ranges.zero, 255 - ranges.zero))
         occurs = self.counts > 0
         values = (np.clip(self.values, low, high) * ranges.factors[:, None])[occurs]

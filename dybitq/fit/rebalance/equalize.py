@@ -27,20 +27,16 @@ from dybitq.errors import counted
 from dybitq.fit.activations.edges import fit_edge
 from dybitq.fit.rebalance.rescale import (
     OverlaidMoments,
-    by_input,
-    by_output,
     form_of_moment,
-    input_channels,
-    per_input,
     rounding_error,
     scaled_moment,
+    takes_factors,
 )
 from dybitq.graph.load import Network
 from dybitq.graph.rewrites.chains import Chain, chains, with_parameters
 from dybitq.graph.tensors import Tensors
-from dybitq.patches import moment_key
 from dybitq.records.fitted import FittedEdge
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.layers import LayerWork
 from dybitq.records.plan import LayerPlan, Plan
 from dybitq.records.statistics import ChannelStatistics, Moment, Statistics
 
@@ -123,26 +119,18 @@ def _pairs(
         both = plans[chain.first], plans[chain.second]
         fits = all(p.has_coded_weights for p in both)
         one_scale = any(p.granularity == "tensor" for p in both) and all(not p.recodes for p in both)
-        known = all(moment_key(layer) in statistics.moments for layer in (first, second))
-        aligned = _matrix_kind(first) and _matrix_kind(second) and input_channels(second) == _outputs(first)
-        if fits and known and aligned:
+        known = all(layer.moment_key in statistics.moments for layer in (first, second))
+        alike = first.geometry.output_channels == second.geometry.input_channels
+        if fits and known and alike and takes_factors(first) and takes_factors(second):
             shrinks = one_scale and not _cut_off(chain, statistics)
             found.append(_Pair(first=first, second=second, plans=both, chain=chain, shrinks=shrinks))
     return found
 
 
 def _cut_off(chain: Chain, statistics: Statistics) -> bool:
-    """Whether calibration saw the bound of a Clip reached: factors do not commute with it then."""
+    """Return whether calibration saw the bound of a Clip reached: factors do not commute with it then."""
     seen = statistics.tensors.get(chain.between)
     return chain.bound < np.inf and (seen is None or seen.maximum >= chain.bound)
-
-
-def _matrix_kind(layer: LayerWork) -> bool:
-    return layer.kind in (LayerKind.CONV, LayerKind.GEMM) and layer.bias_node is None
-
-
-def _outputs(layer: LayerWork) -> int:
-    return int(layer.weight_shape[layer.channel_axis] or 1)
 
 
 class _Work:
@@ -159,14 +147,14 @@ class _Work:
         self.bias_correction = plan.bias_correction
 
     def array(self, name: str) -> np.ndarray:
-        """A parameter as it is now."""
+        """Return a parameter as it is now."""
         return self.changed[name] if name in self.changed else self.tensors.array(name)
 
     def equalize(self, pair: _Pair) -> bool:
         """Equalize a pair if that lowers its error."""
         self._at_hand.clear()
         first, second = (self._weight(layer) for layer in (pair.first, pair.second))
-        before = self._error(pair, first, second, np.ones(_outputs(pair.first)))
+        before = self._error(pair, first, second, np.ones(pair.first.geometry.output_channels))
         tried = [factors(first, second, *trial, pair) for trial in _TRIALS] if pair.shrinks else []
         tried += self._filling(pair)
         scales = [s for s in {e.tobytes(): e for e in tried}.values() if (s != 1).any()]
@@ -179,8 +167,8 @@ class _Work:
         return True
 
     def _moment(self, layer: LayerWork) -> Moment:
-        """As it is now; what is read from the file is kept for the pair at hand."""
-        key = moment_key(layer)
+        """As it is now; what is read from the file is kept for the pair in work."""
+        key = layer.moment_key
         if key in self.moments:
             return self.moments[key]
         if key not in self._at_hand:
@@ -188,17 +176,16 @@ class _Work:
         return self._at_hand[key]
 
     def _weight(self, layer: LayerWork) -> np.ndarray:
-        assert layer.weight is not None
         return self.array(layer.weight)
 
     def _error(self, pair: _Pair, first: np.ndarray, second: np.ndarray, scale: np.ndarray) -> float:
         """Squared error at the output of the second layer, in its units, summed over its channels."""
-        turned = by_input(second, scale, pair.second)
-        weight = per_input(turned**2, pair.second)
+        turned = pair.second.geometry.times_inputs(second, scale)
+        weight = pair.second.geometry.per_input(turned**2)
         moment = scaled_moment(self._moment(pair.second), pair.second, scale)
         total = float(self._lost(pair.second, pair.plans[1], turned, moment).sum())
         if pair.plans[0].granularity == "tensor":  # a channel with its own scale follows any factor
-            divided = by_output(first, 1 / scale, pair.first)
+            divided = pair.first.geometry.times_outputs(first, 1 / scale)
             lost = self._lost(pair.first, pair.plans[0], divided, self._moment(pair.first))
             total += float((lost.reshape(-1) * weight).sum())
         edges = (self._edge(name) for name in self._coded(pair))
@@ -209,7 +196,7 @@ class _Work:
         coded, seen = self._coded(pair), self.channels.get(pair.first.name)
         if not coded or seen is None:
             return []
-        room = np.full(_outputs(pair.first), np.inf)
+        room = np.full(pair.first.geometry.output_channels, np.inf)
         for name in coded:
             edge, low, high = self._edge(name), seen.minimum, np.minimum(seen.maximum, pair.chain.bound)
             if name == pair.second.input:
@@ -226,7 +213,7 @@ class _Work:
         return rounding_error(layer, plan, weight, hessian)
 
     def _coded(self, pair: _Pair) -> tuple[str, ...]:
-        """The tensors between the layers that are coded: what the second reads, and what the first writes."""
+        """List the coded tensors between the layers: what the second reads, and what the first writes."""
         roots = {
             name: self.tensors.coded_root(name, self.edges) for name in (pair.second.input, pair.first.output)
         }
@@ -242,13 +229,12 @@ class _Work:
 
     def _apply(self, pair: _Pair, scale: np.ndarray) -> None:
         first, second = pair.first, pair.second
-        assert first.weight is not None and second.weight is not None
-        self._set(first.weight, by_output(self.array(first.weight), 1 / scale, first))
+        self._set(first.weight, first.geometry.times_outputs(self.array(first.weight), 1 / scale))
         if first.bias is not None:
             bias = self.array(first.bias)
             self._set(first.bias, bias / scale.reshape((-1,) if bias.ndim == 1 else bias.shape))
-        self._set(second.weight, by_input(self.array(second.weight), scale, second))
-        self.moments[moment_key(second)] = scaled_moment(self._moment(second), second, scale)
+        self._set(second.weight, second.geometry.times_inputs(self.array(second.weight), scale))
+        self.moments[second.moment_key] = scaled_moment(self._moment(second), second, scale)
         sums = self.channels.get(first.name)
         if sums is not None:
             self.channels[first.name] = ChannelStatistics(
@@ -265,14 +251,14 @@ class _Work:
 
 
 def factors(first: np.ndarray, second: np.ndarray, share: float, most: int, pair: _Pair) -> np.ndarray:
-    """What the first layer's channels are divided by, powers of two from 1 to ``2**most``; float64 ``[n]``.
+    """Divisors of the first layer's channels, powers of two from 1 to ``2**most``; float64 ``[n]``.
 
     With a share of 1 the largest weights of an output channel of the first layer and of the same input
     channel of the second become equal, up to a power of two and to a factor common to all channels.
     """
-    axes = tuple(i for i in range(first.ndim) if i != pair.first.channel_axis)
+    axes = tuple(i for i in range(first.ndim) if i != pair.first.geometry.channel_axis)
     wide = np.abs(first).max(axis=axes).astype(np.float64)
-    read = np.sqrt(per_input(second.astype(np.float64) ** 2, pair.second, largest=True))
+    read = np.sqrt(pair.second.geometry.per_input(second.astype(np.float64) ** 2, largest=True))
     alive = (wide > 0) & (read > 0)
     if not alive.any():
         return np.ones_like(wide)

@@ -9,8 +9,9 @@ from dybitq.fit.auto import width_of
 from dybitq.fit.weights.kernel_range import bounds_weights
 from dybitq.fit.weights.layers import LayerArrays, round_matrix
 from dybitq.fit.weights.moments import Hessian, hessian_from
-from dybitq.patches import row_channels, to_matrix
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.geometry.products import MatrixProduct
+from dybitq.records.geometry.windows import SlidingWindow
+from dybitq.records.layers import LayerWork
 from dybitq.records.plan import LayerPlan
 from dybitq.records.statistics import Moment, MomentKind
 
@@ -45,8 +46,8 @@ def rounding_error(layer: LayerWork, plan: LayerPlan, weight: np.ndarray, hessia
     Of a large matrix every n-th row stands for n. Every format counts as the integers of its width, so that
     ``auto4`` and what it is resolved to later give the same factors.
     """
-    matrix = to_matrix(weight, layer).astype(np.float32)
-    channels, share = row_channels(layer), 1
+    matrix = layer.geometry.to_matrix(weight).astype(np.float32)
+    channels, share = layer.geometry.row_channels(), 1
     if plan.granularity == "channel" and len(matrix) == 1 and matrix.shape[1] > _ROWS:
         share = -(-matrix.shape[1] // _ROWS)
         matrix = matrix[:, ::share]
@@ -58,7 +59,7 @@ def rounding_error(layer: LayerWork, plan: LayerPlan, weight: np.ndarray, hessia
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Reader:
+class RescaledReader:
     """A layer that reads a tensor whose channels are divided; errors are relative to its output's energy.
 
     Attributes:
@@ -71,9 +72,9 @@ class Reader:
     signal: float
 
     @classmethod
-    def of(cls, layer: LayerWork, plan: LayerPlan, weight: np.ndarray, hessian: Hessian) -> "Reader":
-        """A layer with its weight and H as they are."""
-        signal = float(hessian.energy(to_matrix(weight, layer)).sum())
+    def of(cls, layer: LayerWork, plan: LayerPlan, weight: np.ndarray, hessian: Hessian) -> "RescaledReader":
+        """Return a layer with its weight and H as they are."""
+        signal = float(hessian.energy(layer.geometry.to_matrix(weight)).sum())
         return cls(layer=layer, plan=plan, weight=weight, signal=signal)
 
     def left(self, hessian: Hessian) -> float:
@@ -83,36 +84,34 @@ class Reader:
         return left / most if most > 0 else 1.0
 
     def lost(self, scale: np.ndarray, hessian: Hessian) -> float:
-        """What nearest rounding of its weights costs, which needs no factorisation of H.
+        """Relative error of its weights rounded to nearest, which needs no factorisation of H.
 
         ``hessian`` is that of the tensor divided by ``scale``.
         """
         if self.signal <= 0:
             return 0.0
-        weight, nearest = by_input(self.weight, scale, self.layer), replace(self.plan, rounding="nearest")
+        weight, nearest = (
+            self.layer.geometry.times_inputs(self.weight, scale),
+            replace(self.plan, rounding="nearest"),
+        )
         return float(rounding_error(self.layer, nearest, weight, hessian).sum()) / self.signal
 
     def gain(self, scale: np.ndarray) -> np.ndarray:
-        """What a squared error of 1 in each channel of the divided tensor costs, float64 ``[channels]``."""
-        weight = by_input(self.weight, scale, self.layer).astype(np.float64)
-        return per_input(weight**2, self.layer) / self.signal if self.signal > 0 else np.zeros(len(scale))
+        """Cost of a squared error of 1 in each channel of the divided tensor, float64 ``[channels]``."""
+        weight = self.layer.geometry.times_inputs(self.weight, scale).astype(np.float64)
+        total = self.layer.geometry.per_input(weight**2)
+        return total / self.signal if self.signal > 0 else np.zeros(len(scale))
 
 
-def input_channels(layer: LayerWork) -> int:
-    """Channels of the layer's input, over all groups."""
-    group = layer.window.group if layer.window is not None else 1
-    return int(layer.weight_shape[input_axis(layer)] or 1) * group
-
-
-def input_axis(layer: LayerWork) -> int:
-    """Axis of the weight along which its input channels lie."""
-    return 1 - layer.channel_axis if layer.kind in (LayerKind.GEMM, LayerKind.MATMUL) else 1
+def takes_factors(layer: LayerWork) -> bool:
+    """Return whether a layer is a Conv or a Gemm: its own bias takes the factors of its channels."""
+    return isinstance(layer.geometry, SlidingWindow | MatrixProduct) and layer.geometry.takes_bias
 
 
 def scaled_moment(moment: Moment, layer: LayerWork, scale: np.ndarray) -> Moment:
-    """The moment of a layer's patches after its input channels were divided by ``scale``."""
+    """Return the moment of a layer's patches after its input channels were divided by ``scale``."""
     groups, width = moment.first.shape
-    channels = input_channels(layer) // groups
+    channels = layer.geometry.input_channels // groups
     factor = 1 / np.repeat(scale.reshape(groups, channels), width // channels, axis=1)
     if moment.kind is MomentKind.DIAGONAL:
         second = moment.second * factor**2
@@ -131,33 +130,3 @@ def scaled_moment(moment: Moment, layer: LayerWork, scale: np.ndarray) -> Moment
         minimum=moment.minimum * factor,
         maximum=moment.maximum * factor,
     )
-
-
-def by_output(weight: np.ndarray, factor: np.ndarray, layer: LayerWork) -> np.ndarray:
-    """``weight`` with output channel c multiplied by ``factor[c]``."""
-    shape = [1] * weight.ndim
-    shape[layer.channel_axis] = -1
-    return weight * factor.reshape(shape)
-
-
-def by_input(weight: np.ndarray, factor: np.ndarray, layer: LayerWork) -> np.ndarray:
-    """``weight`` with input channel c multiplied by ``factor[c]``; channels are counted over all groups."""
-    if layer.window is None:
-        shape = [1] * weight.ndim
-        shape[input_axis(layer)] = -1
-        return weight * factor.reshape(shape)
-    group, inner = layer.window.group, weight.shape[1]
-    grouped = weight.reshape(group, -1, inner, int(np.prod(weight.shape[2:])))
-    return (grouped * factor.reshape(group, 1, inner, 1)).reshape(weight.shape)
-
-
-def per_input(values: np.ndarray, layer: LayerWork, *, largest: bool = False) -> np.ndarray:
-    """Sum (or largest) of the values of every input channel of a weight, ``[n]``."""
-    if layer.window is None:
-        axis = input_axis(layer)
-        grouped = np.moveaxis(values, axis, 0).reshape(1, values.shape[axis], -1)
-        return (grouped.max(axis=2) if largest else grouped.sum(axis=2)).reshape(-1)
-    group, inner = layer.window.group, values.shape[1]
-    shaped = values.reshape(group, -1, inner, int(np.prod(values.shape[2:])))
-    found = shaped.max(axis=(1, 3)) if largest else shaped.sum(axis=(1, 3))
-    return found.reshape(-1)

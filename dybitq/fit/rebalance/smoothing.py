@@ -1,7 +1,7 @@
 """Smoothing: factors moved from a tensor with one range at run time to the weights that read it.
 
 Where the 8-bit range of a MatMul's input is found at every run, a few features that are far larger than the
-others make the step coarse for all of them; Transformers have such features behind every LayerNorm. Two
+others make the step coarse for all of them; Transformers have such features after every LayerNorm. Two
 things leave the network as it is and the range smaller. Feature c can be divided by s_c, and row c of the
 weights multiplied by it (SmoothQuant, Xiao et al., arXiv:2211.10438). Or it can be read r times, each copy
 divided by r, against the same row of the weights each time (outlier channel splitting, Zhao et al., ICML
@@ -26,14 +26,13 @@ from dybitq.errors import counted
 from dybitq.fit.auto import is_auto
 from dybitq.fit.rebalance.rescale import (
     OverlaidMoments,
-    Reader,
+    RescaledReader,
     form_of_moment,
     scaled_moment,
 )
 from dybitq.graph.load import Network
 from dybitq.graph.rewrites.smoothed import Features, with_features
 from dybitq.graph.tensors import Tensors
-from dybitq.patches import moment_key
 from dybitq.records.layers import LayerWork
 from dybitq.records.plan import ActivationMode, LayerPlan, Plan
 from dybitq.records.statistics import Moment, MomentKind, Statistics
@@ -74,10 +73,10 @@ def smooth(network: Network, layers: Mapping[str, LayerWork], plan: Plan, statis
     tensors = Tensors(network)
     features = {}
     for names, plans in groups.items():
-        moment = statistics.moments[moment_key(layers[names[0]])]
+        moment = statistics.moments[layers[names[0]].moment_key]
         hessian = form_of_moment(moment, correct_bias=plan.bias_correction)
         readers = [
-            Reader.of(layers[n], p, tensors.array(layers[n].weight or ""), hessian)
+            RescaledReader.of(layers[n], p, tensors.array(layers[n].weight or ""), hessian)
             for n, p in zip(names, plans, strict=True)
         ]
         read = _best({r: r.left(hessian) for r in readers}, moment, correct_bias=plan.bias_correction)
@@ -92,8 +91,8 @@ def smooth(network: Network, layers: Mapping[str, LayerWork], plan: Plan, statis
     changed, found = with_features(network, layers, features)
     moments: dict[str, Moment] = {}
     for names, read in features.items():
-        before = statistics.moments[moment_key(layers[names[0]])]
-        moments[moment_key(found[names[0]])] = _moment_of(before, layers[names[0]], read)
+        before = statistics.moments[layers[names[0]].moment_key]
+        moments[found[names[0]].moment_key] = _moment_of(before, layers[names[0]], read)
     kept = OverlaidMoments(moments, statistics.moments)
     return Smoothed(
         network=changed,
@@ -116,7 +115,7 @@ def _groups(
     for layer_plan in plan.layers:
         layer = layers[layer_plan.layer]
         dynamic = layer_plan.activations is ActivationMode.DYNAMIC and not layer_plan.recodes
-        known = moment_key(layer) in statistics.moments
+        known = layer.moment_key in statistics.moments
         if dynamic and known and _has_codes(layer_plan.weights):
             found.setdefault(layer.input, []).append(layer_plan)
     return {
@@ -127,12 +126,12 @@ def _groups(
 
 
 def _has_codes(weights: str) -> bool:
-    """Whether a layer with these weights multiplies codes: what fits no int8 kernel computes in float."""
+    """Return whether a layer with these weights multiplies codes: tables beyond int8 compute in float."""
     return weights != "float" and (is_auto(weights) or formats.get(weights).fits_int8)
 
 
-def _best(readers: Mapping[Reader, float], moment: Moment, *, correct_bias: bool) -> Features | None:
-    """The features with the smallest sum of errors; None if they are not worth it.
+def _best(readers: Mapping[RescaledReader, float], moment: Moment, *, correct_bias: bool) -> Features | None:
+    """Return the features with the smallest sum of errors; None if they are not worth it.
 
     Args:
         readers: with the share of the error of nearest rounding that their own rounding leaves.
@@ -172,7 +171,7 @@ def _whole(width: int) -> Features:
 
 
 def _split(largest: np.ndarray, kind: MomentKind) -> Features | None:
-    """The largest features in as many copies as make the largest copy smallest; None if nothing is split."""
+    """Split the largest features into the copies that make the largest smallest; None if nothing is split."""
     extra = int(_EXTRA * len(largest))
     if kind is MomentKind.BLOCK or not extra or not largest.max() > 0:
         return None
@@ -188,7 +187,7 @@ def _split(largest: np.ndarray, kind: MomentKind) -> Features | None:
 
 
 def _moment_of(moment: Moment, layer: LayerWork, read: Features) -> Moment:
-    """The moment of what is read of the tensor that ``layer`` read as it was."""
+    """Return the moment of what is read of the tensor that ``layer`` read as it was."""
     if len(read.index) == moment.first.shape[1]:
         return scaled_moment(moment, layer, read.scale)
     index, scale = read.index, read.scale  # which a moment in blocks is not given
@@ -206,7 +205,7 @@ def _moment_of(moment: Moment, layer: LayerWork, read: Features) -> Moment:
 
 
 def _candidates(split: Features, largest: np.ndarray) -> list[Features]:
-    """What can be read, features divided further by powers of two, by 1 the usual ones and smaller ones.
+    """Return the encodings to try: features below the usual size divided by 1, others by powers of two.
 
     None is multiplied: a feature that was small in calibration may be larger at run time, and would set the
     range for all.

@@ -31,7 +31,7 @@ class ScaleGrid:
         return dyadic.snap(wanted, self.max_shift)
 
     def snap(self, scale: np.ndarray) -> np.ndarray:
-        """The nearest grid point to each scale, float32 (to whose precision it is on the grid)."""
+        """Return the nearest grid point to each scale, float32 (to whose precision it is on the grid)."""
         return (dyadic.value(*self.factors(scale)) * self.unit).astype(np.float32)
 
     def neighbours(self, scale: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How large the integers of weights may be for every kernel of onnxruntime to add their products exactly.
+"""Largest weight integers whose products every kernel of onnxruntime adds exactly.
 
 x86 processors without VNNI multiply uint8 codes by int8 weights with an instruction that adds two
 neighbouring products in 16 bits and saturates: 255 * 127 twice is 64770, which becomes 32767. Weights of
@@ -10,7 +10,8 @@ keep the whole range.
 
 from dybitq.encodings import formats
 from dybitq.records.formats import NumberFormat
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.geometry.products import EmbeddingTable
+from dybitq.records.layers import LayerWork
 from dybitq.records.plan import ActivationMode, LayerPlan
 
 LARGEST = 64
@@ -18,22 +19,15 @@ LARGEST = 64
 
 
 def bounds_weights(layer: LayerWork, plan: LayerPlan) -> bool:
-    """Whether the integers of this layer's weights have to stay within ``LARGEST``."""
-    if not plan.reduce_range or plan.activations is ActivationMode.FLOAT or layer.kind is LayerKind.GATHER:
+    """Return whether the integers of this layer's weights have to stay within ``LARGEST``."""
+    table = isinstance(layer.geometry, EmbeddingTable)
+    if not plan.reduce_range or plan.activations is ActivationMode.FLOAT or table:
         return False
-    return not is_depthwise(layer)
-
-
-def is_depthwise(layer: LayerWork) -> bool:
-    """Whether every output channel of a convolution reads one input channel that no other reads."""
-    if layer.kind is not LayerKind.CONV or layer.window is None:
-        return False
-    out, inputs = layer.weight_shape[:2]
-    return layer.window.group == out and inputs == 1
+    return not layer.geometry.is_depthwise
 
 
 def weight_format(name: str, *, bounded: bool) -> NumberFormat:
-    """The format called ``name``, where asked for without the codes of integers beyond ``LARGEST``.
+    """Return the format called ``name``, where asked for without the codes of integers beyond ``LARGEST``.
 
     Formats that fit no int8 kernel are decoded to float and keep all their codes.
     """

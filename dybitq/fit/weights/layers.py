@@ -10,7 +10,6 @@ from dybitq.fit.weights.kernel_range import weight_format
 from dybitq.fit.weights.moments import Hessian, hessian_from, uniform_hessian
 from dybitq.fit.weights.rounding import roundings
 from dybitq.fit.weights.scales import scale_methods
-from dybitq.patches import from_matrix, row_channels, to_matrix
 from dybitq.records.fitted import FittedWeight
 from dybitq.records.formats import NumberFormat
 from dybitq.records.layers import LayerWork
@@ -64,9 +63,9 @@ class RoundedMatrix:
         """As the record that emission takes."""
         return FittedWeight(
             format=self.format,
-            codes=from_matrix(self.codes, layer),
+            codes=layer.geometry.from_matrix(self.codes),
             scale=self.scale,
-            axis=None if plan.granularity == "tensor" else layer.channel_axis,
+            axis=None if plan.granularity == "tensor" else layer.geometry.channel_axis,
             bias=bias,
             error=self.error,
         )
@@ -79,20 +78,15 @@ def fit_layer(
 
     With ``correct_bias`` the bias takes up the mean error ``(W - Q(W)) E[x]``.
     """
-    matrix = to_matrix(arrays.weight, layer).astype(np.float32)
-    channels = row_channels(layer)
-    takes_mean = correct_bias and moment is not None and has_own_rows(channels)
+    matrix = layer.geometry.to_matrix(arrays.weight).astype(np.float32)
+    channels = layer.geometry.row_channels()
+    takes_mean = correct_bias and moment is not None and layer.geometry.has_own_rows()
     hessian = hessian_of(matrix, moment, centred=takes_mean)
     found = round_matrix(plan, arrays, matrix, channels, hessian)
     if not takes_mean:
         return found.fitted(layer, plan, arrays.bias)
     lost = np.einsum("grk,gk->gr", (matrix - found.rounded).astype(np.float64), hessian.mean)
     return found.fitted(layer, plan, shifted_bias(layer, lost, arrays.bias))
-
-
-def has_own_rows(channels: np.ndarray) -> bool:
-    """Whether every output channel is one row, whose mean error its bias can take up."""
-    return channels.size == int(channels.max()) + 1
 
 
 def hessian_of(matrix: np.ndarray, moment: Moment | None, *, centred: bool) -> Hessian:
@@ -124,7 +118,7 @@ def round_matrix(
         matrix: float32 ``[groups, rows, K]``.
         channels: output channel of every row, int64 ``[groups, rows]``.
         hessian: H.
-        start: what :func:`first_scale` gives, where it is at hand.
+        start: what :func:`first_scale` gives, where it is known.
         thorough: whether to try all scales and to take the last step of the rounding. Both cost most and
             gain every format about as much: comparisons can do without.
     """
@@ -243,7 +237,7 @@ def _by_channel(rows: np.ndarray, channels: np.ndarray) -> np.ndarray:
 
 def shifted_bias(layer: LayerWork, shift: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
     """Bias plus ``shift``, which is given by matrix row ``[groups, rows]``; float32 ``[channels]``."""
-    channels = row_channels(layer)
+    channels = layer.geometry.row_channels()
     total = np.zeros(channels.size)
     total[channels.reshape(-1)] = shift.reshape(-1)
     return (total + (0 if bias is None else bias)).astype(np.float32)

@@ -94,7 +94,7 @@ def _search_block(rows: np.ndarray, importance: np.ndarray, fmt: NumberFormat) -
 def _best_of(
     scales: np.ndarray, rows: np.ndarray, importance: np.ndarray, fmt: NumberFormat
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The best of some scales for every row, and its error; many trials at a time where rows are few."""
+    """Find the best of some scales for every row, and its error; many trials at a time if rows are few."""
     best = np.zeros(len(rows), np.float32)
     error = np.full(len(rows), np.inf)
     count = max(1, _BLOCK // rows.size)

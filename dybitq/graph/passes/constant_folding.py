@@ -10,6 +10,7 @@ import onnx
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
+from dybitq.graph.operators import UNCONDITIONAL_MOVES
 from dybitq.graph.shapes import infer
 from dybitq.graph.values import constant, is_constant, is_op, shape_of
 
@@ -17,13 +18,13 @@ _FOLDED = frozenset(
     {
         *("Add", "Sub", "Mul", "Div", "Neg", "Abs", "Sign", "Mod", "Pow", "Sqrt", "Reciprocal", "Exp", "Log"),
         *("Floor", "Ceil", "Round", "Clip", "Relu", "Erf", "Sigmoid", "Tanh", "Sin", "Cos", "CumSum"),
-        *("Max", "Min", "Sum", "Mean", "MatMul", "Cast", "CastLike", "Identity", "Where"),
+        *("Max", "Min", "Sum", "Mean", "MatMul", "Cast", "CastLike", "Where"),
         *("And", "Or", "Xor", "Not", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"),
         *("IsInf", "IsNaN", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot"),
         *("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2"),
         *("ReduceSumSquare", "ArgMax", "ArgMin"),
-        *("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Concat", "Split", "Slice", "Pad"),
-        *("Expand", "Tile", "DepthToSpace", "SpaceToDepth", "Trilu", "Range", "ConstantOfShape", "EyeLike"),
+        *UNCONDITIONAL_MOVES,
+        *("Concat", "Pad", "Trilu", "Range", "ConstantOfShape", "EyeLike"),
         *(
             "Gather",
             "GatherElements",

@@ -8,14 +8,14 @@ from dybitq.graph.values import all_value_names, unique
 def unique_names(model: ir.Model) -> tuple[str, ...]:
     """Name the nameless ``<op type>_<n>`` (n counts them in graph order) and number the duplicates."""
     taken = {node.name for node in ir.traversal.RecursiveGraphIterator(model.graph) if node.name}
-    seen: set[str] = set()
+    known: set[str] = set()
     for node in model.graph:
-        if node.name and node.name not in seen:
-            seen.add(node.name)
+        if node.name and node.name not in known:
+            known.add(node.name)
             continue
         base = node.name or node.op_type
         node.name = unique(base, taken) if node.name else _numbered(base, taken)
-        seen.add(node.name)
+        known.add(node.name)
     values = all_value_names(model)
     for node in model.graph:
         for index, value in enumerate(node.outputs):

@@ -39,8 +39,8 @@ def chains(network: Network, layers: Mapping[str, LayerWork]) -> tuple[Chain, ..
     not negative.
     """
     nodes = nodes_by_name(network.model)
-    found = (_chain(nodes[name], layers) for name in layers)
-    return tuple(chain for chain in found if chain is not None)
+    candidates = (_chain(nodes[name], layers) for name in layers)
+    return tuple(chain for chain in candidates if chain is not None)
 
 
 def _chain(node: ir.Node, layers: Mapping[str, LayerWork]) -> Chain | None:
@@ -53,10 +53,10 @@ def _chain(node: ir.Node, layers: Mapping[str, LayerWork]) -> Chain | None:
         value, bound, slope = reader.outputs[0], bounds[1], np.zeros(1)
         reader = sole_consumer(value)
     elif reader is not None and is_op(reader, "LeakyRelu", "PRelu"):
-        found = _slope(reader)
-        if found is None:
+        slopes = _slope(reader)
+        if slopes is None:
             return None
-        value, slope = reader.outputs[0], found
+        value, slope = reader.outputs[0], slopes
         reader = sole_consumer(value)
     if reader is None or (reader.name or "") not in layers or reader.inputs[0] is not value:
         return None

@@ -37,8 +37,8 @@ class Stretch:
 
 def stretches(network: Network, layers: Mapping[str, LayerWork]) -> tuple[Stretch, ...]:
     """Find stretches of the main graph, in topological order."""
-    found = (_stretch(group, layers) for group in pointwise_groups(network.model.graph).values())
-    return tuple(stretch for stretch in found if stretch is not None)
+    candidates = (_stretch(group, layers) for group in pointwise_groups(network.model.graph).values())
+    return tuple(stretch for stretch in candidates if stretch is not None)
 
 
 def _stretch(group: Group, layers: Mapping[str, LayerWork]) -> Stretch | None:
@@ -84,7 +84,7 @@ def with_factors_around(
     """
     model = network.model.clone()
     nodes, values, namer = nodes_by_name(model), values_by_name(model), Namer(model)
-    for stretch, (before, behind) in factors.items():
+    for stretch, (before, after) in factors.items():
         source, result = values[stretch.source], values[stretch.result]
         inside = [nodes[name] for name in stretch.nodes]
         taken_back = _multiplied(model, namer, source, 1 / before)
@@ -93,7 +93,7 @@ def with_factors_around(
             for index, value in enumerate(node.inputs):
                 if value is source:
                     node.replace_input_with(index, taken_back.outputs[0])
-        multiplied = _multiplied(model, namer, result, behind)
+        multiplied = _multiplied(model, namer, result, after)
         last = result.producer()
         assert last is not None
         model.graph.insert_after(last, multiplied)

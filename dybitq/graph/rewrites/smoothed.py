@@ -56,7 +56,7 @@ def with_features(
     """
     model = network.model.clone()
     nodes, values, namer = nodes_by_name(model), values_by_name(model), Namer(model)
-    found = dict(layers)
+    survey = dict(layers)
     for names, read in features.items():
         value = values[layers[names[0]].input]
         added = _reading(namer, value, read)
@@ -67,10 +67,10 @@ def with_features(
             layer.replace_input_with(0, smoothed)
             weight = np.asarray(require_constant(layer.inputs[1]), np.float32)
             changed = replace_constant(model, layer, 1, read.rows(weight).astype(np.float32))
-            found[name] = _widened(
-                found[name], len(read.index), input=smoothed.name or "", weight=changed.name
+            survey[name] = _widened(
+                survey[name], len(read.index), input=smoothed.name or "", weight=changed.name or ""
             )
-    return replace(network, model=model), found
+    return replace(network, model=model), survey
 
 
 def _reading(namer: Namer, value: ir.Value, read: Features) -> list[ir.Node]:
@@ -97,17 +97,16 @@ def _with_last(shape: ir.Shape | None, extent: int) -> ir.Shape | None:
     return None if shape is None else ir.Shape([*shape.dims[:-1], extent])
 
 
-def _widened(layer: LayerWork, width: int, *, input: str, weight: str | None) -> LayerWork:
+def _widened(layer: LayerWork, width: int, *, input: str, weight: str) -> LayerWork:
     """Change the record of a MatMul such that it reads ``width`` features."""
     gemm = None if layer.gemm is None else (*layer.gemm[:2], width, layer.gemm[3])
     return replace(
         layer,
         input=input,
         weight=weight,
-        weight_shape=(width, layer.weight_shape[1]),
+        geometry=replace(layer.geometry, weight_shape=(width, layer.weight_shape[1])),
         input_shape=(*layer.input_shape[:-1], width) if layer.input_shape else layer.input_shape,
         gemm=gemm,
-        macs=None if gemm is None else int(np.prod(gemm, dtype=np.int64)),
     )
 
 

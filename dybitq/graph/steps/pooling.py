@@ -5,7 +5,7 @@ from math import prod
 import onnx_ir as ir
 
 from dybitq.graph.values import constant, int_attribute, ints_attribute, shape_of
-from dybitq.records.layers import Window
+from dybitq.records.geometry.windows import Window
 
 _LARGEST_PAIR = 128  # of weights that a kernel may add two products of, see fit/weights/kernel_range.py
 

@@ -21,7 +21,9 @@ from dybitq.graph.steps.records import IntegerSteps, Step, StepKind, make_step, 
 from dybitq.graph.steps.regions import segments_of
 from dybitq.graph.steps.sharing import keep_accumulators, share_encodings, tail_nodes
 from dybitq.graph.values import int_attribute, is_constant, is_op, nodes_by_name, rank_of, shape_of
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.geometry.products import ActivationProduct, EmbeddingTable, MatrixProduct
+from dybitq.records.geometry.windows import TransposedWindow
+from dybitq.records.layers import LayerWork
 
 _QUANTIZED = "the model is quantized already; start from the float one"
 _REASONS = {
@@ -152,24 +154,24 @@ class _Walk:
         return self._with_clamp(step, node.outputs[0])
 
     def _layer(self, node: ir.Node, layer: LayerWork) -> Step | None:
-        if layer.kind is LayerKind.GATHER or not _has_phases(layer):
+        if isinstance(layer.geometry, EmbeddingTable) or not _has_phases(layer):
             return None
         names = [layer.input]
-        if layer.kind is LayerKind.MATMUL_DYNAMIC:
-            names.append(str(layer.weight))
+        dynamic = isinstance(layer.geometry, ActivationProduct)
+        if dynamic:
+            names.append(layer.weight)
         values = [next(v for v in node.inputs if v is not None and v.name == name) for name in names]
         if not all(self._code(value, demand=True) for value in values):
             return None
         output = node.outputs[0]
-        if layer.bias_node is not None and len(layer.weight_shape) == 2:
+        if layer.bias_node is not None and not layer.geometry.stacked:
             behind = self.nodes[layer.bias_node]
             self.done.add(behind)
             output = behind.outputs[0]
-        kind = StepKind.PRODUCT if layer.kind is LayerKind.MATMUL_DYNAMIC else StepKind.LAYER
+        kind = StepKind.PRODUCT if dynamic else StepKind.LAYER
         attributes = plain_attributes(node)
         step = make_step(node, kind, values, outputs=(str(output.name),), attributes=attributes)
-        plain = layer.kind in (LayerKind.GEMM, LayerKind.MATMUL) and not layer.weight_on_left
-        if plain and len(layer.weight_shape) == 2:
+        if isinstance(layer.geometry, MatrixProduct) and layer.geometry.plain:
             self.products.add(step.name)
         return self._with_clamp(step, output)
 
@@ -265,7 +267,7 @@ class _Walk:
     def _reason(self, node: ir.Node) -> str:
         layer = self.layers.get(str(node.name))
         if layer is not None:
-            if layer.kind is LayerKind.GATHER:
+            if isinstance(layer.geometry, EmbeddingTable):
                 return "it hands out rows of a float table"
             if not _has_phases(layer):
                 return "only transposed convolutions of pictures with one stride and no dilation are integer"
@@ -324,8 +326,8 @@ class _Walk:
 
 def _has_phases(layer: LayerWork) -> bool:
     """Whether a ConvTranspose can be a convolution with one kernel a phase; True for any other layer."""
-    window = layer.window
-    if layer.kind is not LayerKind.CONV_TRANSPOSE or window is None:
+    if not isinstance(layer.geometry, TransposedWindow):
         return True
+    window = layer.geometry.window
     plain = window.dilations == (1, 1) and window.strides[0] == window.strides[-1]
     return plain and len(window.kernel) == 2 and min(window.pads) >= 0

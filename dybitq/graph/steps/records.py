@@ -12,8 +12,8 @@ from dybitq.graph.pointwise import Response
 from dybitq.graph.steps.channels import Gains
 from dybitq.graph.steps.regions import Segment
 from dybitq.graph.values import constant, is_constant
+from dybitq.records.geometry.windows import Window
 from dybitq.records.integer_network import AttributeValue
-from dybitq.records.layers import Window
 
 
 class StepKind(StrEnum):

@@ -102,7 +102,7 @@ def counterparts(model: ir.Model, known: Collection[str]) -> tuple[Counterpart, 
         model: as :func:`dybitq.graph.read.read` gives it.
         known: names of tensors of the float model.
     """
-    found: dict[str, Counterpart] = {}
+    result: dict[str, Counterpart] = {}
     for node in model.graph:
         if is_op(node, "DequantizeLinear"):
             entry: Counterpart | None = _static(node, known)
@@ -111,8 +111,8 @@ def counterparts(model: ir.Model, known: Collection[str]) -> tuple[Counterpart, 
         else:
             entry = _float(node, known)
         if entry is not None:
-            found.setdefault(entry.tensor, entry)
-    return tuple(found.values())
+            result.setdefault(entry.tensor, entry)
+    return tuple(result.values())
 
 
 def _static(node: ir.Node, known: Collection[str]) -> StaticCodes | None:

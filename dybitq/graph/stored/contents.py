@@ -35,10 +35,10 @@ def stored_tensors(model: ir.Model, users: Mapping[str, str]) -> tuple[StoredTen
         model: exactly as read.
         users: layer by the name of an initializer of the main graph.
     """
-    found = []
+    tensors = []
     for prefix, graph in _graphs(model):
         for name, tensor in _held(graph):
-            found.append(
+            tensors.append(
                 StoredTensor(
                     name=prefix + name,
                     element_type=type_name(tensor.dtype),
@@ -47,7 +47,7 @@ def stored_tensors(model: ir.Model, users: Mapping[str, str]) -> tuple[StoredTen
                     layer=None if prefix else users.get(name),
                 )
             )
-    return tuple(found)
+    return tuple(tensors)
 
 
 def _held(graph: ir.Graph) -> Iterator[tuple[str, ir.TensorProtocol]]:

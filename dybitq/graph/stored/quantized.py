@@ -35,7 +35,9 @@ from dybitq.graph.stored.widths import Width, input_width, output_width
 from dybitq.graph.survey import survey_model
 from dybitq.graph.values import all_value_names, int_attribute, is_op, shape_of, unique
 from dybitq.records.formats import PerBlock
-from dybitq.records.layers import LayerKind, LayerWork, QuantizedLayer, Shape
+from dybitq.records.geometry.base import Shape
+from dybitq.records.geometry.products import ActivationProduct
+from dybitq.records.layers import LayerWork, QuantizedLayer
 
 # Where the scale and the zero point of the weight are, for operators that take them as inputs.
 _SCALES: Mapping[str, tuple[int, int]] = {
@@ -102,19 +104,21 @@ def quantized_survey(
 
 def stored_survey(model: ir.Model, shapes: Mapping[str, tuple[int, ...]] | None = None) -> StoredSurvey:
     """Survey a model as :func:`quantized_survey` does, with all stored tensors and notes."""
-    own = frozenset([*model.graph.initializers, *(v.name or "" for n in model.graph for v in n.outputs)])
+    stored_names = frozenset(
+        [*model.graph.initializers, *(v.name or "" for n in model.graph for v in n.outputs)]
+    )
     prepared = prepare(model)
-    stored = Stored(prepared, own)
+    stored = Stored(prepared, stored_names)
     operands = {n.name or "": _operands(n, stored) for n in prepared.graph if _multiplies(n, stored)}
     _simplify(prepared, operands, stored)
     counted: set[ir.Value] = set()
     layers = []
     users: dict[str, str] = {}
     for layer in survey_model(prepared, shapes):
-        found = operands.get(layer.name)
-        if found is not None:
-            layers.append(_quantized(layer, found, stored, counted))
-            for value in (*found.bias, *(found.weight.stored if found.weight else ())):
+        operand = operands.get(layer.name)
+        if operand is not None:
+            layers.append(_quantized(layer, operand, stored, counted))
+            for value in (*operand.bias, *(operand.weight.stored if operand.weight else ())):
                 users.setdefault(value.name or "", layers[-1].layer.name)
     return StoredSurvey(
         layers=tuple(layers), tensors=stored_tensors(model, users), notes=float_parts(prepared)
@@ -227,8 +231,8 @@ def _simplify(model: ir.Model, operands: Mapping[str, _Operands], stored: Stored
     names = all_value_names(model)
     made: dict[tuple[ir.Value, Shape], ir.Value] = {}
     for node in list(model.graph):
-        found = operands.get(node.name or "")
-        if found is None or found.weight is None:
+        operand = operands.get(node.name or "")
+        if operand is None or operand.weight is None:
             continue
         weight_at = _weight_index(node, stored)
         for index in {weight_at, _bias_index(node)} - {-1}:
@@ -272,7 +276,7 @@ def _quantized(layer: LayerWork, found: _Operands, stored: Stored, counted: set[
     storage = found.weight
     bias = max(found.bias, key=stored.size).name if found.bias else layer.bias
     work = replace(layer, name=found.name, op_type=found.op_type, bias=bias)
-    if layer.kind is LayerKind.MATMUL_DYNAMIC or storage is None:
+    if isinstance(layer.geometry, ActivationProduct) or storage is None:
         return QuantizedLayer(
             layer=work,
             weight_bits=found.right.bits,
@@ -287,7 +291,7 @@ def _quantized(layer: LayerWork, found: _Operands, stored: Stored, counted: set[
     size = sum(stored.size(value) for value in storage.stored if value not in counted)
     counted.update(storage.stored)
     return QuantizedLayer(
-        layer=replace(work, weight=storage.codes.name),
+        layer=replace(work, weight=storage.codes.name or ""),
         weight_bits=storage.bits,
         weight_format=storage.format,
         granularity=storage.granularity,

@@ -93,10 +93,10 @@ def to_float_operators(model: ir.Model) -> None:
         if (node.domain, node.op_type) == (MICROSOFT, "QLinearConcat"):
             _become(node, "Concat", list(node.inputs[2::3]))
             continue
-        found = AS_FLOAT.get((node.domain, node.op_type))
-        if found is None:
+        replacement = AS_FLOAT.get((node.domain, node.op_type))
+        if replacement is None:
             continue
-        op_type, positions = found
+        op_type, positions = replacement
         inputs = [node.inputs[i] if i < len(node.inputs) else None for i in positions]
         _become(node, op_type, inputs)
         if node.op_type == "Gemm":

@@ -236,8 +236,8 @@ class _Trace:
         elif is_op(node, "Cast"):
             source = self.stored.sources(main) or ()
             self.decoded |= any(0 < stored_bits(leaf) < _FLOAT_BITS for leaf in source)
-        elif not is_op(node, "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Flatten", "Slice"):
-            self.decoded |= is_op(node, "BitShift", "BitwiseAnd", "Mod")
+        elif is_op(node, "BitShift", "BitwiseAnd", "Mod"):
+            self.decoded = True
         return main
 
     def _are_codes(self, index: ir.Value | None) -> bool:

@@ -5,13 +5,10 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from dybitq.graph.operators import MOVES
 from dybitq.graph.stored.storage import type_name
 from dybitq.graph.values import constant, is_constant, is_op
 
-_MOVES = (
-    *("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Split", "Identity", "Expand"),
-    *("MaxPool", "Tile", "DepthToSpace", "SpaceToDepth", "Pad", "Gather", "Resize"),
-)
 _STEPS = 32
 
 
@@ -35,24 +32,26 @@ def _of_zero_point(node: ir.Node, codes: ir.Value) -> Width:
 
 def _of_codes(codes: ir.Value, node: ir.Node) -> Width:
     """Return the width of quantized codes; a Clip right after the quantizer narrows them."""
-    own = _of_zero_point(node, codes)
+    width = _of_zero_point(node, codes)
     clip = _before_moves(codes).producer()
     if clip is None or not is_op(clip, "Clip") or not clip.inputs or clip.inputs[0] is None:
-        return own
+        return width
     quantizer = clip.inputs[0].producer()
     bounds = [constant(value) for value in clip.inputs[1:3]]
     if not is_op(quantizer, "QuantizeLinear") or len(bounds) < 2 or bounds[0] is None or bounds[1] is None:
-        return own
+        return width
     levels = int(bounds[1].reshape(())) - int(bounds[0].reshape(())) + 1
     bits = max(1, math.ceil(math.log2(levels))) if levels > 1 else 1
-    return own if bits >= own.bits else Width(bits=bits, format=f"{own.format.rstrip('0123456789')}{bits}")
+    return (
+        width if bits >= width.bits else Width(bits=bits, format=f"{width.format.rstrip('0123456789')}{bits}")
+    )
 
 
 def _before_moves(value: ir.Value) -> ir.Value:
     """Return the value before the operators that only move it."""
     for _ in range(_STEPS):
         node = value.producer()
-        if node is None or not is_op(node, *_MOVES) or not node.inputs or node.inputs[0] is None:
+        if node is None or not is_op(node, *MOVES) or not node.inputs or node.inputs[0] is None:
             break
         value = node.inputs[0]
     return value
@@ -75,7 +74,7 @@ def input_width(value: ir.Value | None) -> Width:
             return Width(bits=8, format="dynamic uint8")
         if is_op(node, "QuantizeLinear"):
             return _of_codes(current, node)
-        if not is_op(node, *_MOVES) or not node.inputs:
+        if not is_op(node, *MOVES) or not node.inputs:
             break
         current = node.inputs[0]
     return Width(bits=32, format="float32") if value is None else _of_type(value)
@@ -91,7 +90,7 @@ def output_width(node: ir.Node) -> Width:
             break
         if is_op(follower, "QuantizeLinear"):
             return _quantized_by(follower)
-        passes = is_op(follower, "Relu", "Clip", *_MOVES) or (
+        passes = is_op(follower, "Relu", "Clip", *MOVES) or (
             is_op(follower, "Add") and any(is_constant(v) for v in follower.inputs)
         )
         if not passes or len(uses) > 1 or uses[0].idx > 1:

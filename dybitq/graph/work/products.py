@@ -12,7 +12,7 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Operands:
+class OperandPlaces:
     """Positions of the streamed operand and of the weight among a node's inputs."""
 
     left: int
@@ -20,7 +20,7 @@ class Operands:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Product:
+class ProductShape:
     """The work of one node; ``swapped`` when its weight stands on the left."""
 
     groups: int
@@ -31,9 +31,13 @@ class Product:
     swapped: bool = False
 
 
-_PLAIN, _QLINEAR, _QGEMM = Operands(left=0, right=1), Operands(left=0, right=3), Operands(left=0, right=3)
+_PLAIN, _QLINEAR, _QGEMM = (
+    OperandPlaces(left=0, right=1),
+    OperandPlaces(left=0, right=3),
+    OperandPlaces(left=0, right=3),
+)
 
-PRODUCTS: dict[str, Operands] = {
+PRODUCTS: dict[str, OperandPlaces] = {
     "Conv": _PLAIN,
     "ConvInteger": _PLAIN,
     "FusedConv": _PLAIN,
@@ -54,7 +58,9 @@ PRODUCTS: dict[str, Operands] = {
 _CONVOLUTIONS = frozenset({"Conv", "ConvInteger", "FusedConv", "QLinearConv"})
 
 
-def product(node: ir.Node, shapes: tuple[Shape, Shape, Shape], *, weight_on_left: bool) -> Product | None:
+def product(
+    node: ir.Node, shapes: tuple[Shape, Shape, Shape], *, weight_on_left: bool
+) -> ProductShape | None:
     """Describe the products of a node.
 
     Args:
@@ -73,22 +79,22 @@ def product(node: ir.Node, shapes: tuple[Shape, Shape, Shape], *, weight_on_left
         if len(left) < 3 or len(right) != len(left):
             return None
         m = left[0] * math.prod(left[2:])
-        return Product(groups=group, m=m, k=right[0] // group, n=right[1] * math.prod(right[2:]))
+        return ProductShape(groups=group, m=m, k=right[0] // group, n=right[1] * math.prod(right[2:]))
     if node.op_type == "MatMulNBits":
         k, n = int_attribute(node, "K", 1), int_attribute(node, "N", 1)
-        return Product(groups=1, m=math.prod(left[:-1]), k=k, n=n)
+        return ProductShape(groups=1, m=math.prod(left[:-1]), k=k, n=n)
     if node.op_type in ("Gemm", "QGemm"):
         k = left[0] if int_attribute(node, "transA", 0) else left[-1]
-        return Product(groups=1, m=out[0], k=k, n=out[-1]) if len(out) == 2 else None
+        return ProductShape(groups=1, m=out[0], k=k, n=out[-1]) if len(out) == 2 else None
     return _matmul(left, right, out, weight_on_left=weight_on_left)
 
 
-def _convolution(node: ir.Node, left: Shape, right: Shape, out: Shape) -> Product | None:
+def _convolution(node: ir.Node, left: Shape, right: Shape, out: Shape) -> ProductShape | None:
     if len(left) < 3 or len(right) != len(left) or len(out) != len(left):
         return None
     group, taps = int_attribute(node, "group", 1), math.prod(right[2:])
     m, k, n = out[0] * math.prod(out[2:]), right[1] * taps, right[0] // group
-    return Product(groups=group, m=m, k=k, n=n, conv=_geometry(node, left, right, out, group))
+    return ProductShape(groups=group, m=m, k=k, n=n, conv=_geometry(node, left, right, out, group))
 
 
 def _geometry(node: ir.Node, left: Shape, right: Shape, out: Shape, group: int) -> ConvWork | None:
@@ -122,7 +128,7 @@ def _geometry(node: ir.Node, left: Shape, right: Shape, out: Shape, group: int) 
     )
 
 
-def _matmul(left: Shape, right: Shape, out: Shape, *, weight_on_left: bool) -> Product | None:
+def _matmul(left: Shape, right: Shape, out: Shape, *, weight_on_left: bool) -> ProductShape | None:
     if not left or not right:
         return None
     m, k = (left[-2] if len(left) > 1 else 1), left[-1]
@@ -132,6 +138,6 @@ def _matmul(left: Shape, right: Shape, out: Shape, *, weight_on_left: bool) -> P
     batch = max(math.prod(out) // max(m * n, 1), 1)
     if weight_on_left:
         matrices = math.prod(left[:-2])
-        return Product(groups=matrices, m=batch // matrices * n, k=k, n=m, swapped=True)
+        return ProductShape(groups=matrices, m=batch // matrices * n, k=k, n=m, swapped=True)
     matrices = math.prod(right[:-2])
-    return Product(groups=matrices, m=batch // matrices * m, k=k, n=n)
+    return ProductShape(groups=matrices, m=batch // matrices * m, k=k, n=n)

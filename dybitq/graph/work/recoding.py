@@ -7,6 +7,7 @@ import onnx_ir as ir
 from dybitq.graph import keys
 from dybitq.graph.values import constant, is_op, sole_consumer
 
+# Re-codings are made of these; two moves among them, because emission needs no other.
 _STEPS = frozenset(
     [
         *("Reshape", "Transpose", "Cast", "Shape", "Gather", "GatherElements", "Equal", "Or", "Where"),

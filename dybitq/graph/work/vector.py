@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from dybitq.graph.operators import Movement, moving
 from dybitq.graph.values import ints_attribute
 
 Shape = tuple[int, ...]
@@ -84,19 +85,14 @@ _TABLES = [
     "Swish",
 ]
 _MOVES = [
-    "Transpose",
-    "Pad",
-    "Gather",
+    *sorted(moving(Movement.ORDER, Movement.PICK) - {"MaxPool"}),  # a pool costs its window, see PASSES
+    "Tile",
     "GatherND",
     "GatherElements",
     "ScatterND",
     "ScatterElements",
-    "DepthToSpace",
-    "SpaceToDepth",
-    "Tile",
     "Compress",
     "ReverseSequence",
-    "Resize",
     "Upsample",
     "NonZero",
     "Trilu",
@@ -146,24 +142,17 @@ PASSES: dict[str, Passes] = {
 }
 """Vector operators; sliding pools cost one operation per window element."""
 
-RENAMING = frozenset(
-    [
-        "Reshape",
-        "Flatten",
-        "Squeeze",
-        "Unsqueeze",
-        "Identity",
-        "Dropout",
-        "Cast",
-        "CastLike",
-        "QuantizeLinear",
-        "DequantizeLinear",
-        "Expand",
-    ]
-)
+RENAMING = moving(Movement.SHAPE) | {
+    "Dropout",
+    "Cast",
+    "CastLike",
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "Expand",  # its reader reads the same values again
+}
 """Operators whose output is their first input under another name, shape or number format."""
 
-MERGING = frozenset(["Concat", "Split", "Slice", "QLinearConcat"])
+MERGING = moving(Movement.PART) | {"Concat", "QLinearConcat"}
 """Views: producers write into, or consumers read from, parts of one storage."""
 
 DROPPED = frozenset(

@@ -21,7 +21,7 @@ from dybitq.graph.passes import normalise
 from dybitq.graph.read import read
 from dybitq.graph.stored.quantized import quantized_survey
 from dybitq.graph.values import has_subgraph, int_attribute, shape_of
-from dybitq.graph.work.products import PRODUCTS, Product, product
+from dybitq.graph.work.products import PRODUCTS, ProductShape, product
 from dybitq.graph.work.recoding import clamped_code_bits, find_recodings
 from dybitq.graph.work.shapes import Shape, bind_shapes, shaped
 from dybitq.graph.work.vector import DROPPED, MERGING, PASSES, RENAMING, passes
@@ -148,9 +148,9 @@ class _Builder:
         if name in self._bound:
             return self._bound[name]
         for candidate in (self._shaped.get(name), self._own.get(name)):
-            found = shape_of(candidate)
-            if found is not None and None not in found:
-                return tuple(extent or 0 for extent in found)
+            shape = shape_of(candidate)
+            if shape is not None and None not in shape:
+                return tuple(extent or 0 for extent in shape)
         return None
 
     def index(self, value: ir.Value) -> int:
@@ -306,8 +306,8 @@ class _Builder:
             bits = self.tensors[source].bits
             self._vector_op(node, (source,), self._new(node.outputs[0], size), bits, size, in_place=True)
             return
-        found = self._stored.get(node.name or "")
-        bits, number_format = (found.weight_bits, found.weight_format) if found else _dtype_width(table.dtype)
+        layer = self._stored.get(node.name or "")
+        bits, number_format = (layer.weight_bits, layer.weight_format) if layer else _dtype_width(table.dtype)
         rows = len(self.tensors)
         self.tensors.append(_Tensor(f"{node.name}.rows", size, bits, number_format, True))
         self._vector_op(node, (rows,), self._new(node.outputs[0], size), bits, size)
@@ -335,15 +335,15 @@ class _Builder:
         self._finish_product(node, self.index(left), self.index(right), work, weighted=any(constant))
 
     def _finish_product(
-        self, node: ir.Node, activation: int, weight: int, work: Product, *, weighted: bool
+        self, node: ir.Node, activation: int, weight: int, work: ProductShape, *, weighted: bool
     ) -> None:
         a, w = self.tensors[activation], self.tensors[weight]
-        found = self._stored.get(node.name or "")
+        layer = self._stored.get(node.name or "")
         recode = node.metadata_props.get(keys.RECODE, "none")
-        if found is not None:
-            w.bits, w.format = (found.weight_bits, found.weight_format) if weighted else (w.bits, w.format)
+        if layer is not None:
+            w.bits, w.format = (layer.weight_bits, layer.weight_format) if weighted else (w.bits, w.format)
             # A re-coding's result is narrower than the tensor in memory.
-            a.bits = min(a.bits, found.activation_bits) if recode == "none" else a.bits
+            a.bits = min(a.bits, layer.activation_bits) if recode == "none" else a.bits
         w.constant = w.constant or weighted
         recoding, own_w, own_a = known_widths(recode), known_widths(w.format), known_widths(a.format)
         own_a = recoding or own_a

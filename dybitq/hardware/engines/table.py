@@ -19,13 +19,13 @@ def _rows(machine: Machine, prepared: Prepared, place: int) -> list[TableRow]:
     op = prepared.workload.ops[launches.heads[place]]
     named = [row for row in machine.table if row.layer == op.name]
     shape = (op.groups, op.m, op.k, op.n)
-    found = named or [row for row in machine.table if row.shape == shape]
-    if not found:
+    rows = named or [row for row in machine.table if row.shape == shape]
+    if not rows:
         raise ConfigError(
             f"machine {machine.name!r} has no measurement of layer {op.name!r}, shape {list(shape)}; add a "
             "row with its name or shape to the table"
         )
-    return sorted(found, key=lambda row: (row.w_bits * row.a_bits, row.w_bits))
+    return sorted(rows, key=lambda row: (row.w_bits * row.a_bits, row.w_bits))
 
 
 def _looked_up(machine: Machine, prepared: Prepared, widths: Widths) -> tuple[Array, Array, Array]:

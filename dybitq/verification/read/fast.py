@@ -6,6 +6,7 @@ import numpy as np
 
 from dybitq.graph import keys
 from dybitq.graph.stored.plain import PlainNode
+from dybitq.records.geometry.windows import Window
 from dybitq.records.integer_network import (
     ActivationProduct,
     Addition,
@@ -17,7 +18,6 @@ from dybitq.records.integer_network import (
     Product,
     Requantize,
 )
-from dybitq.records.layers import Window
 from dybitq.verification.exact import Factor, factor_of
 from dybitq.verification.read.graph import Reading, weight_of
 

@@ -7,7 +7,7 @@ import pytest
 
 from dybitq.encodings import sparq
 from dybitq.fit.activations.edges import fit_edge
-from dybitq.fit.activations.sparq_scales import Reader, window_readers, windowed_edge
+from dybitq.fit.activations.sparq_scales import WindowReader, window_readers, windowed_edge
 from dybitq.graph.tensors import Tensors
 from dybitq.records.fitted import FittedEdge
 from dybitq.records.plan import EdgePlan
@@ -32,9 +32,9 @@ def measured(values: np.ndarray, edge: FittedEdge, recode: str) -> float:
     return float((((kept.astype(float) - edge.zero_point) * edge.scale - values) ** 2).mean())
 
 
-def reader(recode: str = "sparq4-5opt", *, groups: int = 1) -> Reader:
+def reader(recode: str = "sparq4-5opt", *, groups: int = 1) -> WindowReader:
     """A layer with 4000 inputs."""
-    return Reader(recode=recode, count=4000, groups=groups)
+    return WindowReader(recode=recode, count=4000, groups=groups)
 
 
 @pytest.mark.parametrize("recode", ["sparq4-5opt", "sparq4-2opt-nopair", "sparq3-6opt", "sparq2-7opt"])

@@ -14,7 +14,6 @@ from dybitq.fit.rebalance.balance import balance
 from dybitq.fit.rebalance.channel_ranges import ChannelRanges, _Codes, _same, give_channel_ranges
 from dybitq.graph.export import to_bytes
 from dybitq.graph.survey import survey
-from dybitq.patches import moment_key
 from tests.emit.toolkit import Made, make, optimized, run
 from tests.models import make_model
 
@@ -163,7 +162,7 @@ def test_statistics_follow(tmp_path):
     before, behind = 1 / factors["a_factors"], factors["b_factors"]
     assert before.min() == behind.min() == 1 and before[0] > 8 and behind[0] > 8
     layer = next(layer for layer in made.layers.values() if layer.weight == "v")
-    key = moment_key(layer)
+    key = layer.moment_key
     diagonal = np.diagonal(made.statistics.moments[key].second, axis1=1, axis2=2)
     changed = np.diagonal(found.statistics.moments[key].second, axis1=1, axis2=2)
     np.testing.assert_allclose(changed, diagonal * behind[:, None] ** 2, rtol=1e-6)

@@ -7,14 +7,13 @@ import numpy as np
 import onnx
 import pytest
 
-from dybitq.calibration.run import Settings as Pass
+from dybitq.calibration.run import CalibrationSettings as Pass
 from dybitq.calibration.run import collect
 from dybitq.emit.emit import emit
 from dybitq.emit.metadata import stamp
 from dybitq.fit.fit import fit
 from dybitq.fit.rebalance.equalize import equalize, scaled_moment
 from dybitq.graph.export import to_bytes
-from dybitq.patches import moment_key
 from dybitq.records.statistics import Moment, MomentKind
 from dybitq.runtime.pair import open_pair
 from tests.emit.toolkit import Made, make, random_feeds, run, source
@@ -110,7 +109,7 @@ def test_statistics_are_those_of_the_new_network(tmp_path, depthwise):
     feeds = [random_feeds(to_bytes(made.network.model), seed) for seed in range(3)]
     again = collect(found.network, tuple(made.layers.values()), source(made.network, feeds), Pass(workers=1))
     for layer in made.layers.values():
-        new, real = found.statistics.moments[moment_key(layer)], again.moments[moment_key(layer)]
+        new, real = found.statistics.moments[layer.moment_key], again.moments[layer.moment_key]
         assert new.rows == real.rows
         np.testing.assert_allclose(new.first, real.first, rtol=1e-5, atol=1e-4)
         np.testing.assert_allclose(new.second, real.second, rtol=1e-4, atol=1e-3)

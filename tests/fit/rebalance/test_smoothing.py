@@ -12,7 +12,6 @@ from dybitq.fit.fit import fit
 from dybitq.fit.rebalance.smoothing import Smoothed, smooth
 from dybitq.graph.export import to_bytes
 from dybitq.graph.survey import survey
-from dybitq.patches import moment_key
 from tests.emit.toolkit import Made, make, run
 from tests.fit.conftest import moment_of
 from tests.models import make_model
@@ -121,7 +120,7 @@ def test_moments_follow(tmp_path):
     ]
     assert (np.log2(scale) == np.rint(np.log2(scale))).all() and (scale[[3, 7, 11]] > 1).all()
     patches = np.concatenate([b["x"].reshape(-1, WIDTH) for b in inputs(64)]) / scale
-    expected, moment = moment_of(patches[None]), found.statistics.moments[moment_key(layer)]
+    expected, moment = moment_of(patches[None]), found.statistics.moments[layer.moment_key]
     np.testing.assert_allclose(moment.second, expected.second, rtol=1e-4, atol=1e-2)
     np.testing.assert_allclose(moment.maximum, expected.maximum, rtol=1e-6)
     assert len(found.statistics.moments) == len(set(found.statistics.moments)) == 3
@@ -130,7 +129,7 @@ def test_moments_follow(tmp_path):
 def test_dead_features_and_nothing_seen(tmp_path):
     """Features that are always zero keep their factor; a tensor of zeros is no reason to divide."""
     made = made_of(tmp_path, 64)
-    key = moment_key(next(layer for layer in made.layers.values() if layer.weight == "w"))
+    key = next(layer for layer in made.layers.values() if layer.weight == "w").moment_key
     moment = made.statistics.moments[key]
     zero = replace(
         moment,
@@ -216,7 +215,7 @@ def test_moments_of_split_features(tmp_path):
     x = np.concatenate([batch["x"].reshape(-1, 120) for batch in wide(8)])
     third = x[:, 17:18] / 3
     patches = np.concatenate([x[:, :17], third, x[:, 18:], third, third], axis=1)
-    expected, moment = moment_of(patches[None]), found.statistics.moments[moment_key(layer)]
+    expected, moment = moment_of(patches[None]), found.statistics.moments[layer.moment_key]
     np.testing.assert_allclose(moment.second / moment.rows, expected.second / expected.rows, atol=0.3)
     np.testing.assert_allclose(moment.maximum, expected.maximum, rtol=1e-6)
 

@@ -10,34 +10,19 @@ from hypothesis import strategies as st
 from dybitq.encodings import dyadic, formats
 from dybitq.fit.weights.grid import ScaleGrid
 from dybitq.fit.weights.layers import LayerArrays, fit_layer
-from dybitq.records.layers import LayerKind, LayerWork
+from dybitq.records.geometry.products import MatrixProduct
+from dybitq.records.layers import LayerWork
 from dybitq.records.plan import LayerPlan
 from tests.fit.conftest import moment_of
+from tests.models import layer_of
 
 RNG = np.random.default_rng(2)
 
 
 def dense(channels: int, width: int) -> LayerWork:
     """A Gemm with transposed weight ``[channels, width]``."""
-    return LayerWork(
-        name="fc",
-        kind=LayerKind.GEMM,
-        op_type="Gemm",
-        input="x",
-        output="y",
-        weight="w",
-        bias=None,
-        bias_node=None,
-        weight_shape=(channels, width),
-        channel_axis=0,
-        weight_on_left=False,
-        transposed=True,
-        window=None,
-        input_shape=(None, width),
-        output_shape=(None, channels),
-        gemm=(1, 1, width, channels),
-        macs=channels * width,
-    )
+    geometry = MatrixProduct(weight_shape=(channels, width), gemm=True, transposed=True)
+    return layer_of(geometry, gemm=(1, 1, width, channels))
 
 
 @given(st.floats(1e-6, 10), st.floats(1e-3, 1e3), st.booleans())

@@ -8,50 +8,32 @@ import pytest
 from dybitq.encodings import formats
 from dybitq.fit.weights.layers import LayerArrays, fit_layer
 from dybitq.fit.weights.moments import hessian_from
-from dybitq.patches import to_matrix
 from dybitq.records.fitted import FittedWeight
-from dybitq.records.layers import LayerKind, LayerWork, Window
+from dybitq.records.geometry.products import EmbeddingTable, MatrixProduct
+from dybitq.records.geometry.windows import SlidingWindow, TransposedWindow, Window
+from dybitq.records.layers import LayerWork
 from dybitq.records.plan import LayerPlan
 from dybitq.records.statistics import MomentKind
 from tests.fit.conftest import moment_of
+from tests.models import layer_of
 
 
-def dense(out: int, inner: int, **changes: object) -> LayerWork:
+def dense(out: int, inner: int) -> LayerWork:
     """A Gemm with a transposed weight ``[out, in]``."""
-    layer = LayerWork(
-        name="fc",
-        kind=LayerKind.GEMM,
-        op_type="Gemm",
-        input="x",
-        output="y",
-        weight="w",
-        bias="b",
-        bias_node=None,
-        weight_shape=(out, inner),
-        channel_axis=0,
-        weight_on_left=False,
-        transposed=True,
-        window=None,
-        input_shape=(None, inner),
-        output_shape=(None, out),
-        gemm=(1, 1, inner, out),
-        macs=out * inner,
-    )
-    return replace(layer, **changes)
+    geometry = MatrixProduct(weight_shape=(out, inner), gemm=True, transposed=True)
+    return layer_of(geometry, bias="b", gemm=(1, 1, inner, out))
+
+
+def window(group: int, kernel: tuple[int, ...]) -> Window:
+    """A window without strides, dilations and pads."""
+    zeros, ones = (0,) * (2 * len(kernel)), (1,) * len(kernel)
+    return Window(kernel=kernel, strides=ones, dilations=ones, pads=zeros, group=group)
 
 
 def grouped(out: int, inner: int, group: int, kernel: tuple[int, ...]) -> LayerWork:
     """A Conv with weight ``[out, inner / group, *kernel]``."""
-    zeros, ones = (0,) * (2 * len(kernel)), (1,) * len(kernel)
-    return dense(
-        out,
-        inner,
-        kind=LayerKind.CONV,
-        op_type="Conv",
-        weight_shape=(out, inner // group, *kernel),
-        transposed=False,
-        window=Window(kernel=kernel, strides=ones, dilations=ones, pads=zeros, group=group),
-    )
+    shape = (out, inner // group, *kernel)
+    return layer_of(SlidingWindow(weight_shape=shape, window=window(group, kernel)), bias="b")
 
 
 def arrays(
@@ -95,7 +77,7 @@ def test_correction_gives_a_bias_to_a_layer_without():
     """A layer that had none gets one, and none without correction."""
     rng = np.random.default_rng(1)
     weight, x = rng.standard_normal((5, 12)), rng.uniform(0, 1, (1, 50, 12))
-    layer = dense(5, 12, bias=None)
+    layer = replace(dense(5, 12), bias=None)
     fitted = fit_layer(layer, PLAN, arrays(weight), moment_of(x), correct_bias=True)
     assert fitted.bias is not None and fitted.bias.shape == (5,) and fitted.bias.dtype == np.float32
     assert fit_layer(layer, PLAN, arrays(weight), moment_of(x), correct_bias=False).bias is None
@@ -111,8 +93,8 @@ def test_correction_of_a_grouped_convolution(kind):
     patches = rng.standard_normal((2, 80, 6)) + np.array([[[1.0]], [[-2.0]]])
     moment = moment_of(patches, kind)
     fitted = fit_layer(layer, PLAN, arrays(weight, np.zeros(6, np.float32)), moment, correct_bias=True)
-    float_mean = np.einsum("grk,gnk->grn", to_matrix(weight, layer), patches).mean(axis=2)
-    mean = np.einsum("grk,gnk->grn", to_matrix(decoded(fitted), layer), patches).mean(axis=2)
+    float_mean = np.einsum("grk,gnk->grn", layer.geometry.to_matrix(weight), patches).mean(axis=2)
+    mean = np.einsum("grk,gnk->grn", layer.geometry.to_matrix(decoded(fitted)), patches).mean(axis=2)
     np.testing.assert_allclose(mean.reshape(-1) + fitted.bias, float_mean.reshape(-1), atol=1e-5)
 
 
@@ -206,30 +188,17 @@ def test_denormal_channels(rounding):
     ("layer", "shape", "count"),
     [
         (dense(5, 12), (5, 12), 5),
-        (dense(5, 12, transposed=False, weight_shape=(12, 5), channel_axis=1), (12, 5), 5),
+        (layer_of(MatrixProduct(weight_shape=(12, 5), gemm=True)), (12, 5), 5),
         (grouped(8, 4, 4, (3, 3)), (8, 1, 3, 3), 8),
         (grouped(6, 4, 2, (2, 1, 3)), (6, 2, 2, 1, 3), 6),
         (
-            replace(
-                grouped(6, 4, 2, (2, 2)),
-                kind=LayerKind.CONV_TRANSPOSE,
-                weight_shape=(4, 3, 2, 2),
-                channel_axis=1,
-            ),
+            layer_of(TransposedWindow(weight_shape=(4, 3, 2, 2), window=window(2, (2, 2)))),
             (4, 3, 2, 2),
             3,
         ),
-        (
-            dense(5, 12, kind=LayerKind.MATMUL, weight_shape=(5, 12), weight_on_left=True, transposed=False),
-            (5, 12),
-            5,
-        ),
-        (
-            dense(5, 12, kind=LayerKind.MATMUL, weight_shape=(3, 12, 5), channel_axis=2, transposed=False),
-            (3, 12, 5),
-            5,
-        ),
-        (dense(20, 8, kind=LayerKind.GATHER, transposed=False), (20, 8), 20),
+        (layer_of(MatrixProduct(weight_shape=(5, 12), left=True)), (5, 12), 5),
+        (layer_of(MatrixProduct(weight_shape=(3, 12, 5))), (3, 12, 5), 5),
+        (layer_of(EmbeddingTable(weight_shape=(20, 8))), (20, 8), 20),
     ],
     ids=["gemm_t", "gemm", "depthwise", "conv3d", "conv_transpose", "left", "batched", "embedding"],
 )
@@ -239,7 +208,7 @@ def test_every_layout(layer, shape, count, weights):
     rng = np.random.default_rng(7)
     weight = rng.standard_normal(shape)
     sizes = np.geomspace(1e-3, 1e3, count)
-    axis = layer.channel_axis
+    axis = layer.geometry.channel_axis
     weight = weight * sizes.reshape([-1 if a == axis else 1 for a in range(len(shape))])
     plan = replace(PLAN, weights=weights)
     fitted = fit_layer(layer, plan, arrays(weight), None, correct_bias=False)

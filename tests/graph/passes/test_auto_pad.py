@@ -39,7 +39,7 @@ def test_conv(check, geometry):
     assert "auto_pad" not in network.model.graph[0].attributes
     (layer,) = survey(network)
     span = (k - 1) * d + 1
-    out = (size + layer.window.pads[0] + layer.window.pads[2] - span) // s + 1
+    out = (size + layer.geometry.window.pads[0] + layer.geometry.window.pads[2] - span) // s + 1
     assert out == layer.output_shape[2]
 
 
@@ -67,7 +67,7 @@ def test_unknown_size_with_stride_one(check):
     """At stride 1 the padding does not depend on the size."""
     body = 'y = Conv <auto_pad = "SAME_LOWER"> (x, w)'
     network = check(make_model(body, inputs="float[N, 2, H, W] x", weights={"w": array(3, 2, 4, 3)}))
-    assert survey(network)[0].window.pads == (2, 1, 1, 1)
+    assert survey(network)[0].geometry.window.pads == (2, 1, 1, 1)
 
 
 def test_unknown_size_with_a_stride_stays_in_float(check):
@@ -77,4 +77,4 @@ def test_unknown_size_with_a_stride_stays_in_float(check):
     assert survey(network) == ()
     assert any("extents that are not known" in note for note in network.notes)
     (layer,) = survey(network, {"x": (1, 2, 9, 8)})
-    assert layer.window.pads == (1, 0, 1, 1)
+    assert layer.geometry.window.pads == (1, 0, 1, 1)

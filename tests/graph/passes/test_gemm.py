@@ -28,8 +28,8 @@ def test_constant_weight(check, left, right, alpha, beta):
     gemm = network.model.graph[-1]
     assert not {"alpha", "beta", "transA"} & set(gemm.attributes)
     (layer,) = survey(network)
-    assert layer.transposed == bool(right)
-    assert layer.weight_shape[layer.channel_axis] == 7
+    assert layer.geometry.transposed == bool(right)
+    assert layer.geometry.output_channels == 7
     assert layer.bias == (None if beta == 0.0 else "b")
 
 
@@ -71,7 +71,8 @@ def test_computed_right_operand_becomes_a_matmul(check, ops, left, right, consta
     network = check(make_model(body, inputs=", ".join(inputs), outputs="float[3, 7] y", weights=weights))
     assert "Gemm" not in ops(network)
     (layer,) = survey(network)
-    assert layer.weight_on_left == (constant == "left")
+    assert layer.geometry.kind == ("matmul" if constant == "left" else "matmul_dynamic")
+    assert layer.geometry.weight_input == (0 if constant == "left" else 1)
     assert layer.macs == 3 * 5 * 7
 
 

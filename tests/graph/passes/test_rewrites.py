@@ -76,7 +76,7 @@ def test_pad_joins_the_conv(check, ops, opset):
     weights = {"a": np.array([0, 0, 0, 1, 0, 0, 2, 3]), "w": array(3, 4, 3, 3)}
     network = check(make_model(body, weights=weights, opset=opset))
     assert ops(network) == ["Conv"]
-    assert survey(network)[0].window.pads == (1, 1, 2, 5)
+    assert survey(network)[0].geometry.window.pads == (1, 1, 2, 5)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_pad_with_axes(check, ops):
     weights = {"a": np.array([1, 2, 0, 3]), "s": np.array([-1, 2]), "w": array(3, 4, 3, 3)}
     network = check(make_model(body, weights=weights, opset=18))
     assert ops(network) == ["Conv"]
-    assert survey(network)[0].window.pads == (2, 1, 3, 0)
+    assert survey(network)[0].geometry.window.pads == (2, 1, 3, 0)
 
 
 # ------------------------------------------------------------------ per-channel constants

@@ -9,7 +9,6 @@ import pytest
 from dybitq.graph.read import read
 from dybitq.graph.stored.quantized import quantized_survey, stored_survey
 from dybitq.records.formats import PerBlock, PerChannel, PerTensor
-from dybitq.records.layers import LayerKind
 from tests.models import make_model
 
 MICROSOFT = ', "com.microsoft" : 1'
@@ -216,10 +215,10 @@ def test_integer_operators(survey):
         "vs": np.full(5, 0.1, np.float32),
     }
     conv, product = survey(make_model(body, outputs="float[N, 5] y", weights=weights)).layers
-    assert (conv.layer.op_type, conv.layer.kind) == ("QLinearConv", LayerKind.CONV)
+    assert (conv.layer.op_type, conv.layer.geometry.kind) == ("QLinearConv", "conv")
     assert (conv.weight_bits, conv.activation_bits, conv.output_bits) == (8, 8, 8)
     assert (conv.granularity, conv.stored_bytes) == (PerChannel(axis=0), 216 + 24 + 6)
-    assert (conv.layer.window.kernel, conv.layer.bias) == ((3, 3), "b")
+    assert (conv.layer.geometry.window.kernel, conv.layer.bias) == ((3, 3), "b")
     assert product.layer.op_type == "MatMulInteger"
     assert (product.activation_format, product.output_bits) == ("dynamic uint8", 32)
     assert (product.granularity, product.stored_bytes) == (PerChannel(axis=1), 1260 + 20)
@@ -236,7 +235,7 @@ def test_products_of_activations(survey):
     """
     proto = make_model(body, inputs="float[N, 3, 4] x", outputs="float[N, 3, 3] y", weights=SCALES)
     (layer,) = survey(proto).layers
-    assert layer.layer.kind is LayerKind.MATMUL_DYNAMIC
+    assert layer.layer.geometry.kind == "matmul_dynamic"
     assert (layer.weight_bits, layer.activation_bits, layer.stored_bytes) == (8, 8, 0)
 
 
@@ -250,7 +249,7 @@ def test_embedding_in_codes(survey):
         weights={"w": codes(9, 4), "s": array(9, 1)},
     )
     (layer,) = survey(proto).layers
-    assert (layer.layer.kind, layer.weight_bits) == (LayerKind.GATHER, 8)
+    assert (layer.layer.geometry.kind, layer.weight_bits) == ("gather", 8)
     assert (layer.granularity, layer.stored_bytes) == (PerChannel(axis=0), 36 + 36)
 
 

@@ -9,7 +9,7 @@ _TAIL = 5e-5  # share of the values left outside, on each side
 
 @range_methods.register("percentile")
 def percentile(profile: Profile, levels: int) -> tuple[float, float]:
-    """The central 99.99 % of the values."""
+    """Return the central 99.99 % of the values."""
     centres = profile.centres
     share = np.cumsum(profile.counts) / profile.counts.sum()
     first = centres[min(int(np.searchsorted(share, _TAIL)), len(centres) - 1)]
