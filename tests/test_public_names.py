@@ -16,6 +16,7 @@ import pytest
 import dybitq
 from dybitq.api.demo import SHIPPED
 from dybitq.api.recipe import RecipeOptions
+from dybitq.api.search_request import Request, SearchOptions
 from dybitq.cli.main import group
 from dybitq.schema.plan import OptionsShape
 
@@ -46,7 +47,8 @@ def keywords_of(verb: str) -> dict[str, Any]:
     found = {}
     for name, parameter in inspect.signature(getattr(dybitq, verb)).parameters.items():
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            found |= dict.fromkeys(RecipeOptions.__annotations__)
+            options = SearchOptions if verb == "search" else RecipeOptions
+            found |= {key: getattr(Request(), key, None) for key in options.__annotations__}
         else:
             found[name] = parameter.default
     return found
@@ -68,7 +70,9 @@ def test_keywords_are_those_of_the_command_line(verb):
 
 
 def test_settings_are_checked_against_all_that_can_be_said():
-    """The keywords that an editor offers are the fields that are accepted."""
+    """The keywords that an editor offers are the fields that are accepted, and the others the request's."""
+    fields = SearchOptions.__annotations__.keys() - RecipeOptions.__annotations__.keys()
+    assert fields == Request.__dataclass_fields__.keys() - {"budgets", "solver"}
     assert RecipeOptions.__annotations__.keys() == OptionsShape.model_fields.keys()
 
 

@@ -61,18 +61,12 @@ def calibrate(
         ModelError: the model cannot be read or run.
         OutputError: the output exists or cannot be written.
     """
-    source, samples_of, path = model_source(model), data_of(data), path_of(output)
+    source, given, path = model_source(model), data_of(data), path_of(output)
     if path is not None:
-        _check_output(path, source, samples_of, force=force)
+        _check_output(path, source, given, force=force)
     network = load(source)
-    layers = survey(network)
-    batches = load_data(
-        samples_of,
-        inputs=model_inputs(network),
-        split=split,
-        batch_size=batch_size or 1,
-        samples=samples,
-    )
+    layers, inputs = survey(network), model_inputs(network)
+    batches = load_data(given, inputs=inputs, split=split, batch_size=batch_size or 1, samples=samples)
     settings = CalibrationSettings(
         richest=_moment_kind(moments),
         budget_bytes=memory << 20,

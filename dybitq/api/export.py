@@ -18,6 +18,7 @@ from dybitq.files import atomic_folder, check_folder
 from dybitq.graph.source import ModelLike, model_source
 from dybitq.graph.stored.plain import StoredModel, read_plain
 from dybitq.records.integer_network import Dequantize, IntegerNetwork, Quantize, outputs_of
+from dybitq.records.models import ModelSource
 from dybitq.report.export import ExportResult
 from dybitq.runtime.session import Session
 from dybitq.verification.interpreter import interpret
@@ -72,6 +73,30 @@ def export(
     chosen = Golden(split=split, samples=samples, all_tensors=all_tensors)
     given = None if data is None else data_of(data)
     check_folder(folder, force=force, marker=MANIFEST)
+    stored, network = _proven(source)
+    manifest = write_network(network)
+    feeds = _feeds(stored, network, given, chosen)
+    golden = _golden(stored, network, manifest, feeds, chosen)
+    document = _document(stored, network, manifest, golden)
+    with atomic_folder(folder, force=force, marker=MANIFEST) as temporary:
+        _write(temporary, document, manifest)
+    return ExportResult(
+        folder=folder,
+        operations=len(manifest.operations),
+        files=len(manifest.files),
+        weight_bytes=sum(len(c) for n, c in manifest.files.items() if n.endswith("_weights.bin")),
+        total_bytes=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+        samples=len(feeds),
+        golden_tensors=len(golden["tensors"]),
+    )
+
+
+def _proven(source: ModelSource) -> tuple[StoredModel, IntegerNetwork]:
+    """Read a model that is integer-only and unchanged.
+
+    Raises:
+        UnsupportedError: it is not; the message names the first reason.
+    """
     stored = read_plain(source)
     findings = prove(stored.inner).findings
     if findings:
@@ -89,21 +114,7 @@ def export(
         network = read_network(stored)
     except ValueError as error:  # somebody else's file
         raise UnsupportedError(f"{source}: {error}") from error
-    manifest = write_network(network)
-    feeds = _feeds(stored, network, given, chosen)
-    golden = _golden(stored, network, manifest, feeds, chosen)
-    document = _document(stored, network, manifest, golden)
-    with atomic_folder(folder, force=force, marker=MANIFEST) as temporary:
-        _write(temporary, document, manifest)
-    return ExportResult(
-        folder=folder,
-        operations=len(manifest.operations),
-        files=len(manifest.files),
-        weight_bytes=sum(len(c) for n, c in manifest.files.items() if n.endswith("_weights.bin")),
-        total_bytes=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
-        samples=len(feeds),
-        golden_tensors=len(golden["tensors"]),
-    )
+    return stored, network
 
 
 def schema() -> dict[str, Any]:

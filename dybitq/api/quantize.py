@@ -119,17 +119,22 @@ def quantize(
     made = _carry_out(network, layers, asked, found, reader, progress)
     hashes = network.sha256, store.sha256_of(found)
     stamp(made.model, made.plan, hashes=hashes, rescaled=made.rescaled, fitted_on=made.fitted_on)
-    built = _built(made, network, found, outputs)
+    return _result(network, layers, found, made, outputs)
+
+
+def _result(
+    network: Network, layers: Mapping[str, LayerWork], statistics: Statistics, made: "_Made", outputs: Outputs
+) -> QuantizeResult:
+    built = _built(made, network, statistics, outputs)
+    sizes = len(built.content), size_bytes(network.source)
     return QuantizeResult(
         content=built.content,
         output=outputs.model,
         plan=made.plan,
         fitted_errors={name: weight.error for name, weight in made.fitted.weights.items()},
-        coverage=coverage_of(
-            layers, made.fitted, (len(built.content), size_bytes(source)), built.weight_bytes
-        ),
+        coverage=coverage_of(layers, made.fitted, sizes, built.weight_bytes),
         check=built.check,
-        notes=(*_notes(network, layers, made, found), *_invalid(built.problem)),
+        notes=(*_notes(network, layers, made, statistics), *_invalid(built.problem)),
         float_operators=made.float_operators,
     )
 

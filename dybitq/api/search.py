@@ -6,10 +6,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 from dybitq.allocation.budgets import COSTS, Limit, parse_budgets, sqnr_of
-from dybitq.allocation.explain import explain as reasons_of
+from dybitq.allocation.explain import explain
 from dybitq.allocation.feasibility import InfeasibleError
 from dybitq.allocation.formulation import ERROR, Goal, check_ties
 from dybitq.allocation.front import front
@@ -22,16 +22,18 @@ from dybitq.allocation.sensitivity.cache import scores_of
 from dybitq.allocation.space import open_space
 from dybitq.api.measured import DropWalk
 from dybitq.api.opened import StatisticsLike, opened, statistics_file
-from dybitq.api.recipe import RecipeLike, RecipeOptions, files_of, recipe_of
+from dybitq.api.recipe import RecipeLike, files_of, recipe_of
 from dybitq.api.search_request import (
     SEARCHED,
     Request,
-    budget_lines,
+    SearchOptions,
     check_request,
     data_key,
     default_sensitivity,
     goal_of,
     output_paths,
+    recipe_options_of,
+    request_of,
 )
 from dybitq.data.memory import Data, DataLike, Samples, data_of
 from dybitq.data.source import DataSource
@@ -63,21 +65,11 @@ def search(
     output: str | os.PathLike[str] | None = None,
     *,
     budgets: Sequence[str] | Mapping[str, float | str] = (),
-    minimise: str | None = None,
-    pareto: int | None = None,
-    sensitivity: str | None = None,
-    strategy: str = "ilp",
-    stored: bool = False,
-    explain: bool = False,
-    settings: Mapping[str, Any] | None = None,
-    shapes: Mapping[str, tuple[int, ...]] | None = None,
     recipe: RecipeLike | None = None,
     data: DataLike | None = None,
-    samples: int | None = None,
-    split: str | None = None,
     force: bool = False,
     progress: Progress | None = None,
-    **recipe_settings: Unpack[RecipeOptions],
+    **options: Unpack[SearchOptions],
 ) -> SearchResult:
     """Find formats for every layer and activation within budgets, as a plan for ``quantize``.
 
@@ -88,21 +80,11 @@ def search(
         output: plan to write, of a front ``NAME-01.yaml`` and so on; None keeps the plans in memory.
         budgets: such as ``{"latency": 0.6, "sqnr": "20dB"}`` or ``["latency=3ms"]``; a plain number is a
             ratio to the same network at uniform int8.
-        minimise: cost to minimise where the accuracy is bounded; None for latency.
-        pareto: number of plans of a front; None for one plan.
-        sensitivity: predictor of the error; None for ``gain`` where there are data, else ``output-error``.
-        strategy: how to search.
-        stored: also take widths that the machine only stores, and runs as wider ones.
-        explain: say for every layer what other choices would change.
-        settings: dotted machine fields to change, such as ``{"array.rows": 16}``.
-        shapes: of model inputs whose extents the model leaves open, for the prices.
         recipe: what may be chosen: lists of formats in defaults and rules; everything if None.
         data: samples, for sensitivities that run the network and for a measured drop.
-        samples: samples for such sensitivities; None for 32, or all if there are fewer.
-        split: split of the data spec; None for ``calib`` (sensitivities) and ``val`` (drop).
         force: replace existing outputs.
         progress: called with stage, done, total.
-        **recipe_settings: in place of those of the recipe, see :class:`dybitq.api.recipe.RecipeOptions`.
+        **options: see :class:`dybitq.api.search_request.SearchOptions`.
 
     Raises:
         InfeasibleError: no plan keeps the budgets.
@@ -110,19 +92,9 @@ def search(
         StatisticsError: statistics of another model.
         OutputError: an output exists or cannot be written.
     """
-    request = Request(
-        budgets=budget_lines(budgets),
-        minimise=minimise,
-        pareto=pareto,
-        sensitivity=sensitivity or default_sensitivity(data is not None),
-        strategy=strategy,
-        stored=stored,
-        reasons=explain,
-        machine_settings=settings or {},
-        shapes=shapes or {},
-        samples=samples,
-        split=split,
-    )
+    chosen = recipe_of(recipe, recipe_options_of(options), SEARCHED)
+    request = request_of(budgets, options)
+    request = replace(request, sensitivity=request.sensitivity or default_sensitivity(data is not None))
     limits = parse_budgets(request.budgets)
     check_request(request, limits, with_data=data is not None)
     subject = _Subject(
@@ -135,7 +107,20 @@ def search(
     paths = output_paths(path_of(output), request.pareto)
     for path in paths:
         check_output(path, force=force, inputs=(*subject.files, *files_of(recipe)))
-    ready = _prepared(subject, request, limits, recipe_of(recipe, recipe_settings, SEARCHED))
+    result = _searched(subject, request, limits, chosen, paths)
+    _write(result, force=force)
+    return result
+
+
+def _searched(
+    subject: "_Subject", request: Request, limits: Sequence[Limit], recipe: Recipe, paths: tuple[Path, ...]
+) -> SearchResult:
+    """The plans, which are to be written to ``paths``, if there are any.
+
+    Raises:
+        InfeasibleError: no plan keeps the budgets; with advice.
+    """
+    ready = _prepared(subject, request, limits, recipe)
     goal = goal_of(limits, request, ready.searcher.prices, ready.searcher.scores)
     try:
         found = _found(ready.searcher, goal, limits, request, subject)
@@ -145,14 +130,12 @@ def search(
         PlanFound(
             path=path,
             found=_with_reasons(one, ready.searcher),
-            reasons=reasons_of(one.problem, one.solution) if request.reasons else (),
+            reasons=explain(one.problem, one.solution) if request.explain else (),
             measured=measured,
         )
         for path, (one, measured) in zip_longest(paths[: len(found)], found)
     )
-    result = _result(ready, request, limits, goal, plans)
-    _write(result, force=force)
-    return result
+    return _result(ready, request, limits, goal, plans)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -247,7 +230,7 @@ class _Ready:
 
 def _prepared(subject: _Subject, request: Request, limits: Sequence[Limit], recipe: Recipe) -> _Ready:
     """Prices of all choices and scores of all that may be taken."""
-    machine = load_machine(subject.hardware, request.machine_settings)
+    machine = load_machine(subject.hardware, request.settings)
     network, layers, seen = opened(subject.model, subject.statistics)
     space = open_space(network, layers, recipe)
     check_target(space.base, layers)
@@ -277,7 +260,7 @@ def _prepared(subject: _Subject, request: Request, limits: Sequence[Limit], reci
             "output; use output-error, compensated or gain"
         )
     searcher = Searcher(
-        prices=prices, scores=scores, allowed=allowed, strategy=request.strategy, settings=request.settings
+        prices=prices, scores=scores, allowed=allowed, strategy=request.strategy, settings=request.solver
     )
     return _Ready(machine=machine, searcher=searcher, reduced=space.choices != everything.choices)
 

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from dybitq.allocation.budgets import COSTS, Limit, error_limit
 from dybitq.allocation.formulation import ERROR, Goal
@@ -12,11 +12,40 @@ from dybitq.allocation.prices import Prices
 from dybitq.allocation.sensitivity import Scores
 from dybitq.allocation.space import ACTIVATIONS, WEIGHTS
 from dybitq.allocation.strategies import STRATEGIES, StrategySettings
+from dybitq.api.recipe import RecipeOptions
 from dybitq.errors import ConfigError, did_you_mean
 from dybitq.plan.recipe import DEFAULTS
 
 SEARCHED = replace(DEFAULTS, weights=WEIGHTS, activations=ACTIVATIONS)
 """Defaults of a recipe in a search: everything may be chosen."""
+
+
+class SearchOptions(RecipeOptions, total=False):
+    """Keywords of a search, named as the command line names them; those of a recipe are lists with commas.
+
+    Attributes:
+        minimise: cost to minimise where the accuracy is bounded; ``latency`` if nothing is said.
+        pareto: number of plans of a front; None for one plan.
+        sensitivity: predictor of the error; None for ``gain`` where there are data, else ``output-error``.
+        strategy: how to search; ``ilp`` if nothing is said.
+        stored: also take widths that the machine only stores, and runs as wider ones.
+        explain: say, layer by layer, what other choices would change.
+        settings: dotted machine fields to change, such as ``{"array.rows": 16}``.
+        shapes: of model inputs whose extents the model leaves open, for the prices.
+        samples: samples for sensitivities that run the network; None for 32, or all if there are fewer.
+        split: of the data; None for ``calib`` (sensitivities) and ``val`` (drop).
+    """
+
+    minimise: str | None
+    pareto: int | None
+    sensitivity: str | None
+    strategy: str
+    stored: bool
+    explain: bool
+    settings: Mapping[str, Any]
+    shapes: Mapping[str, tuple[int, ...]]
+    samples: int | None
+    split: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,18 +54,9 @@ class Request:
 
     Attributes:
         budgets: as written, see :mod:`dybitq.allocation.budgets`.
-        minimise: cost to minimise where the accuracy is bounded; None for the error, or for latency where a
-            budget bounds the accuracy.
-        pareto: number of plans of a front; None for one plan.
-        sensitivity: registered name; None for ``gain`` where there are data, else ``output-error``.
-        strategy: registered name.
-        settings: of the strategies.
-        stored: also take widths that the machine only stores, and runs as wider ones.
-        reasons: say, layer by layer, what other choices would change.
-        machine_settings: dotted machine fields to change.
-        shapes: of graph inputs whose extents the model leaves open, for the prices.
-        samples: samples for sensitivities that run the network; None: 32, or all if there are fewer.
-        split: of the data; None for ``calib`` (sensitivities) and ``val`` (drop).
+        solver: settings of the strategies.
+        minimise, pareto, sensitivity, strategy, stored, explain: see :class:`SearchOptions`.
+        settings, shapes, samples, split: see there.
     """
 
     budgets: Sequence[str] = ()
@@ -44,13 +64,26 @@ class Request:
     pareto: int | None = None
     sensitivity: str | None = None
     strategy: str = "ilp"
-    settings: StrategySettings = field(default_factory=StrategySettings)
+    solver: StrategySettings = field(default_factory=StrategySettings)
     stored: bool = False
-    reasons: bool = False
-    machine_settings: Mapping[str, Any] = field(default_factory=dict)
+    explain: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     samples: int | None = None
     split: str | None = None
+
+
+def request_of(budgets: Sequence[str] | Mapping[str, float | str], options: SearchOptions) -> Request:
+    """The request that keywords amount to; those of the recipe are left out."""
+    fields = Request.__dataclass_fields__
+    given: Any = {name: value for name, value in options.items() if name in fields}
+    return Request(budgets=budget_lines(budgets), **given)
+
+
+def recipe_options_of(options: SearchOptions) -> RecipeOptions:
+    """The keywords that are no part of the request: those of the recipe, and unknown ones."""
+    fields = Request.__dataclass_fields__
+    return cast(RecipeOptions, {name: value for name, value in options.items() if name not in fields})
 
 
 def budget_lines(budgets: Sequence[str] | Mapping[str, float | str]) -> tuple[str, ...]:

@@ -114,11 +114,11 @@ def check_model(statistics: Statistics, model_sha256: str) -> None:
     Raises:
         StatisticsError: they are of another one.
     """
-    found, moments = statistics.model_sha256, statistics.moments
-    if found != model_sha256:
+    sha256, moments = statistics.model_sha256, statistics.moments
+    if sha256 != model_sha256:
         name = moments.name if isinstance(moments, StoredMoments) else _IN_MEMORY
         raise StatisticsError(
-            f"{name}: statistics of another model (its sha256 is {found[:12]}..., that of this "
+            f"{name}: statistics of another model (its sha256 is {sha256[:12]}..., that of this "
             f"model {model_sha256[:12]}...); run dybitq calibrate on this model"
         )
 

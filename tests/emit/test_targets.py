@@ -190,7 +190,7 @@ def test_the_whole_way_with_a_new_target(digits, tmp_path):
     file.write_text("target: plain\ndefaults: {weights: auto3}\n")
     output, saved = tmp_path / "out.onnx", tmp_path / "plan.yaml"
     result = quantize(
-        model, statistics, output, recipe=read_recipe(file), plan_output=saved, data=spec, samples=20
+        model, statistics, output, recipe=read_recipe(file), save_plan=saved, data=spec, samples=20
     )
     assert {layer.weights for layer in result.plan.layers} == {"int3", "int8"}
     assert result.check.sqnr_db > 5

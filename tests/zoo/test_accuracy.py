@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from dybitq.api.calibrate import calibrate
-from dybitq.api.evaluate import Settings, evaluate
+from dybitq.api.evaluate import evaluate
 from dybitq.api.quantize import quantize
 from dybitq.plan.recipe import DEFAULTS, Recipe
 
@@ -47,7 +47,7 @@ def test_sqnr(network, setting, tmp_path):
     name, model, spec, statistics = network
     recipe = Recipe(defaults=replace(DEFAULTS, **SETTINGS[setting]))
     quantize(model, statistics, tmp_path / "small.onnx", recipe=recipe)
-    found = evaluate(tmp_path / "small.onnx", spec, reference=model, settings=Settings(samples=SAMPLES[name]))
+    found = evaluate(tmp_path / "small.onnx", spec, reference=model, samples=SAMPLES[name])
     sqnr = min(output.sqnr_db for output in found.outputs)
     stored = json.loads(STORED.read_text())
     if os.environ.get("DYBITQ_UPDATE_ACCURACY"):
