@@ -11,7 +11,7 @@ from dybitq.errors import OutputError
 
 
 def path_of(path: str | os.PathLike[str] | None) -> Path | None:
-    """A path that may have been left out."""
+    """Return a path that may have been left out."""
     return None if path is None else Path(path)
 
 

@@ -77,7 +77,7 @@ def parse(lines: Iterable[str]) -> list[Line]:
 
 
 def _column(heading: str, line: str, number: re.Match[str]) -> str:
-    """The heading above the cell of a number; cells are apart by two spaces or more."""
+    """Return the heading above the cell of a number; cells are apart by two spaces or more."""
     for cell in re.finditer(r"\S+(?: \S+)*", line):
         if cell.start() <= number.start() < cell.end():
             for title in re.finditer(r"\S+(?: \S+)*", heading):

@@ -94,7 +94,7 @@ def evaluate(
 
 
 def _task(source: DataSource, reference: ModelSource | None, limits: Limits) -> Task | None:
-    """The task to score by, if the data have one.
+    """Return the task to score by, if the data have one.
 
     Raises:
         ConfigError: there is none and nothing else to measure, or a limit needs it.
@@ -207,7 +207,7 @@ class _Totals:
     def result(
         self, model: ModelSource, reference: ModelSource | None, limits: Limits, seconds: float
     ) -> EvaluateResult:
-        """The figures over all batches."""
+        """Return the figures over all batches."""
         metrics = tuple(self._metric(name) for name in self.scores)
         outputs = tuple(_error(n, t) for n, t in self.errors.items() if t.values)
         edges = None if self.pair.edges is None else tuple(_error(n, t) for n, t in self.edges.items())

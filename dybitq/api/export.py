@@ -118,7 +118,7 @@ def _proven(source: ModelSource) -> tuple[StoredModel, IntegerNetwork]:
 
 
 def schema() -> dict[str, Any]:
-    """The JSON schema of the manifest."""
+    """Return the JSON schema of the manifest."""
     text = resources.files("dybitq.api").joinpath(SCHEMA).read_text(encoding="utf-8")
     found: dict[str, Any] = json.loads(text)
     return found
@@ -174,7 +174,7 @@ def _document(
 def _feeds(
     stored: StoredModel, network: IntegerNetwork, data: Data | None, chosen: Golden
 ) -> list[Mapping[str, np.ndarray]]:
-    """Inputs of the golden samples, one sample each."""
+    """Return inputs of the golden samples, one sample each."""
     if data is not None:
         source = load_data(
             data,

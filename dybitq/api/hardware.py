@@ -10,7 +10,7 @@ from dybitq.schema.machine import Machine
 
 
 def summary(machine: Machine) -> MachineSummary:
-    """A machine in one line."""
+    """Return a machine in one line."""
     return MachineSummary(
         name=machine.name,
         status=machine.status,
@@ -22,12 +22,12 @@ def summary(machine: Machine) -> MachineSummary:
 
 
 def list_machines() -> tuple[MachineSummary, ...]:
-    """The machines inside the package, by name."""
+    """Return the machines inside the package, by name."""
     return tuple(summary(load_machine(name)) for name in preset_names())
 
 
 def show_machine(name: str, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The description of a machine as a mapping, ``extends`` resolved and settings applied.
+    """Return the description of a machine as a mapping, ``extends`` resolved and settings applied.
 
     Raises:
         ConfigError: an unknown machine or mistakes in it.

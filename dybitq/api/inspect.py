@@ -51,7 +51,7 @@ def inspect(model: ModelLike, *, shapes: Mapping[str, tuple[int, ...]] | None = 
 
 
 def coverage_of(layers: tuple[QuantizedLayer, ...], tensors: tuple[StoredTensor, ...]) -> StoredCoverage:
-    """Sums over the layers of a file."""
+    """Return sums over the layers of a file."""
     weighted = [layer for layer in layers if not isinstance(layer.layer.geometry, MatrixPair)]
     quantized = [layer for layer in weighted if is_quantized(layer)]
     macs = [layer.layer.macs for layer in layers]
@@ -70,7 +70,7 @@ def coverage_of(layers: tuple[QuantizedLayer, ...], tensors: tuple[StoredTensor,
 
 
 def _weights(layers: list[QuantizedLayer]) -> int:
-    """Number of weights, each stored tensor once."""
+    """Return number of weights, each stored tensor once."""
     distinct = {layer.layer.weight: layer.layer.weight_count for layer in layers}
     return sum(distinct.values())
 

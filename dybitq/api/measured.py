@@ -41,7 +41,7 @@ class DropWalk:
         self._known: dict[Plan, Measured] = {}
 
     def search(self, searcher: Searcher, goal: Goal, drop: float) -> tuple[FoundPlan, Measured]:
-        """The cheapest plan found.
+        """Return the cheapest plan found.
 
         Raises:
             InfeasibleError: the other budgets cannot be kept.

@@ -35,7 +35,7 @@ def opened(
 
 
 def statistics_of(statistics: StatisticsLike) -> Statistics:
-    """The statistics themselves.
+    """Return the statistics themselves.
 
     Raises:
         StatisticsError: a file that is none, or is damaged.
@@ -48,7 +48,7 @@ def statistics_of(statistics: StatisticsLike) -> Statistics:
 
 
 def statistics_file(statistics: StatisticsLike) -> tuple[Path, ...]:
-    """The file that no output may replace; none for statistics in memory."""
+    """Return the file that no output may replace; none for statistics in memory."""
     if isinstance(statistics, CalibrateResult):
         return () if statistics.output is None else (statistics.output,)
     return () if isinstance(statistics, Statistics) else (Path(statistics),)

@@ -74,7 +74,7 @@ _INTEGER = {
 
 
 def recipe_of(recipe: RecipeLike | None, options: RecipeOptions, base: Settings = DEFAULTS) -> Recipe:
-    """The recipe with ``options`` in place of its own values.
+    """Return the recipe with ``options`` in place of its own values.
 
     Args:
         recipe: a recipe, None for the default one.
@@ -99,7 +99,7 @@ def recipe_of(recipe: RecipeLike | None, options: RecipeOptions, base: Settings 
 
 
 def plan_of_request(plan: PlanLike | None, recipe: RecipeLike | None, options: RecipeOptions) -> Plan | None:
-    """The plan to carry out as it stands, None where a recipe makes it.
+    """Return the plan to carry out as it stands, None where a recipe makes it.
 
     Raises:
         ConfigError: no plan, or a recipe or settings beside it.

@@ -115,7 +115,7 @@ def search(
 def _searched(
     subject: "_Subject", request: Request, limits: Sequence[Limit], recipe: Recipe, paths: tuple[Path, ...]
 ) -> SearchResult:
-    """The plans, which are to be written to ``paths``, if there are any.
+    """Return the plans, which are to be written to ``paths``, if there are any.
 
     Raises:
         InfeasibleError: no plan keeps the budgets; with advice.
@@ -173,7 +173,7 @@ def _result(
 
 
 def _with_reasons(found: FoundPlan, searcher: Searcher) -> FoundPlan:
-    """The plan with each layer's share of the predicted error beside it."""
+    """Return the plan with each layer's share of the predicted error beside it."""
     space, scores = searcher.prices.space, searcher.scores
     total = found.error or 1.0
     reasons = {}

@@ -74,14 +74,14 @@ class Request:
 
 
 def request_of(budgets: Sequence[str] | Mapping[str, float | str], options: SearchOptions) -> Request:
-    """The request that keywords amount to; those of the recipe are left out."""
+    """Return the request that keywords amount to; those of the recipe are left out."""
     fields = Request.__dataclass_fields__
     given: Any = {name: value for name, value in options.items() if name in fields}
     return Request(budgets=budget_lines(budgets), **given)
 
 
 def recipe_options_of(options: SearchOptions) -> RecipeOptions:
-    """The keywords that are no part of the request: those of the recipe, and unknown ones."""
+    """Return the keywords that are no part of the request: those of the recipe, and unknown ones."""
     fields = Request.__dataclass_fields__
     return cast(RecipeOptions, {name: value for name, value in options.items() if name not in fields})
 
@@ -96,7 +96,7 @@ def budget_lines(budgets: Sequence[str] | Mapping[str, float | str]) -> tuple[st
 
 
 def default_sensitivity(with_data: bool) -> str:
-    """The best sensitivity, with or without data."""
+    """Return the best sensitivity, with or without data."""
     return "gain" if with_data else "output-error"
 
 
@@ -146,7 +146,7 @@ def goal_of(limits: Sequence[Limit], request: Request, prices: Prices, scores: S
 
 
 def output_paths(output: Path | None, pareto: int | None) -> tuple[Path, ...]:
-    """The plan to write, or those of a front: ``NAME-01.yaml`` and so on; none where nothing is written."""
+    """Return the plan to write, or those of a front, ``NAME-01.yaml`` and so on; none without an output."""
     if output is None:
         return ()
     if pareto is None:

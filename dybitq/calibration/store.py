@@ -89,7 +89,7 @@ def save(statistics: Statistics, file: Path | IO[bytes]) -> None:
 
 
 def stored(statistics: Statistics) -> Statistics:
-    """The statistics as a file would give them back, moments rounded to float32, without writing one."""
+    """Return the statistics as a file would hold them, with moments rounded to float32."""
     buffer = io.BytesIO()
     save(statistics, buffer)
     return load(buffer.getvalue())

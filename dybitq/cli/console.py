@@ -74,7 +74,7 @@ class Result(Protocol):
     """A result that is text by ``str()``, and a document."""
 
     def document(self) -> dict[str, Any]:
-        """The result as plain data."""
+        """Return the result as plain data."""
 
 
 def show_result(result: Result, *, as_json: bool) -> None:

@@ -21,7 +21,7 @@ class FeedReader(Protocol):
     """A reader as ``onnxruntime.quantization.CalibrationDataReader``: batches by input name, then None."""
 
     def get_next(self) -> Mapping[str, Any] | None:
-        """The next feeds, axis 0 counting samples; None at the end."""
+        """Return the next feeds, axis 0 counting samples; None at the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,7 +61,7 @@ Data: TypeAlias = Path | Samples
 
 
 def data_of(data: DataLike, labels: npt.ArrayLike | None = None) -> Data:
-    """A path, or samples in memory; what can be read once only is kept as it is read.
+    """Return a path, or samples in memory; what can be read once only is kept as it is read.
 
     Raises:
         ConfigError: neither a path nor samples, or labels beside a path.
@@ -95,7 +95,7 @@ def data_of(data: DataLike, labels: npt.ArrayLike | None = None) -> Data:
 
 
 def data_name(data: Data) -> str:
-    """The data as messages call them."""
+    """Return the data as messages call them."""
     return str(data) if isinstance(data, Path) else WHERE
 
 

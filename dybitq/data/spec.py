@@ -76,7 +76,7 @@ def load_data(
 
 
 def _task(labelled: bool) -> str | None:
-    """The task of labels that no data spec says anything about."""
+    """Return the task of labels that no data spec says anything about."""
     return "classification" if labelled else None
 
 

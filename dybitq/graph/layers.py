@@ -132,7 +132,7 @@ def _windowed(
     k: int,
     n: int,
 ) -> LayerWork:
-    """A layer with one patch for each position of ``places``."""
+    """Return a layer with one patch for each position of ``places``."""
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     source, output, extents = _name(node.inputs[0]), _name(node.outputs[0]), sizes.single.get(_name(places))
     return LayerWork(

@@ -48,5 +48,5 @@ def model_source(model: ModelLike) -> ModelSource:
 
 
 def model_proto(content: bytes) -> ModelProto:
-    """A serialised model as ONNX's own message."""
+    """Return a serialised model as ONNX's own message."""
     return onnx.load_model_from_string(content)

@@ -40,7 +40,7 @@ def read_recipe(path: Path, base: Settings = DEFAULTS, *, integer_only: bool = F
 def parse_recipe(
     document: Any, base: Settings = DEFAULTS, *, source: str, integer_only: bool = False
 ) -> Recipe:
-    """A recipe from parsed YAML or a dictionary; as :func:`read_recipe`, messages begin with ``source``."""
+    """Return a recipe from parsed YAML or a dictionary; messages begin with ``source``."""
     shape = validate(RecipeShape, document, source=source)
     if not integer_only:
         _check_arithmetic(shape, source)

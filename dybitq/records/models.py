@@ -19,7 +19,7 @@ ModelSource = Path | ModelInMemory
 
 
 def file_of(source: ModelSource) -> tuple[Path, ...]:
-    """The file that no output may replace; none for a model in memory."""
+    """Return the file that no output may replace; none for a model in memory."""
     return (source,) if isinstance(source, Path) else ()
 
 

@@ -38,7 +38,7 @@ class Table:
         return "\n".join([line(self.header), *(line(row) for row in self.rows)])
 
     def html(self) -> str:
-        """The same as an HTML table."""
+        """Return the same as an HTML table."""
         head = self._html_row(self.header, "th")
         body = "\n".join(self._html_row(row, "td") for row in self.rows)
         return f"<table>\n<thead>\n{head}\n</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
@@ -100,11 +100,11 @@ class Shown(ABC):
 
     @abstractmethod
     def page(self) -> Page:
-        """The result as lines and tables."""
+        """Return the result as lines and tables."""
 
     @abstractmethod
     def document(self) -> dict[str, Any]:
-        """The result as plain data: what ``--json`` prints."""
+        """Return the result as plain data: what ``--json`` prints."""
 
     def __str__(self) -> str:
         return as_text(self.page())

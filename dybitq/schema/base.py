@@ -59,15 +59,15 @@ class Loader(yaml.SafeLoader):
     """YAML's safe loader, except that a key given twice is an error, and ``4:1`` is text, not base 60."""
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> Any:
-        """An integer; text where YAML 1.1 would take ``4:1`` for 241."""
+        """Return an integer; text where YAML 1.1 would take ``4:1`` for 241."""
         return node.value if ":" in node.value else super().construct_yaml_int(node)
 
     def construct_yaml_float(self, node: yaml.ScalarNode) -> Any:
-        """A number; text where YAML 1.1 would take ``4:1.5`` for 241.5."""
+        """Return a number; text where YAML 1.1 would take ``4:1.5`` for 241.5."""
         return node.value if ":" in node.value else super().construct_yaml_float(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping.
+        """Return a mapping.
 
         Raises:
             ConstructorError: a key is given twice.
@@ -87,7 +87,7 @@ for _tag, _construct in (("int", Loader.construct_yaml_int), ("float", Loader.co
 
 
 def parse_yaml(text: str | IO[str]) -> Any:
-    """The one YAML document in ``text``, by :class:`Loader`.
+    """Return the one YAML document in ``text``, by :class:`Loader`.
 
     Raises:
         yaml.YAMLError: it is none.
@@ -127,7 +127,7 @@ def _fields_at(shape: type[BaseModel], path: tuple[int | str, ...]) -> list[str]
 
 
 def _record_in(annotation: Any) -> Any:
-    """The record class inside an annotation such as ``dict[str, Split] | None``."""
+    """Return the record class inside an annotation such as ``dict[str, Split] | None``."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     found = [_record_in(argument) for argument in getattr(annotation, "__args__", ())]

@@ -108,7 +108,7 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _groups(raw: list[Any], found: list[str]) -> tuple[tuple[allocation.ChoiceGroup, ...], list[str]]:
-    """Groups that are sound, and the names of those that are not (empty where even that is unsound)."""
+    """Return sound groups, and the names of the others (empty where even a name is unsound)."""
     groups, unread = [], []
     for index, item in enumerate(raw):
         name = item.get("name") if isinstance(item, dict) else None
