@@ -94,7 +94,10 @@ class DropWalk:
                 quantize(model, statistics, output, plan=plan)
                 found = evaluate(output, data, reference=model, settings=Settings(split=self._split))
             if not found.metrics or found.metrics[0].drop is None:
-                raise ConfigError(f"{data}: --budget drop needs 'task:' and labels in the data spec")
+                raise ConfigError(
+                    f"{data}: --budget drop needs 'task:' and labels, and split {self._split!r} lacks one of "
+                    "them; add them, or name a split that has labels with --drop-split"
+                )
             first = found.metrics[0]
             self._known[plan] = Measured(
                 metric=first.name, drop=float(first.drop or 0.0), error=first.drop_error, evaluations=0

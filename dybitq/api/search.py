@@ -258,7 +258,7 @@ def _source(network: Network, data: Path, request: Request) -> Callable[[], Data
         source = load_data(
             data,
             inputs=inputs,
-            split=request.split or "calib",
+            split=request.split,
             batch_size=_BATCH,
             samples=request.samples,
         )
@@ -283,7 +283,7 @@ def _found(
     model, statistics, data = files
     drop = next((limit.value for limit in limits if limit.name == "drop"), None)
     if drop is not None and data is not None:
-        walk = DropWalk(model, statistics, data, split=request.split or "val", progress=progress)
+        walk = DropWalk(model, statistics, data, split=request.drop_split, progress=progress)
         return [walk.search(searcher, goal, drop)]
     if request.pareto is None:
         return [(searcher.search(goal), None)]

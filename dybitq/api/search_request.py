@@ -36,7 +36,8 @@ class Request:
         machine_settings: dotted machine fields to change.
         shapes: of graph inputs whose extents the model leaves open, for the prices.
         samples: samples for sensitivities that run the network; None: 32, or all if there are fewer.
-        split: of the data; None for ``calib`` (sensitivities) and ``val`` (drop).
+        split: split of the data for those sensitivities.
+        drop_split: split to measure a drop on; that of ``evaluate`` is left for the final figure.
     """
 
     budgets: Sequence[str] = ()
@@ -50,7 +51,8 @@ class Request:
     machine_settings: Mapping[str, Any] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     samples: int | None = None
-    split: str | None = None
+    split: str = "calib"
+    drop_split: str = "calib"
 
 
 def default_sensitivity(data: Path | None) -> str:
@@ -123,4 +125,4 @@ def data_key(data: Path | None, request: Request) -> str:
     else:
         facts = data.stat()
         digest = f"{facts.st_size} {facts.st_mtime_ns}"
-    return f"{data.resolve()} {digest} {request.split or 'calib'} {request.samples}"
+    return f"{data.resolve()} {digest} {request.split} {request.samples}"
