@@ -92,7 +92,8 @@ class DropWalk:
             found = evaluate(quantized, data, reference=model, split=self._split)
             if not found.metrics or found.metrics[0].drop is None:
                 raise ConfigError(
-                    f"{data_name(data)}: --budget drop needs 'task:' and labels in the data spec"
+                    f"{data_name(data)}: --budget drop needs 'task:' and labels, and split {self._split!r} "
+                    "lacks one of them; add them, or name a split that has labels with --drop-split"
                 )
             first = found.metrics[0]
             self._known[plan] = Measured(

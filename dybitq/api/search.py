@@ -279,7 +279,7 @@ def _source(network: Network, data: Data, request: Request) -> Callable[[], Data
         source = load_data(
             data,
             inputs=inputs,
-            split=request.split or "calib",
+            split=request.split,
             batch_size=_BATCH,
             samples=request.samples,
         )
@@ -306,7 +306,7 @@ def _found(
             subject.model,
             subject.statistics,
             subject.data,
-            split=request.split or "val",
+            split=request.drop_split,
             progress=subject.progress,
         )
         return [walk.search(searcher, goal, drop)]

@@ -33,7 +33,8 @@ class SearchOptions(RecipeOptions, total=False):
         settings: dotted machine fields to change, such as ``{"array.rows": 16}``.
         shapes: of model inputs whose extents the model leaves open, for the prices.
         samples: samples for sensitivities that run the network; None for 32, or all if there are fewer.
-        split: of the data; None for ``calib`` (sensitivities) and ``val`` (drop).
+        split: split of the data spec for those sensitivities.
+        drop_split: split to measure a drop on; ``evaluate`` reports on another one, ``val``.
     """
 
     minimise: str | None
@@ -45,7 +46,8 @@ class SearchOptions(RecipeOptions, total=False):
     settings: Mapping[str, Any]
     shapes: Mapping[str, tuple[int, ...]]
     samples: int | None
-    split: str | None
+    split: str
+    drop_split: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +58,7 @@ class Request:
         budgets: as written, see :mod:`dybitq.allocation.budgets`.
         solver: settings of the strategies.
         minimise, pareto, sensitivity, strategy, stored, explain: see :class:`SearchOptions`.
-        settings, shapes, samples, split: see there.
+        settings, shapes, samples, split, drop_split: see there.
     """
 
     budgets: Sequence[str] = ()
@@ -70,7 +72,8 @@ class Request:
     settings: Mapping[str, Any] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     samples: int | None = None
-    split: str | None = None
+    split: str = "calib"
+    drop_split: str = "calib"
 
 
 def request_of(budgets: Sequence[str] | Mapping[str, float | str], options: SearchOptions) -> Request:
@@ -167,4 +170,4 @@ def data_key(data: Path | None, request: Request) -> str:
     else:
         facts = data.stat()
         digest = f"{facts.st_size} {facts.st_mtime_ns}"
-    return f"{data.resolve()} {digest} {request.split or 'calib'} {request.samples}"
+    return f"{data.resolve()} {digest} {request.split} {request.samples}"

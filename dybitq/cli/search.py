@@ -15,7 +15,7 @@ _SECTIONS = {
     ),
     "Method": ("sensitivity", "strategy"),
     **SECTIONS,
-    "Data": ("data", "samples", "split"),
+    "Data": ("data", "samples", "split", "drop_split"),
 }
 
 
@@ -77,7 +77,13 @@ _SECTIONS = {
     type=click.IntRange(min=2),
     help="Samples for sensitivities that run the network.  [default: 32, or all if fewer]",
 )
-@click.option("--split", help="Split of the data spec.  [default: calib; val to measure a drop]")
+@options.split_option("calib")
+@click.option(
+    "--drop-split",
+    default="calib",
+    show_default=True,
+    help="Split of the data spec to measure --budget drop on.",
+)
 @options.output_option(help="Plan to write, NAME.yaml.")
 @options.force_option
 @options.json_option
@@ -110,6 +116,8 @@ def command(
     from dybitq.report.front_plot import save_front
 
     options.check_sampling(data)
+    if not any(budget.startswith("drop") for budget in given["budgets"]):
+        options.refuse_given(("drop_split",), "is where --budget drop is measured; add --budget drop=0.5")
     if plot is not None:
         inputs = (recipe, data, model, statistics, Path(hardware))
         check_output(plot, force=force, inputs=tuple(filter(None, inputs)))

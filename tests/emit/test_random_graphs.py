@@ -127,8 +127,14 @@ def excess(made: Made) -> float:
     return worst
 
 
+EXCESS = 1.05
+"""Emitted and emulated differ where float sums fall on two sides of a rounding. Both sides are about half a
+step from the exact value, so the energies agree but for what a flip sends through the layers after it."""
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "compensated"])
 @pytest.mark.parametrize("seed", range(24))
-def test_random_network(seed, tmp_path):
+def test_random_network(seed, rounding, tmp_path):
     """Layers of all widths, some left in float, between operators of every role."""
     grower = _Grower(seed)
     proto = grower.grow(4 + seed % 9)
@@ -139,5 +145,5 @@ def test_random_network(seed, tmp_path):
         Rule(name=name, settings=Settings(weights=str(rng.choice(FORMATS)))) for name in grower.layers[1:]
     )
     batches = [{"x": rng.standard_normal((3, CHANNELS, 6, 6)).astype(np.float32)} for _ in range(2)]
-    made = make(proto, tmp_path, rules=rules, batches=batches, rounding="nearest")
-    assert excess(made) < 1.6
+    made = make(proto, tmp_path, rules=rules, batches=batches, rounding=rounding)
+    assert excess(made) < EXCESS

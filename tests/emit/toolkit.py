@@ -24,7 +24,7 @@ from dybitq.fit.auto import resolve_auto
 from dybitq.fit.fit import fit
 from dybitq.graph.export import to_bytes
 from dybitq.graph.load import Network, load
-from dybitq.graph.operators import Role, role
+from dybitq.graph.operators import Role, activation_inputs, role
 from dybitq.graph.survey import survey
 from dybitq.plan.check import check_plan
 from dybitq.plan.recipe import DEFAULTS, Recipe, Rule, make_plan
@@ -209,7 +209,12 @@ def emulation(made: Made) -> bytes:
             rewriter.weights(made.layers[plan.layer], fitted)
             if plan.activations is ActivationMode.DYNAMIC and fitted.format.fits_int8:
                 rewriter.dynamic(made.layers[plan.layer])
-    for name, root in coded(made).items():
+    carries = coded(made)
+    for node in made.network.model.graph:
+        named = {value.name for value in (*activation_inputs(node), *node.outputs)}
+        if role(node, made.layers) is Role.FUSED and named <= carries.keys():
+            rewriter.operands(str(node.name), pow2=all(edge.range == "pow2" for edge in made.plan.edges))
+    for name, root in carries.items():
         rewriter.round(name, made.fitted.edges[root])
     return rewriter.bytes()
 
@@ -273,6 +278,23 @@ class _Rewriter:
             ]
         )
         node.input[0] = f"{layer.name}__x"
+
+    def operands(self, name: str, *, pow2: bool) -> None:
+        """Round the constant operands of a node to 8 bits, each over its own range with zero."""
+        node = self.nodes[name]
+        stored = {entry.name: numpy_helper.to_array(entry) for entry in self.proto.graph.initializer}
+        for index, used in enumerate(node.input):
+            array = stored.get(used)
+            if array is None or array.dtype != np.float32:
+                continue
+            low, high = min(0.0, float(array.min())), max(0.0, float(array.max()))
+            step = (high - low) / 255 or 1.0
+            if pow2:
+                step = 2.0 ** np.ceil(np.log2(step))
+            zero = round(-low / step)
+            codes = np.clip(np.rint(array / np.float32(step)) + zero, 0, 255)
+            rounded = ((codes - zero) * step).astype(np.float32)
+            node.input[index] = self.constant(f"{name}__operand{index}", rounded)
 
     def round(self, name: str, edge: FittedEdge) -> None:
         """Round one tensor to its grid, for all its readers and as an output."""

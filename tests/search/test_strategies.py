@@ -91,24 +91,35 @@ def test_branch_and_bound_equals_enumeration(problem):
         check_exact(problem)
 
 
-@settings(max_examples=60, deadline=None)
-@given(problems())
-def test_nothing_beats_the_integer_program(problem):
-    """Every heuristic keeps budgets and ties, is no better than the optimum, and its bound holds."""
-    possible = [{name: c.label for name, c in at.items()} for at in assignments(problem)]
-    if not possible:
-        return
-    best = solve(problem)
-    rounding = 1e-12 * magnitude(problem)
-    for strategy in HEURISTICS:
+SOLVED = 0.9
+"""Share of the solvable problems that a heuristic solves; all of some hundred when this was written."""
+
+
+@pytest.mark.parametrize("strategy", HEURISTICS)
+def test_nothing_beats_the_integer_program(strategy):
+    """A heuristic solves most problems, keeps budgets and ties, beats no optimum, and its bound holds."""
+    outcomes = []
+
+    @settings(max_examples=60, deadline=None)
+    @given(problems())
+    def check(problem):
+        possible = [{name: c.label for name, c in at.items()} for at in assignments(problem)]
+        if not possible:
+            return
         try:
             found = solve(problem, strategy)
         except ConfigError:  # found nothing, although there is something
-            continue
+            outcomes.append(False)
+            return
+        outcomes.append(True)
+        best, rounding = solve(problem), 1e-12 * magnitude(problem)
         assert dict(found.choices) in possible
         assert found.objective >= best.objective - rounding
         assert found.bound <= best.objective + rounding
         assert found.gap == pytest.approx(found.objective - found.bound, abs=rounding)
+
+    check()
+    assert len(outcomes) >= 20 and sum(outcomes) >= SOLVED * len(outcomes)
 
 
 @pytest.mark.parametrize("strategy", HEURISTICS)

@@ -31,6 +31,19 @@ def lost(table: np.ndarray, edge: FittedEdge, statistics: TensorStatistics) -> f
     return float((statistics.histogram[index] * (table[codes].astype(float) - codes) ** 2).sum())
 
 
+def nearest(levels: np.ndarray) -> np.ndarray:
+    """Table from every code to the nearest level."""
+    return levels[np.abs(np.arange(256)[:, None] - levels).argmin(axis=1)].astype(np.uint8)
+
+
+def nearest_distance(levels: np.ndarray) -> np.ndarray:
+    """Distance of every code to the nearest level."""
+    return np.abs(np.arange(256)[:, None] - levels).min(axis=1)
+
+
+WORSE = 1.05  # the steps that are tried lie 4 % apart; the best of 2000 steps loses this much less at most
+
+
 @pytest.mark.parametrize("bits", [2, 3, 4, 5, 6, 7])
 @pytest.mark.parametrize("edge", [UNSIGNED, SIGNED], ids=["unsigned", "signed"])
 def test_uniform_grids(edge, bits):
@@ -42,23 +55,25 @@ def test_uniform_grids(edge, bits):
     assert len(levels) <= 2**bits and edge.zero_point in levels
     steps = np.diff(levels)
     assert len(set(steps[1:-1])) <= 1  # the outermost may be cut off where 8 bits end
-    distance = np.abs(np.arange(256)[:, None] - levels).min(axis=1)
-    np.testing.assert_array_equal(np.abs(found.both.astype(int) - np.arange(256)), distance)
+    np.testing.assert_array_equal(nearest_distance(levels), np.abs(found.both.astype(int) - np.arange(256)))
 
 
 @pytest.mark.parametrize("name", ["dybit2", "dybit3", "dybit4", "dybit5", "pot3", "pot4"])
 @pytest.mark.parametrize("edge", [UNSIGNED, SIGNED], ids=["unsigned", "signed"])
 def test_levels_of_other_formats(edge, name):
-    """The table keeps zero, is monotone and idempotent, and has no more levels than the format has codes."""
+    """Every code goes to the nearest level, zero stays, and no step in reach of 8 bits loses clearly less."""
     signed = edge.zero_point > 0
     statistics = seen(signed=signed)
     table = fit_recoding(name, edge, statistics).both
     assert table[edge.zero_point] == edge.zero_point
-    assert (np.diff(table.astype(int)) >= 0).all()
-    np.testing.assert_array_equal(table[table], table)
-    assert len(np.unique(table)) <= 2 ** formats.get(name, signed=signed).bits
-    alone = np.where(np.arange(256) == edge.zero_point, edge.zero_point, table[edge.zero_point])
-    assert lost(table, edge, statistics) < lost(alone.astype(np.uint8), edge, statistics)
+    fmt = formats.get(name, signed=signed)
+    levels = np.unique(table).astype(int)
+    assert len(levels) <= 2**fmt.bits
+    np.testing.assert_array_equal(nearest_distance(levels), np.abs(table.astype(int) - np.arange(256)))
+    reach = max(edge.zero_point, 255 - edge.zero_point) / fmt.table.max()
+    dense = [edge.zero_point + np.rint(fmt.table * reach * step) for step in np.geomspace(0.25, 1.5, 2000)]
+    best = min(lost(nearest(grid.clip(0, 255)), edge, statistics) for grid in dense)
+    assert lost(table, edge, statistics) <= WORSE * best
 
 
 def test_more_bits_lose_less():
