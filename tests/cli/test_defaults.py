@@ -3,7 +3,6 @@
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import click
@@ -12,17 +11,15 @@ import pytest
 from dybitq.allocation.budgets import parse_budgets
 from dybitq.allocation.sensitivity import SAMPLES
 from dybitq.allocation.strategies import StrategySettings
-from dybitq.api import evaluate as evaluating
-from dybitq.api import export as exporting
-from dybitq.api import verify as verifying
 from dybitq.api.allocate import allocate
 from dybitq.api.calibrate import calibrate
+from dybitq.api.evaluate import evaluate
+from dybitq.api.export import export
 from dybitq.api.quantize import quantize
-from dybitq.api.search import SEARCHED
-from dybitq.api.search import Request as SearchRequest
-from dybitq.api.search_request import default_sensitivity, goal_of
+from dybitq.api.recipe import recipe_of
+from dybitq.api.search_request import SEARCHED, Request, default_sensitivity, goal_of
 from dybitq.api.simulate import sweep
-from dybitq.cli._recipe import RecipeRequest
+from dybitq.api.verify import verify
 from dybitq.cli.main import group
 from dybitq.errors import listed
 from dybitq.plan.recipe import DEFAULTS, Recipe, Settings
@@ -32,7 +29,7 @@ from dybitq.records.plan import DEFAULT_TARGET
 OF_NONE = {"all", "one per core", "by the size of its activations"}
 """What ``--help`` calls a None that the function resolves."""
 
-WITH_DATA = default_sensitivity(Path("data.yaml"))
+WITH_DATA = default_sensitivity(True)
 BOUNDED = parse_budgets(("sqnr=20dB",))
 
 
@@ -43,7 +40,7 @@ def default_of(function: Callable[..., Any], name: str) -> Any:
 
 def of_recipe(settings: Settings) -> dict[str, Any]:
     """Defaults of the options that make a recipe."""
-    integer_only = RecipeRequest(file=None, changes={"integer_only": "strict"}).recipe(settings)
+    integer_only = recipe_of(None, {"integer_only": "strict"}, settings)
     flavours = {INTEGER_FAST: "fast"}
     return {
         "weights": listed(str(settings.weights).split(",")),
@@ -75,12 +72,11 @@ REAL: Mapping[str, Mapping[str, Any]] = {
         "nodes": StrategySettings().most_nodes,
     },
     "calibrate": {
-        **{name: default_of(calibrate, name) for name in ("split", "samples", "batch_size", "threads")},
-        "moments": default_of(calibrate, "moments").value,
-        "memory": default_of(calibrate, "memory_bytes") >> 20,
+        name: default_of(calibrate, name)
+        for name in ("split", "samples", "batch_size", "threads", "moments", "memory")
     },
-    "evaluate": of_settings(evaluating.Settings(), "split", "samples", "batch_size", "threads"),
-    "export": of_settings(exporting.Settings(), "split", "samples"),
+    "evaluate": {name: default_of(evaluate, name) for name in ("split", "samples", "batch_size", "threads")},
+    "export": {name: default_of(export, name) for name in ("split", "samples")},
     "quantize": {
         **of_recipe(DEFAULTS),
         "target": DEFAULT_TARGET,
@@ -88,13 +84,16 @@ REAL: Mapping[str, Mapping[str, Any]] = {
     },
     "search": {
         **of_recipe(SEARCHED),
-        **of_settings(SearchRequest(), "strategy", "split", "drop_split"),
+        **of_settings(Request(), "strategy", "split", "drop_split"),
         "samples": f"{SAMPLES}, or all if fewer",
-        "sensitivity": f"{WITH_DATA} with --data, else {default_sensitivity(None)}",
-        "minimise": goal_of(BOUNDED, SearchRequest(), None, None).minimise,  # needs no prices
+        "sensitivity": f"{WITH_DATA} with --data, else {default_sensitivity(False)}",
+        "minimise": goal_of(BOUNDED, Request(), None, None).minimise,  # needs no prices
     },
     "simulate": {"workers": default_of(sweep, "workers")},
-    "verify": of_settings(verifying.Settings(), "split", "samples", "batch_size", "only", "threads"),
+    "verify": {
+        name: default_of(verify, name)
+        for name in ("split", "samples", "batch_size", "integer_only", "threads")
+    },
 }
 """For each verb the options whose default ``--help`` states, and their real defaults."""
 
