@@ -61,6 +61,7 @@ def parse_recipe(
         bias_correction=shape.bias_correction,
         arithmetic=shape.arithmetic,
         integer=IntegerOptions(**shape.integer.model_dump()),
+        target=shape.target,
         source=source,
     )
 
