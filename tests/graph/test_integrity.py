@@ -96,5 +96,5 @@ def test_text_that_is_none(tmp_path):
     """A name with bytes that are no UTF-8."""
     data = network().SerializeToString().replace(b"else_branch", b"else\xff\xferanch")
     (tmp_path / "m.onnx").write_bytes(data)
-    with pytest.raises(ModelError, match="no text"):
+    with pytest.raises(ModelError, match="is not a UTF-8 text"):
         load(tmp_path / "m.onnx")
