@@ -117,7 +117,9 @@ def command(
 
     options.check_sampling(data)
     if not any(budget.startswith("drop") for budget in given["budgets"]):
-        options.refuse_given(("drop_split",), "is where --budget drop is measured; add --budget drop=0.5")
+        options.refuse_given(
+            ("drop_split",), "names the split that --budget drop is measured on; add --budget drop=0.5"
+        )
     if plot is not None:
         inputs = (recipe, data, model, statistics, Path(hardware))
         check_output(plot, force=force, inputs=tuple(filter(None, inputs)))

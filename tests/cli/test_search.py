@@ -158,7 +158,7 @@ def test_the_split_of_a_drop_is_named(run, few):
     assert "split 'bare'" in message and "--drop-split" in message
     assert "absent.npz" in refused(run, "--budget", "drop=5", "--drop-split", "val", *few, code=1)
     message = refused(run, "--budget", "size=0.6", "--drop-split", "calib", *few)
-    assert "--drop-split is where --budget drop is measured" in message
+    assert "--drop-split names the split that --budget drop is measured on" in message
 
 
 def test_a_front_has_no_plan_that_another_beats(run):
